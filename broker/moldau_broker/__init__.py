@@ -1,0 +1,1 @@
+"""A Kafka-protocol broker: stores logs, keeps metadata in a Raft quorum, coordinates groups."""

@@ -1,0 +1,1 @@
+"""An asyncio Kafka client and admin, for the operator, the CLI, brokers and tests."""

@@ -1,0 +1,1 @@
+"""Partitions: leader append, high watermark, waiting produce and fetch."""

@@ -1,0 +1,1 @@
+"""Sockets and composition: the only layer that builds the others and runs the event loop's edges."""

@@ -1,0 +1,1 @@
+"""One module per API: the message dataclasses, which are the schema. No logic here."""

@@ -1,0 +1,1 @@
+"""Custom resources in, running brokers out: pure plans, thin adapters."""

@@ -1,0 +1,1 @@
+"""The embedded platform behind moldau up: composition only, no Kubernetes."""

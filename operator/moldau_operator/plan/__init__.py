@@ -1,0 +1,1 @@
+"""(desired, observed) to reasoned actions. Pure: no I/O, no clock."""

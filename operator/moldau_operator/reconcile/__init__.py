@@ -1,0 +1,1 @@
+"""observe, plan, apply, status: the loop around the pure planners."""

@@ -1,0 +1,1 @@
+"""Typed Cluster, Topic and ConsumerGroup resources: defaults and validation. Pure."""
