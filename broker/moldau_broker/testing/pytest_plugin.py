@@ -1,0 +1,1 @@
+"""The pytest plugin: a fresh broker as a fixture."""
