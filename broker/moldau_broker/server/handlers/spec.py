@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moldau_broker.wire.apis import ApiKey
+
+if TYPE_CHECKING:
+    from moldau_broker.server.connection import Connection
 
 
 class ListenerKind(Enum):
@@ -32,8 +35,8 @@ class RequestContext:
     listener: str
     listener_kind: ListenerKind
     peer_host: str
-    connection_id: int
     now_ms: int
+    connection: Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

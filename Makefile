@@ -1,0 +1,67 @@
+# Every developer action. `make help` lists them; the time beside each is its budget on two cores.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.run-installed
+DEV_STAMP := $(VENV)/.dev-installed
+QUICKSTART ?= examples/quickstart.yaml
+
+.DEFAULT_GOAL := help
+.PHONY: help up test test-fast lint types contracts format compat nightly bench lock clean
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: $(RUN_STAMP) ## install, then run the quickstart in the foreground until Ctrl-C (first time 30 s, then 1 s)
+	@exec $(BIN)/moldau up -f $(QUICKSTART)
+
+test: $(DEV_STAMP) ## install what the tests need and run all that need no Kubernetes (8 min)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-fast: $(DEV_STAMP) ## unit and tidy tests only (1 min)
+	$(BIN)/python -m pytest tests/unit tests/tidy -q
+
+compat: $(DEV_STAMP) ## only the tests with real clients and tools (5 min)
+	$(BIN)/python -m pytest tests/compat -v
+
+lint: $(DEV_STAMP) ## ruff: rules and format (5 s)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV_STAMP) ## mypy --strict (60 s)
+	$(BIN)/mypy
+
+contracts: $(DEV_STAMP) ## import contracts (5 s)
+	$(BIN)/lint-imports
+
+format: $(DEV_STAMP) ## let ruff fix and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+nightly: $(DEV_STAMP) ## everything marked slow: long properties, big compactions, soaks; prints its counts (60 min)
+	MOLDAU_NIGHTLY=1 HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -m "slow or not slow" -n 2 --dist loadgroup
+
+bench: $(DEV_STAMP) ## the load report, as ratios against Apache Kafka where MOLDAU_KAFKA_TOOLS names it (45 min)
+	$(BIN)/python -m benchmarks
+
+lock: $(DEV_STAMP) ## pin every dependency with hashes into requirements/*.lock
+	$(BIN)/python -m pip install -q pip-tools
+	$(BIN)/pip-compile -q --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	  --extra broker --extra operator --extra cli -o requirements/run.lock pyproject.toml
+	$(BIN)/pip-compile -q --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	  -c requirements/run.lock -o requirements/dev.lock requirements/dev.in
+
+clean: ## remove the environment and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): pyproject.toml requirements/run.lock | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/run.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(DEV_STAMP): $(RUN_STAMP) requirements/dev.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/dev.lock
+	@touch $@

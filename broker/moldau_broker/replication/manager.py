@@ -1,0 +1,244 @@
+"""All replicas hosted by this broker: made, changed and dropped as the metadata image says.
+
+No event loop here; the disk is reached through `storage` only. Listeners (the group coordinator) are told when
+this broker begins or ceases to lead a partition.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from moldau_broker.base.clock import Clock
+from moldau_broker.base.deferred import Deferred
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.base.ids import Uuid
+from moldau_broker.base.topic_config import TopicConfig, resolve_topic_config
+from moldau_broker.metadata.image import MetadataImage, ResourceType, TopicImage
+from moldau_broker.replication.outcome import AppendOutcome
+from moldau_broker.replication.partition import Committer, Partition
+from moldau_broker.replication.validation import Rejected, validate_batch
+from moldau_broker.storage.errors import StorageError
+from moldau_broker.storage.log import Log
+from moldau_broker.wire.records import parse_header
+
+logger = logging.getLogger(__name__)
+
+
+class LogDirectory(Protocol):
+    """The part of `storage.logdir.LogDir` that the manager uses."""
+
+    def create_log(self, topic: str, partition: int, topic_id: Uuid, config: TopicConfig) -> Log:
+        """A new, empty log in its own folder."""
+        ...
+
+    def delete_log(self, log: Log) -> None:
+        """Rename the folder out of the way now and remove it later."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LeadershipListener:
+    """Who wants to know when partitions of `topic` begin or cease to be led here."""
+
+    topic: str
+    elected: Callable[[Partition], None]
+    resigned: Callable[[Partition], None]
+
+
+class ReplicaManager:
+    """Hosts the partitions this broker has replicas of.
+
+    Attributes:
+        failures: topic-partitions whose log could not be made, and why; retried with the next image.
+    """
+
+    def __init__(
+        self,
+        node_id: int,
+        log_dir: LogDirectory,
+        committer: Committer,
+        clock: Clock,
+        broker_defaults: Mapping[str, str],
+        *,
+        flush_acks_all: bool = True,
+    ) -> None:
+        self._node_id = node_id
+        self._log_dir = log_dir
+        self._committer = committer
+        self._clock = clock
+        self._broker_defaults = broker_defaults
+        self._flush_acks_all = flush_acks_all
+        self._image: MetadataImage | None = None
+        self._partitions: dict[tuple[str, int], Partition] = {}
+        self._by_id: dict[tuple[Uuid, int], Partition] = {}
+        self._listeners: list[LeadershipListener] = []
+        self._loaded: dict[tuple[str, int], Log] = {}
+        self.failures: dict[tuple[str, int], str] = {}
+
+    # --- look-ups -------------------------------------------------------------------------------------
+
+    def partition(self, topic: str, index: int) -> Partition | None:
+        """The hosted replica of that partition, or None."""
+        return self._partitions.get((topic, index))
+
+    def partition_by_id(self, topic_id: Uuid, index: int) -> Partition | None:
+        """The hosted replica by topic id, or None."""
+        return self._by_id.get((topic_id, index))
+
+    def partitions(self) -> Iterator[Partition]:
+        """Every hosted replica."""
+        return iter(tuple(self._partitions.values()))
+
+    def __len__(self) -> int:
+        return len(self._partitions)
+
+    def listen(self, listener: LeadershipListener) -> None:
+        """Tell `listener` of leaderships from now on."""
+        self._listeners.append(listener)
+
+    # --- following the image --------------------------------------------------------------------------
+
+    def adopt(self, logs: Mapping[tuple[str, int], Log]) -> None:
+        """Logs found on disk at start, by (topic, partition), before the first image is applied."""
+        self._loaded.update(logs)
+
+    def unclaimed(self) -> Mapping[tuple[str, int], Log]:
+        """Logs found on disk that no image has asked for: strays, kept but not served."""
+        return self._loaded
+
+    def apply(self, image: MetadataImage) -> None:
+        """Make, change and drop replicas so that they match `image`."""
+        before, self._image = self._image, image
+        for topic in image.topics.values():
+            old = before.topics.get(topic.name) if before is not None else None
+            if old is not topic or self._has_failures(topic.name):
+                self._apply_topic(image, topic)
+            if before is not None and old is topic:
+                self._apply_config_change(before, image, topic)
+        if before is not None:
+            for name, old in before.topics.items():
+                now = image.topics.get(name)
+                if now is None or now.topic_id != old.topic_id:
+                    self._drop_topic(old)
+
+    def _has_failures(self, topic: str) -> bool:
+        return any(name == topic for name, _ in self.failures)
+
+    def _apply_topic(self, image: MetadataImage, topic: TopicImage) -> None:
+        config: TopicConfig | None = None
+        for index, wanted in enumerate(topic.partitions):
+            key = (topic.name, index)
+            partition = self._partitions.get(key)
+            if partition is not None and partition.topic_id != topic.topic_id:
+                self._drop(partition)
+                partition = None
+            if self._node_id not in wanted.replicas:
+                if partition is not None:
+                    self._drop(partition)
+                continue
+            if partition is None:
+                config = config or self.topic_config(image, topic.name)
+                partition = self._host(topic, index, config)
+                if partition is None:
+                    continue
+            led = partition.is_leader
+            partition.become(wanted.leader, wanted.leader_epoch, wanted.partition_epoch)
+            if partition.is_leader != led:
+                self._tell(partition)
+
+    def _host(self, topic: TopicImage, index: int, config: TopicConfig) -> Partition | None:
+        key = (topic.name, index)
+        log = self._loaded.pop(key, None)
+        try:
+            if log is not None and log.topic_id != topic.topic_id:
+                logger.warning("log.stray", extra={"topic": topic.name, "partition": index})
+                self._log_dir.delete_log(log)
+                log = None
+            if log is None:
+                log = self._log_dir.create_log(topic.name, index, topic.topic_id, config)
+            else:
+                log.update_config(config)
+        except StorageError as error:
+            self.failures[key] = str(error)
+            logger.error("log.create_failed", extra={"topic": topic.name, "partition": index, "reason": str(error)})
+            return None
+        self.failures.pop(key, None)
+        partition = Partition(log, topic.topic_id, self._node_id, self._committer)
+        self._partitions[key] = partition
+        self._by_id[(topic.topic_id, index)] = partition
+        return partition
+
+    def _apply_config_change(self, before: MetadataImage, image: MetadataImage, topic: TopicImage) -> None:
+        key = (int(ResourceType.TOPIC), topic.name)
+        if before.configs.get(key) is image.configs.get(key) and self._same_defaults(before, image):
+            return
+        config = self.topic_config(image, topic.name)
+        for index in range(len(topic.partitions)):
+            partition = self._partitions.get((topic.name, index))
+            if partition is not None:
+                partition.log.update_config(config)
+
+    def _same_defaults(self, before: MetadataImage, image: MetadataImage) -> bool:
+        kind = int(ResourceType.BROKER)
+        return all(
+            before.configs.get((kind, name)) is image.configs.get((kind, name)) for name in ("", str(self._node_id))
+        )
+
+    def topic_config(self, image: MetadataImage, topic: str) -> TopicConfig:
+        """The settings of a topic: its own, over dynamic and static broker settings, over Kafka's defaults."""
+        defaults = {**self._broker_defaults, **image.broker_settings(self._node_id)}
+        return resolve_topic_config(image.config(ResourceType.TOPIC, topic), defaults)
+
+    def _drop_topic(self, topic: TopicImage) -> None:
+        for index in range(len(topic.partitions)):
+            partition = self._by_id.get((topic.topic_id, index))
+            if partition is not None:
+                self._drop(partition)
+
+    def _drop(self, partition: Partition) -> None:
+        del self._partitions[(partition.topic, partition.index)]
+        del self._by_id[(partition.topic_id, partition.index)]
+        led = partition.is_leader
+        partition.stop()
+        if led:
+            self._tell(partition)
+        try:
+            self._log_dir.delete_log(partition.log)
+        except StorageError as error:
+            logger.error(
+                "log.delete_failed",
+                extra={"topic": partition.topic, "partition": partition.index, "reason": str(error)},
+            )
+
+    def _tell(self, partition: Partition) -> None:
+        for listener in self._listeners:
+            if listener.topic == partition.topic:
+                (listener.elected if partition.is_leader else listener.resigned)(partition)
+
+    # --- the coordinators' writes ---------------------------------------------------------------------
+
+    def append_internal(self, topic: str, index: int, batch: bytearray) -> Deferred[AppendOutcome]:
+        """Append one batch of our own and tell when it is committed (as acks=all)."""
+        later: Deferred[AppendOutcome] = Deferred()
+        partition = self.partition(topic, index)
+        if partition is None:
+            later.complete(AppendOutcome(ErrorCode.NOT_LEADER_OR_FOLLOWER))
+            return later
+        now_ms = self._clock.wall_ms()
+        verdict = validate_batch(batch, parse_header(batch, 0), partition.log.config, now_ms, from_client=False)
+        if isinstance(verdict, Rejected):
+            later.complete(AppendOutcome(verdict.error, message=verdict.message))
+            return later
+        outcome = partition.append(verdict, now_ms)
+        if outcome.error is not ErrorCode.NONE or not self._flush_acks_all:
+            later.complete(outcome)
+            return later
+
+        def committed(error: ErrorCode) -> None:
+            later.complete(outcome if error is ErrorCode.NONE else AppendOutcome(error))
+
+        partition.when_committed(outcome.next_offset, committed)
+        return later

@@ -1,0 +1,43 @@
+"""Values that leave a partition: what an append or a read came to. No behaviour here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from moldau_broker.base.errors import ErrorCode
+
+NO_OFFSET = -1
+
+
+@dataclass(frozen=True, slots=True)
+class AppendOutcome:
+    """How an append ended. Offsets and times are -1 where there is nothing to tell.
+
+    `next_offset` is the offset after the batch: an acks=all answer waits until everything below it is
+    replicated and on disk.
+    """
+
+    error: ErrorCode
+    base_offset: int = NO_OFFSET
+    next_offset: int = NO_OFFSET
+    log_append_time_ms: int = -1
+    log_start_offset: int = NO_OFFSET
+    message: str | None = None
+    record_errors: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRead:
+    """What a fetch of one partition found. `records` is None only together with an error.
+
+    `diverging` is (epoch, end offset) where the reader's log has left ours (KIP-320, KIP-595); None otherwise.
+    """
+
+    error: ErrorCode
+    high_watermark: int = NO_OFFSET
+    last_stable_offset: int = NO_OFFSET
+    log_start_offset: int = NO_OFFSET
+    records: bytes | memoryview | None = None
+    diverging: tuple[int, int] | None = None
+    leader: tuple[int, int] | None = None
+    """(leader id, leader epoch) for the KIP-951 hint in NOT_LEADER answers."""

@@ -1,0 +1,392 @@
+"""One client connection: frames in, answers out, in order. Decides nothing about requests.
+
+Theory of operation: every connection of a process reads into one shared buffer, and whole frames are handled
+in place, inside `buffer_updated`. Only a frame that is still incomplete moves to a buffer of its own. Answers
+are collected during a read event and leave in one write. An answer that comes later keeps its place in line by
+a `Deferred` in `_waiting`; what is ready behind it waits with it.
+
+Bounds: a frame's size, the bytes of incomplete frames over all connections (`InFlightBytes`), requests in
+flight per connection, unsent answer bytes (reading stops while the transport is full), and the time a frame or a
+write may take (`sweep`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, cast
+
+from moldau_broker.base.deferred import Deferred
+from moldau_broker.base.limits import (
+    CONNECTION_REQUESTS_IN_FLIGHT_MAX,
+    FRAME_COMPLETION_MS_MAX,
+    WRITE_STALL_MS_MAX,
+)
+
+if TYPE_CHECKING:
+    from moldau_broker.server.buffers import InFlightBytes, ReceiveBuffers
+    from moldau_broker.server.handlers.spec import ListenerKind
+
+Chunks = list[bytes | bytearray | memoryview]
+Answer = Chunks | Deferred["Chunks | None"] | None
+"""Bytes to send now, a promise of them (None in it: close), or nothing to send at all (acks=0)."""
+
+_SIZE_BYTES = 4
+
+
+class CloseConnection(Exception):
+    """The peer broke the protocol in a way that has no answer; the connection ends, with this reason."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(detail or reason)
+        self.reason = reason
+
+
+class RequestHandler(Protocol):
+    """What a connection hands its frames to."""
+
+    def handle(self, connection: Connection, buffer: bytearray, start: int, end: int) -> Answer:
+        """Handle the request in `buffer[start:end]` (after the size field); valid only during the call.
+
+        Raises:
+            CloseConnection: the frame has no answer.
+        """
+        ...
+
+
+class ConnectionOwner(Protocol):
+    """The listener's bookkeeping."""
+
+    frame_bytes_max: int
+    buffers: ReceiveBuffers
+    in_flight: InFlightBytes
+    handler: RequestHandler
+
+    def opened(self, connection: Connection) -> str | None:
+        """A peer has connected; the text says why it is turned away, None accepts it."""
+        ...
+
+    def closed(self, connection: Connection, reason: str) -> None:
+        """The connection is gone."""
+        ...
+
+    def closing(self, connection: Connection, reason: str, detail: str) -> None:
+        """The broker ends this connection, and why."""
+        ...
+
+    def mark_dirty(self, connection: Connection) -> None:
+        """Answers were completed outside a read event: call `flush` once in this turn of the loop."""
+        ...
+
+    def now_ms(self) -> int:
+        """Monotonic milliseconds."""
+        ...
+
+    def call_later(self, delay_ms: float, callback: Callable[[], None]) -> None:
+        """Call back in `delay_ms`."""
+        ...
+
+
+class Connection(asyncio.BufferedProtocol):
+    """See the module's text. Attributes below the line are for handlers and metrics."""
+
+    __slots__ = (
+        "_buffer",
+        "_filled",
+        "_frame_since_ms",
+        "_held_bytes",
+        "_muted",
+        "_needed",
+        "_out",
+        "_own",
+        "_owner",
+        "_reading_paused",
+        "_stalled_since_ms",
+        "_transport",
+        "_waiting",
+        "bytes_in",
+        "bytes_out",
+        "client_id_cache",
+        "client_software",
+        "connection_id",
+        "last_active_ms",
+        "listener",
+        "listener_kind",
+        "on_close",
+        "peer_host",
+        "produce_cache",
+        "requests",
+    )
+
+    def __init__(self, owner: ConnectionOwner, connection_id: int, listener: str, kind: ListenerKind) -> None:
+        self._owner = owner
+        self._buffer = owner.buffers.shared
+        self._own: bytearray | None = None
+        self._filled = 0
+        self._needed = 0
+        self._held_bytes = 0
+        self._out: Chunks = []
+        self._waiting: deque[Deferred[Chunks | None] | Chunks] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._reading_paused = False
+        self._frame_since_ms = 0
+        self._stalled_since_ms = 0
+        self._muted = False
+        self.connection_id = connection_id
+        self.listener = listener
+        self.listener_kind = kind
+        self.peer_host = ""
+        self.client_software: tuple[str, str] | None = None
+        self.client_id_cache: tuple[bytes, str] | None = None
+        self.produce_cache: object = None
+        self.on_close: dict[object, Callable[[], None]] = {}
+        self.last_active_ms = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.requests = 0
+
+    # --- asyncio's side -------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A peer has connected."""
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self.peer_host = peer[0] if isinstance(peer, tuple) else ""
+        self.last_active_ms = self._owner.now_ms()
+        refusal = self._owner.opened(self)
+        if refusal is not None:
+            self.close(refusal)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's signature)
+        """Where the next bytes go: the shared buffer, or this connection's own while a frame is incomplete."""
+        if self._own is None:
+            return self._owner.buffers.shared_view
+        return memoryview(self._own)[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """`nbytes` have arrived: handle every whole frame, keep the rest, send what is ready."""
+        self.bytes_in += nbytes
+        self.last_active_ms = self._owner.now_ms()
+        own = self._own
+        try:
+            if own is None:
+                self._take_frames(self._buffer, nbytes)
+            else:
+                self._filled += nbytes
+                if self._filled >= self._needed:
+                    self._take_frames(own, self._filled)
+        except CloseConnection as close:
+            self.flush()
+            self.close(close.reason, str(close))
+            return
+        self.flush()
+
+    def eof_received(self) -> bool:
+        """The peer will send no more; asyncio closes the transport."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone: free its buffers and drop what was waiting for it."""
+        self._transport = None
+        self._waiting.clear()
+        self._release_own()
+        callbacks, self.on_close = self.on_close, {}
+        for callback in callbacks.values():
+            callback()
+        self._owner.closed(self, "error" if exc is not None else "closed")
+
+    def pause_writing(self) -> None:
+        """The peer does not take its answers: stop reading more requests from it."""
+        self._stalled_since_ms = self._owner.now_ms()
+        self._pause_reading()
+
+    def resume_writing(self) -> None:
+        """The peer has caught up."""
+        self._stalled_since_ms = 0
+        self._maybe_resume_reading()
+
+    # --- frames ---------------------------------------------------------------------------------------
+
+    def _take_frames(self, buffer: bytearray, end: int) -> None:
+        """Handle the whole frames of `buffer[:end]` and keep what is left over."""
+        at = 0
+        handle = self._owner.handler.handle
+        frame_bytes_max = self._owner.frame_bytes_max
+        while end - at >= _SIZE_BYTES:
+            size = int.from_bytes(buffer[at : at + _SIZE_BYTES], "big")
+            if size > frame_bytes_max:
+                raise CloseConnection("frame_size", describe_bad_size(size, frame_bytes_max))
+            frame_end = at + _SIZE_BYTES + size
+            if frame_end > end:
+                break
+            self.requests += 1
+            answer = handle(self, buffer, at + _SIZE_BYTES, frame_end)
+            if answer is not None:
+                self._enqueue(answer)
+            at = frame_end
+        self._keep(buffer, at, end)
+
+    def _keep(self, buffer: bytearray, at: int, end: int) -> None:
+        left = end - at
+        if left == 0:
+            if self._own is not None:
+                self._release_own()
+            return
+        needed = _SIZE_BYTES
+        if left >= _SIZE_BYTES:
+            needed += int.from_bytes(buffer[at : at + _SIZE_BYTES], "big")
+        own = self._own
+        if own is not None and len(own) >= needed:
+            if at:
+                own[:left] = own[at:end]
+            self._filled = left
+            self._needed = needed
+            return
+        rest = bytes(memoryview(buffer)[at:end])
+        self._release_own()
+        self._frame_since_ms = self.last_active_ms
+        self._filled = left
+        self._needed = needed
+        self._held_bytes = self._owner.buffers.size_for(needed)
+        if self._owner.in_flight.hold(self, self._held_bytes):
+            self._own = self._owner.buffers.take(needed)
+            self._own[:left] = rest
+        else:
+            self._own = bytearray(rest)
+            self._pause_reading()
+
+    def _release_own(self) -> None:
+        if self._own is not None:
+            own, self._own = self._own, None
+            self._owner.buffers.give(own)
+            self._owner.in_flight.release(self, self._held_bytes)
+            self._held_bytes = 0
+        self._filled = 0
+        self._needed = 0
+
+    # --- answers --------------------------------------------------------------------------------------
+
+    def _enqueue(self, answer: Chunks | Deferred[Chunks | None]) -> None:
+        if isinstance(answer, list):
+            if self._waiting:
+                self._waiting.append(answer)
+            else:
+                self._out += answer
+            return
+        if answer.done and not self._waiting:
+            self._take_answer(answer.value)
+            return
+        self._waiting.append(answer)
+        answer.on_complete(self._on_answer)
+        if len(self._waiting) >= CONNECTION_REQUESTS_IN_FLIGHT_MAX:
+            self._pause_reading()
+
+    def _on_answer(self, _: Chunks | None) -> None:
+        if self._transport is not None:
+            self._owner.mark_dirty(self)
+
+    def _take_answer(self, chunks: Chunks | None) -> None:
+        if chunks is None:
+            self.close("request_failed")
+        else:
+            self._out += chunks
+
+    def flush(self) -> None:
+        """Send every answer that is ready and whose turn has come."""
+        waiting = self._waiting
+        while waiting:
+            head = waiting[0]
+            if isinstance(head, list):
+                self._out += head
+            elif head.done:
+                self._take_answer(head.value)
+            else:
+                break
+            waiting.popleft()
+        out = self._out
+        transport = self._transport
+        if out and transport is not None:
+            self._out = []
+            if len(out) == 1:
+                self.bytes_out += len(out[0])
+                transport.write(out[0])
+            else:
+                self.bytes_out += sum(map(len, out))
+                transport.writelines(out)
+        if self._reading_paused:
+            self._maybe_resume_reading()
+
+    # --- flow control and ends ------------------------------------------------------------------------
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and self._transport is not None:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def _maybe_resume_reading(self) -> None:
+        if (
+            self._reading_paused
+            and self._transport is not None
+            and not self._transport.is_closing()
+            and self._stalled_since_ms == 0
+            and not self._muted
+            and len(self._waiting) < CONNECTION_REQUESTS_IN_FLIGHT_MAX
+            and self._owner.in_flight.granted(self)
+        ):
+            self._reading_paused = False
+            self._transport.resume_reading()
+
+    def mute(self, delay_ms: float) -> None:
+        """Read nothing for `delay_ms` (max.connection.creation.rate, quotas: KIP-219)."""
+        self._muted = True
+        self._pause_reading()
+        self._owner.call_later(delay_ms, self._unmute)
+
+    def _unmute(self) -> None:
+        self._muted = False
+        self._maybe_resume_reading()
+
+    def bytes_granted(self) -> None:
+        """The in-flight budget has room for this connection's frame now."""
+        if self._own is not None and len(self._own) < self._needed:
+            own = self._owner.buffers.take(self._needed)
+            own[: self._filled] = self._own
+            self._own = own
+        self._maybe_resume_reading()
+
+    def sweep(self, now_ms: int, idle_ms_max: int) -> str | None:
+        """Why this connection has to end (a frame or a write that takes too long, idleness), or None."""
+        if self._own is not None and now_ms - self._frame_since_ms > FRAME_COMPLETION_MS_MAX:
+            return "frame_timeout"
+        if self._stalled_since_ms and now_ms - self._stalled_since_ms > WRITE_STALL_MS_MAX:
+            return "write_stalled"
+        if not self._waiting and now_ms - self.last_active_ms > idle_ms_max >= 0:
+            return "idle"
+        return None
+
+    def close(self, reason: str, detail: str = "") -> None:
+        """End the connection; answers already handed to the transport still leave, unless it is stalled."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            self._owner.closing(self, reason, detail)
+            if self._stalled_since_ms:
+                transport.abort()
+            else:
+                transport.close()
+
+    def drained(self) -> bool:
+        """No request is waiting for its answer."""
+        return not self._waiting and not self._out
+
+
+def describe_bad_size(size: int, limit: int) -> str:
+    """What a frame size above the limit most likely is, in words."""
+    head = size.to_bytes(4, "big")
+    if head in {b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI"}:
+        return "HTTP on a Kafka port"
+    if head[0] == 0x16 and head[1] == 0x03:
+        return "TLS on a plaintext port"
+    if size >= 1 << 31:
+        return "a negative frame size"
+    return f"a frame of {size} bytes, above the limit of {limit}"

@@ -1,0 +1,134 @@
+"""From a frame to its handler and back to bytes. Synchronous; a task is made only for handlers that are coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Coroutine
+from time import perf_counter_ns
+from typing import Any
+
+from moldau_broker.base.deferred import Deferred
+from moldau_broker.server.broker import Broker
+from moldau_broker.server.connection import Answer, Chunks, CloseConnection, Connection
+from moldau_broker.server.handlers import HANDLERS
+from moldau_broker.server.handlers.api_versions import unsupported_version
+from moldau_broker.server.handlers.spec import Handler, ListenerKind, RequestContext
+from moldau_broker.server.request_stats import RequestStats
+from moldau_broker.wire.apis import API_SCHEMAS, ApiKey
+from moldau_broker.wire.codec import decode
+from moldau_broker.wire.errors import WireError
+from moldau_broker.wire.framing import decode_request_header, encode_response
+
+logger = logging.getLogger(__name__)
+
+_KEY_VERSION_CORRELATION_BYTES = 8
+
+
+class Dispatcher:
+    """Finds the handler of a request and turns what it gives into an answer.
+
+    A handler's unexpected exception closes the connection, as there is no body that fits every API; it is
+    logged with its stack and counted.
+    """
+
+    def __init__(self, broker: Broker, schedule: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> None:
+        self._broker = broker
+        self._schedule = schedule
+        self._handlers: dict[ListenerKind, dict[int, Handler]] = {
+            kind: {handler.api: handler for handler in HANDLERS if kind in handler.listeners} for kind in ListenerKind
+        }
+        self.stats = RequestStats()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def handle(self, connection: Connection, buffer: bytearray, start: int, end: int) -> Answer:
+        """See `connection.RequestHandler.handle`."""
+        if end - start < _KEY_VERSION_CORRELATION_BYTES:
+            raise CloseConnection("short_header")
+        started = perf_counter_ns()
+        key = int.from_bytes(buffer[start : start + 2], "big", signed=True)
+        version = int.from_bytes(buffer[start + 2 : start + 4], "big", signed=True)
+        handler = self._handlers[connection.listener_kind].get(key)
+        if handler is None:
+            raise CloseConnection("unknown_api", f"api key {key} is not served on listener {connection.listener}")
+        low, high = handler.versions
+        if not low <= version <= high:
+            return self._wrong_version(handler, version, buffer, start, end)
+        with memoryview(buffer)[:end] as frame:
+            try:
+                header, at = decode_request_header(frame, start)
+                request, _ = decode(API_SCHEMAS[handler.api].request, version, frame, at)
+            except WireError as error:
+                raise CloseConnection("bad_request", f"{handler.api.name} v{version}: {error}") from error
+            context = RequestContext(
+                api_version=version,
+                client_id=header.client_id,
+                correlation_id=header.correlation_id,
+                listener=connection.listener,
+                listener_kind=connection.listener_kind,
+                peer_host=connection.peer_host,
+                now_ms=self._broker.clock.wall_ms(),
+                connection=connection,
+            )
+            outcome = self._call(handler, context, request)
+        return self._answer(handler, context, outcome, started)
+
+    def _call(self, handler: Handler, context: RequestContext, request: Any) -> Any:
+        try:
+            return handler.handle(self._broker, context, request)
+        except CloseConnection:
+            raise
+        except Exception as error:
+            logger.exception("request.failed", extra={"api": handler.api.name, "client_id": context.client_id})
+            raise CloseConnection("handler_error", f"{handler.api.name}: {error!r}") from error
+
+    def _answer(self, handler: Handler, context: RequestContext, outcome: Any, started: int) -> Answer:
+        api, version, correlation_id = handler.api, context.api_version, context.correlation_id
+        stats = self.stats
+        if outcome is None:
+            stats.record(api, perf_counter_ns() - started)
+            return None
+        if isinstance(outcome, Deferred):
+            later: Deferred[Chunks | None] = Deferred()
+
+            def complete(response: Any) -> None:
+                stats.record(api, perf_counter_ns() - started)
+                later.complete(None if response is None else encode_response(correlation_id, api, version, response))
+
+            outcome.on_complete(complete)
+            return later
+        if inspect.iscoroutine(outcome):
+            return self._run(handler, context, outcome, started)
+        stats.record(api, perf_counter_ns() - started)
+        return encode_response(correlation_id, api, version, outcome)
+
+    def _run(
+        self, handler: Handler, context: RequestContext, coroutine: Coroutine[Any, Any, Any], started: int
+    ) -> Deferred[Chunks | None]:
+        later: Deferred[Chunks | None] = Deferred()
+
+        async def run() -> None:
+            chunks: Chunks | None = None
+            try:
+                response = await coroutine
+                chunks = encode_response(context.correlation_id, handler.api, context.api_version, response)
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                logger.exception("request.failed", extra={"api": handler.api.name, "client_id": context.client_id})
+            finally:
+                self.stats.record(handler.api, perf_counter_ns() - started)
+                later.complete(chunks)
+
+        task = self._schedule(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return later
+
+    def _wrong_version(self, handler: Handler, version: int, buffer: bytearray, start: int, end: int) -> Answer:
+        """ApiVersions answers error 35 in a v0 body (KIP-511); every other API has no answer for it."""
+        if handler.api is not ApiKey.API_VERSIONS:
+            raise CloseConnection("unsupported_version", f"{handler.api.name} v{version} is not served")
+        correlation_id = int.from_bytes(buffer[start + 4 : start + 8], "big", signed=True)
+        return encode_response(correlation_id, handler.api, 0, unsupported_version())

@@ -1,0 +1,144 @@
+"""Incremental fetch sessions (KIP-227, KIP-516): what a consumer asked for, and what it was last told. Pure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import Random
+
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.base.limits import FETCH_SESSION_PARTITIONS_MAX
+
+INITIAL_EPOCH = 0
+FINAL_EPOCH = -1
+NO_SESSION = 0
+_EPOCH_MAX = 2**31 - 1
+_EVICTION_IDLE_MS = 120_000  # Kafka's min.incremental.fetch.session.eviction.ms
+
+SessionKey = tuple[object, int]
+"""(topic name or topic id, partition index)."""
+
+
+@dataclass(slots=True)
+class FetchPartition:
+    """One partition of a fetch: the wish of the reader, and for sessions what it was last told."""
+
+    name: str
+    topic_id: bytes
+    index: int
+    fetch_offset: int
+    max_bytes: int
+    current_leader_epoch: int
+    last_fetched_epoch: int
+    told_high_watermark: int = -2
+    told_log_start_offset: int = -2
+
+    def update(self, wish: FetchPartition) -> None:
+        """Take over a new wish for the same partition."""
+        self.name = wish.name
+        self.fetch_offset = wish.fetch_offset
+        self.max_bytes = wish.max_bytes
+        self.current_leader_epoch = wish.current_leader_epoch
+        self.last_fetched_epoch = wish.last_fetched_epoch
+
+    def must_tell(self, error: ErrorCode, size: int, high_watermark: int, log_start_offset: int) -> bool:
+        """Whether an incremental answer has to include this partition; remembers what it then says."""
+        changed = (
+            size > 0
+            or error is not ErrorCode.NONE
+            or high_watermark != self.told_high_watermark
+            or log_start_offset != self.told_log_start_offset
+        )
+        failed = error is not ErrorCode.NONE
+        self.told_high_watermark = -2 if failed else high_watermark
+        self.told_log_start_offset = -2 if failed else log_start_offset
+        return changed
+
+
+class FetchSession:
+    """One session: its partitions in the order they are read (moved to the end after they gave data)."""
+
+    __slots__ = ("epoch", "last_used_ms", "partitions", "session_id", "uses_topic_ids")
+
+    def __init__(self, session_id: int, *, uses_topic_ids: bool) -> None:
+        self.session_id = session_id
+        self.uses_topic_ids = uses_topic_ids
+        self.epoch = 1
+        self.last_used_ms = 0
+        self.partitions: OrderedDict[SessionKey, FetchPartition] = OrderedDict()
+
+    def key(self, name: str, topic_id: bytes, index: int) -> SessionKey:
+        """The key of a partition: sessions of v13 and later go by topic id."""
+        return (topic_id if self.uses_topic_ids else name, index)
+
+    def update(self, wishes: Iterable[FetchPartition], forgotten: Iterable[SessionKey]) -> None:
+        """Take over a request's new, changed and forgotten partitions."""
+        for wish in wishes:
+            key = self.key(wish.name, wish.topic_id, wish.index)
+            known = self.partitions.get(key)
+            if known is not None:
+                known.update(wish)
+            elif len(self.partitions) < FETCH_SESSION_PARTITIONS_MAX:
+                self.partitions[key] = wish
+        for key in forgotten:
+            self.partitions.pop(key, None)
+
+
+class FetchSessions:
+    """The cache of sessions: bounded slots, the longest idle evicted first, random ids."""
+
+    __slots__ = ("_rng", "_sessions", "evictions", "slots")
+
+    def __init__(self, slots: int, rng: Random) -> None:
+        self.slots = slots
+        self.evictions = 0
+        self._rng = rng
+        self._sessions: OrderedDict[int, FetchSession] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def create(self, wishes: Iterable[FetchPartition], *, uses_topic_ids: bool, now_ms: int) -> FetchSession | None:
+        """A new session, or None where no slot can be freed: the fetch is then answered without one."""
+        wishes = list(wishes)
+        if not wishes or len(wishes) > FETCH_SESSION_PARTITIONS_MAX or not self._make_room(now_ms):
+            return None
+        session_id = NO_SESSION
+        while session_id == NO_SESSION or session_id in self._sessions:
+            session_id = self._rng.randrange(1, _EPOCH_MAX)
+        session = FetchSession(session_id, uses_topic_ids=uses_topic_ids)
+        session.last_used_ms = now_ms
+        session.update(wishes, ())
+        self._sessions[session_id] = session
+        return session
+
+    def _make_room(self, now_ms: int) -> bool:
+        if len(self._sessions) < self.slots:
+            return True
+        if not self._sessions:
+            return False
+        oldest = next(iter(self._sessions.values()))
+        if now_ms - oldest.last_used_ms < _EVICTION_IDLE_MS:
+            return False
+        del self._sessions[oldest.session_id]
+        self.evictions += 1
+        return True
+
+    def use(self, session_id: int, epoch: int, *, uses_topic_ids: bool, now_ms: int) -> FetchSession | ErrorCode:
+        """The session an incremental fetch continues, its epoch advanced; or the error to answer."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            return ErrorCode.FETCH_SESSION_ID_NOT_FOUND
+        if session.epoch != epoch:
+            return ErrorCode.INVALID_FETCH_SESSION_EPOCH
+        if session.uses_topic_ids != uses_topic_ids:
+            return ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR
+        session.epoch = 1 if session.epoch == _EPOCH_MAX else session.epoch + 1
+        session.last_used_ms = now_ms
+        self._sessions.move_to_end(session_id)
+        return session
+
+    def close(self, session_id: int) -> None:
+        """Forget a session, if it is there."""
+        self._sessions.pop(session_id, None)

@@ -1,0 +1,281 @@
+"""Fetch: served 4-18.
+
+Behaviour: whole batches up to the high watermark (last stable offset under read_committed), at least one batch
+for the first partition that has any (KIP-74), in the order asked; long poll until `min_bytes` visible bytes or
+`max_wait_ms`. Sessions as in KIP-227. A read that would have to wait for the disk is done off the event loop.
+Version notes: v7 sessions, v9 leader epoch fencing (KIP-320), v11 preferred replica, v12 diverging epoch,
+v13 topic ids, v15 replica state, v16 current leader (KIP-951).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from moldau_broker.base.deferred import Deferred
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.base.ids import Uuid
+from moldau_broker.replication.outcome import PartitionRead
+from moldau_broker.replication.partition import Partition
+from moldau_broker.replication.waiting import DelayedFetch
+from moldau_broker.server.fetch_sessions import FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION, FetchPartition, FetchSession
+from moldau_broker.server.handlers.spec import Handler, RequestContext
+from moldau_broker.wire.apis import ApiKey
+from moldau_broker.wire.messages.fetch import (
+    FetchableTopicResponse,
+    FetchRequest,
+    FetchResponse,
+    PartitionData,
+)
+
+if TYPE_CHECKING:
+    from moldau_broker.server.broker import Broker
+
+_TOPIC_IDS_SINCE = 13
+_REPLICA_STATE_SINCE = 15
+_READ_COMMITTED = 1
+_CONSUMER = -1
+
+
+def handle(
+    broker: Broker, context: RequestContext, request: FetchRequest
+) -> FetchResponse | Deferred[FetchResponse]:
+    """Answer with what is visible now, or wait for more."""
+    uses_topic_ids = context.api_version >= _TOPIC_IDS_SINCE
+    wishes = _wishes(request)
+    session: FetchSession | None = None
+    incremental = False
+    if request.session_epoch in (INITIAL_EPOCH, FINAL_EPOCH):
+        if request.session_id != NO_SESSION:
+            broker.fetch_sessions.close(request.session_id)
+        if request.session_epoch == INITIAL_EPOCH:
+            session = broker.fetch_sessions.create(wishes, uses_topic_ids=uses_topic_ids, now_ms=context.now_ms)
+    else:
+        found = broker.fetch_sessions.use(
+            request.session_id, request.session_epoch, uses_topic_ids=uses_topic_ids, now_ms=context.now_ms
+        )
+        if isinstance(found, ErrorCode):
+            return FetchResponse(error_code=found)
+        session, incremental = found, True
+        session.update(wishes, _forgotten(request, session))
+    asked = list(session.partitions.values()) if session is not None else wishes
+    fetch = _Fetch(broker, context, request, session, asked, incremental=incremental)
+    return fetch.start()
+
+
+def _wishes(request: FetchRequest) -> list[FetchPartition]:
+    return [
+        FetchPartition(
+            topic.topic,
+            topic.topic_id,
+            wanted.partition,
+            wanted.fetch_offset,
+            wanted.partition_max_bytes,
+            wanted.current_leader_epoch,
+            wanted.last_fetched_epoch,
+        )
+        for topic in request.topics
+        for wanted in topic.partitions
+    ]
+
+
+def _forgotten(request: FetchRequest, session: FetchSession) -> Iterable[tuple[object, int]]:
+    return [
+        session.key(topic.topic, topic.topic_id, index)
+        for topic in request.forgotten_topics_data
+        for index in topic.partitions
+    ]
+
+
+class _Fetch:
+    """One fetch request from its first look at the logs to its answer."""
+
+    __slots__ = ("_asked", "_broker", "_context", "_incremental", "_later", "_request", "_session", "_targets")
+
+    def __init__(
+        self,
+        broker: Broker,
+        context: RequestContext,
+        request: FetchRequest,
+        session: FetchSession | None,
+        asked: list[FetchPartition],
+        *,
+        incremental: bool,
+    ) -> None:
+        self._broker = broker
+        self._context = context
+        self._request = request
+        self._session = session
+        self._asked = asked
+        self._incremental = incremental
+        self._later: Deferred[FetchResponse] | None = None
+        self._targets: list[Partition | ErrorCode] = [self._find(wish) for wish in asked]
+
+    def _find(self, wish: FetchPartition) -> Partition | ErrorCode:
+        if self._replica_id() != _CONSUMER:
+            return ErrorCode.TOPIC_AUTHORIZATION_FAILED
+        replicas = self._broker.replicas
+        if self._context.api_version >= _TOPIC_IDS_SINCE:
+            partition = replicas.partition_by_id(Uuid(wish.topic_id), wish.index)
+            if partition is None:
+                return self._broker.unknown_topic_id_error(wish.topic_id)
+        else:
+            partition = replicas.partition(wish.name, wish.index)
+            if partition is None:
+                return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        return partition
+
+    def _replica_id(self) -> int:
+        if self._context.api_version >= _REPLICA_STATE_SINCE:
+            return self._request.replica_state.replica_id
+        return self._request.replica_id
+
+    def start(self) -> FetchResponse | Deferred[FetchResponse]:
+        reads = self._read_all(wait=False)
+        if reads is None:
+            return self._read_from_disk()
+        size = sum(len(read.records) for read in reads if read.records)
+        request = self._request
+        failed = any(read.error is not ErrorCode.NONE for read in reads)
+        if request.max_wait_ms <= 0 or not reads or failed or size >= request.min_bytes:
+            return self._respond(reads)
+        self._later = later = Deferred()
+        self._wait(later, request.min_bytes - size)
+        return later
+
+    def _wait(self, later: Deferred[FetchResponse], missing_bytes: int) -> None:
+        broker, connection = self._broker, self._context.connection
+        partitions = [target for target in self._targets if isinstance(target, Partition)]
+
+        def done() -> None:
+            timer.cancel()
+            connection.on_close.pop(waiting, None)
+            broker.turn.soon(self._finish)
+
+        def gone() -> None:
+            timer.cancel()
+            waiting.cancel()
+
+        waiting = DelayedFetch(partitions, missing_bytes, done)
+        timer = broker.timers.call_later(self._request.max_wait_ms, waiting.finish)
+        connection.on_close[waiting] = gone
+
+    def _finish(self) -> None:
+        later = self._later
+        assert later is not None
+        reads = self._read_all(wait=False)
+        if reads is not None:
+            later.complete(self._respond(reads))
+            return
+        self._read_from_disk().on_complete(later.complete)
+
+    def _read_from_disk(self) -> Deferred[FetchResponse]:
+        """Bring the cold byte ranges into the page cache off the loop, then read as usual."""
+        later: Deferred[FetchResponse] = Deferred()
+        ranges = [
+            cold
+            for wish, target in zip(self._asked, self._targets, strict=True)
+            if isinstance(target, Partition)
+            and (cold := target.log.cold_range(wish.fetch_offset, self._partition_bytes(wish))) is not None
+        ]
+
+        def warmed() -> None:
+            reads = self._read_all(wait=True)
+            assert reads is not None
+            later.complete(self._respond(reads))
+
+        self._broker.readers.warm(ranges, warmed)
+        return later
+
+    def _partition_bytes(self, wish: FetchPartition) -> int:
+        return max(0, min(wish.max_bytes, self._broker.settings.network.fetch_max_bytes))
+
+    def _read_all(self, *, wait: bool) -> list[PartitionRead] | None:
+        committed = self._request.isolation_level == _READ_COMMITTED
+        left = max(0, min(self._request.max_bytes, self._broker.settings.network.fetch_max_bytes))
+        reads: list[PartitionRead] = []
+        empty_so_far = True
+        for wish, target in zip(self._asked, self._targets, strict=True):
+            if isinstance(target, ErrorCode):
+                reads.append(PartitionRead(target))
+                continue
+            error = target.leadership_error(wish.current_leader_epoch)
+            if error is not ErrorCode.NONE:
+                leader = (target.leader_id, target.leader_epoch)
+                reads.append(PartitionRead(error, leader=leader))
+                continue
+            if wish.last_fetched_epoch >= 0:
+                diverging = _divergence(target, wish)
+                if diverging is not None:
+                    reads.append(
+                        PartitionRead(
+                            ErrorCode.NONE,
+                            target.high_watermark,
+                            target.last_stable_offset,
+                            target.log_start_offset,
+                            b"",
+                            diverging,
+                        )
+                    )
+                    continue
+            read = target.read(
+                wish.fetch_offset,
+                min(left, self._partition_bytes(wish)),
+                committed=committed,
+                min_one=empty_so_far,
+                wait=wait,
+            )
+            if read is None:
+                return None
+            if read.records:
+                empty_so_far = False
+                left = max(0, left - len(read.records))
+            reads.append(read)
+        return reads
+
+    def _respond(self, reads: list[PartitionRead]) -> FetchResponse:
+        topics: list[FetchableTopicResponse] = []
+        session = self._session
+        for wish, read in zip(self._asked, reads, strict=True):
+            size = len(read.records) if read.records else 0
+            if session is not None:
+                tell = wish.must_tell(read.error, size, read.high_watermark, read.log_start_offset)
+                if size:
+                    key = session.key(wish.name, wish.topic_id, wish.index)
+                    if key in session.partitions:
+                        session.partitions.move_to_end(key)
+                if self._incremental and not tell:
+                    continue
+            if not topics or topics[-1].topic != wish.name or topics[-1].topic_id != wish.topic_id:
+                topics.append(FetchableTopicResponse(topic=wish.name, topic_id=wish.topic_id, partitions=[]))
+            topics[-1].partitions.append(_partition_data(wish.index, read))
+        return FetchResponse(session_id=session.session_id if session is not None else NO_SESSION, responses=topics)
+
+
+def _divergence(partition: Partition, wish: FetchPartition) -> tuple[int, int] | None:
+    """(epoch, end offset) where our log ends the reader's last epoch before its fetch offset (KIP-595)."""
+    epoch, end_offset = partition.log.epochs.end_offset_for(wish.last_fetched_epoch, partition.log_end_offset)
+    if epoch < wish.last_fetched_epoch or end_offset < wish.fetch_offset:
+        return epoch, end_offset
+    return None
+
+
+def _partition_data(index: int, read: PartitionRead) -> PartitionData:
+    extra = {}
+    if read.diverging is not None:
+        extra["diverging_epoch"] = _EpochEndOffset(epoch=read.diverging[0], end_offset=read.diverging[1])
+    if read.leader is not None:
+        extra["current_leader"] = _LeaderIdAndEpoch(leader_id=read.leader[0], leader_epoch=read.leader[1])
+    return PartitionData(
+        partition_index=index,
+        error_code=read.error,
+        high_watermark=read.high_watermark,
+        last_stable_offset=read.last_stable_offset,
+        log_start_offset=read.log_start_offset,
+        aborted_transactions=None,
+        records=read.records if read.records is not None else b"",
+        **extra,
+    )
+
+
+HANDLER = Handler(api=ApiKey.FETCH, versions=(4, 18), handle=handle)

@@ -1,0 +1,174 @@
+"""Produce: served 3-13, advertised 0-13 (KAFKA-18659: older librdkafka switches compression off otherwise).
+
+Behaviour: each partition's batch is validated, given offsets and written on arrival. acks=0 has no answer, and an
+error closes the connection; acks=1 is answered after the write; acks=all after the group commit's fdatasync (unless
+`log.flush.acks.all=false`) and replication, or with REQUEST_TIMED_OUT while the data stays. Transactional ids are
+refused: transactions are not served yet. Version notes: v8 per-record errors (KIP-467), v10 current leader
+(KIP-951), v13 topic ids (KIP-516).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from moldau_broker.base.deferred import Deferred
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.base.ids import Uuid
+from moldau_broker.replication.outcome import AppendOutcome
+from moldau_broker.replication.partition import Partition
+from moldau_broker.replication.validation import Rejected, parse_single_batch, validate_batch
+from moldau_broker.replication.waiting import DelayedProduce
+from moldau_broker.server.connection import CloseConnection
+from moldau_broker.server.handlers.spec import Handler, RequestContext
+from moldau_broker.wire.apis import ApiKey
+from moldau_broker.wire.messages.produce import (
+    BatchIndexAndErrorMessage,
+    PartitionProduceData,
+    PartitionProduceResponse,
+    ProduceRequest,
+    ProduceResponse,
+    TopicProduceData,
+    TopicProduceResponse,
+)
+
+if TYPE_CHECKING:
+    from moldau_broker.server.broker import Broker
+
+_TOPIC_IDS_SINCE = 13
+_ALL = -1
+_ADMIN_CLIENT_ID = "__admin_client"  # the name under which Kafka's own tools may write internal topics
+_LEGAL_ACKS = (_ALL, 0, 1)
+
+
+def handle(
+    broker: Broker, context: RequestContext, request: ProduceRequest
+) -> ProduceResponse | Deferred[ProduceResponse] | None:
+    """Append every partition's batch; see the module's text for when the answer leaves."""
+    refusal = _refuse_whole(request)
+    answers: list[TopicProduceResponse] = []
+    appended: list[tuple[Partition, int]] = []
+    outcomes: list[AppendOutcome] = []
+    for topic in request.topic_data:
+        for data in topic.partition_data:
+            outcome, partition = _append_one(broker, context, topic, data, refusal)
+            outcomes.append(outcome)
+            if partition is not None and outcome.error is ErrorCode.NONE:
+                appended.append((partition, len(outcomes) - 1))
+    if request.acks == 0:
+        if any(outcome.error is not ErrorCode.NONE for outcome in outcomes):
+            raise CloseConnection("produce_acks_0", "a produce request with acks=0 failed; closing tells its client")
+        return None
+    if request.acks == _ALL and appended and broker.settings.log.flush_acks_all:
+        return _answer_when_committed(broker, context, request, outcomes, appended)
+    answers = _answers(context, request, outcomes)
+    return ProduceResponse(responses=answers)
+
+
+def _refuse_whole(request: ProduceRequest) -> Rejected | None:
+    if request.acks not in _LEGAL_ACKS:
+        return Rejected(ErrorCode.INVALID_REQUIRED_ACKS, f"acks={request.acks}; only -1, 0 and 1 are legal")
+    if request.transactional_id is not None:
+        return Rejected(
+            ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "transactions are not served by this version of moldau"
+        )
+    return None
+
+
+def _append_one(
+    broker: Broker, context: RequestContext, topic: TopicProduceData, data: PartitionProduceData, refusal: Rejected | None
+) -> tuple[AppendOutcome, Partition | None]:
+    if refusal is not None:
+        return AppendOutcome(refusal.error, message=refusal.message), None
+    partition: Partition | None
+    if context.api_version >= _TOPIC_IDS_SINCE:
+        partition = broker.replicas.partition_by_id(Uuid(topic.topic_id), data.index)
+        missing = broker.unknown_topic_id_error(topic.topic_id)
+    else:
+        partition = broker.replicas.partition(topic.name, data.index)
+        missing = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    if partition is None:
+        return AppendOutcome(missing), None
+    if partition.topic in INTERNAL_TOPICS and context.client_id != _ADMIN_CLIENT_ID:
+        return AppendOutcome(ErrorCode.INVALID_TOPIC_EXCEPTION, message="clients may not write internal topics"), None
+    return append_batch(broker, partition, data.records, context.api_version, context.now_ms), partition
+
+
+def append_batch(
+    broker: Broker, partition: Partition, records: memoryview | None, api_version: int, now_ms: int
+) -> AppendOutcome:
+    """Validate and append one partition's records of a Produce request."""
+    header = parse_single_batch(records, api_version)
+    if isinstance(header, Rejected):
+        return AppendOutcome(header.error, message=header.message)
+    assert records is not None
+    if header.is_transactional:
+        return AppendOutcome(
+            ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            message="transactions are not served by this version of moldau",
+        )
+    verdict = validate_batch(records, header, partition.log.config, now_ms)
+    if isinstance(verdict, Rejected):
+        return AppendOutcome(
+            verdict.error,
+            log_start_offset=partition.log_start_offset,
+            message=verdict.message,
+            record_errors=verdict.records,
+        )
+    return partition.append(verdict, now_ms)
+
+
+def _answer_when_committed(
+    broker: Broker,
+    context: RequestContext,
+    request: ProduceRequest,
+    outcomes: list[AppendOutcome],
+    appended: list[tuple[Partition, int]],
+) -> ProduceResponse | Deferred[ProduceResponse]:
+    later: Deferred[ProduceResponse] = Deferred()
+
+    def done(errors: Sequence[ErrorCode]) -> None:
+        for (_, slot), error in zip(appended, errors, strict=True):
+            if error is not ErrorCode.NONE:
+                outcomes[slot] = AppendOutcome(error)
+        later.complete(ProduceResponse(responses=_answers(context, request, outcomes)))
+
+    waiting = DelayedProduce(done)
+    for partition, slot in appended:
+        waiting.add(partition, outcomes[slot].next_offset)
+    if not waiting.all_added():
+        timer = broker.timers.call_later(request.timeout_ms, waiting.expire)
+        later.on_complete(lambda _: timer.cancel())
+    return later
+
+
+def _answers(
+    context: RequestContext, request: ProduceRequest, outcomes: Sequence[AppendOutcome]
+) -> list[TopicProduceResponse]:
+    left = iter(outcomes)
+    return [
+        TopicProduceResponse(
+            name=topic.name,
+            topic_id=topic.topic_id,
+            partition_responses=[_partition_answer(data.index, next(left)) for data in topic.partition_data],
+        )
+        for topic in request.topic_data
+    ]
+
+
+def _partition_answer(index: int, outcome: AppendOutcome) -> PartitionProduceResponse:
+    return PartitionProduceResponse(
+        index=index,
+        error_code=outcome.error,
+        base_offset=outcome.base_offset,
+        log_append_time_ms=outcome.log_append_time_ms,
+        log_start_offset=outcome.log_start_offset,
+        record_errors=[
+            BatchIndexAndErrorMessage(batch_index=at, batch_index_error_message=text)
+            for at, text in outcome.record_errors
+        ],
+        error_message=outcome.message,
+    )
+
+
+HANDLER = Handler(api=ApiKey.PRODUCE, versions=(3, 13), advertised=(0, 13), handle=handle)
