@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, Final
 
 from moldau_broker.base.config_types import (
@@ -469,4 +470,10 @@ def resolve_topic_config(overrides: Mapping[str, str], broker: Mapping[str, str]
             text = found[1]
         value = setting.parse(text)
         values[attribute] = frozenset(value) if isinstance(value, tuple) else value
-    return TopicConfig(**values) if values else _DEFAULTS
+    return _shared(TopicConfig(**values)) if values else _DEFAULTS
+
+
+@lru_cache(maxsize=256)
+def _shared(config: TopicConfig) -> TopicConfig:
+    """The first equal value: a thousand partitions configured alike hold one object."""
+    return config
