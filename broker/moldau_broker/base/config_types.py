@@ -55,7 +55,8 @@ class Setting:
 
     `default` is the text DescribeConfigs shows (None: no default). `synonyms` are the broker settings
     that supply a topic setting's default, first match wins. A setting with `acted_on` false is known
-    and listed, and every attempt to change it is refused.
+    and listed, and every attempt to change it is refused. `dynamic` broker settings can be changed while
+    the broker runs; topic and group settings always can.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Setting:
     check: Check | None = None
     synonyms: tuple[str, ...] = ()
     acted_on: bool = True
+    dynamic: bool = False
 
     def parse(self, text: str | None) -> Value:
         """The value that `text` stands for.
@@ -79,6 +81,23 @@ class Setting:
         if problem:
             raise self._error(text, problem)
         return value
+
+    def normalize(self, text: str | None) -> str | None:
+        """`text` as it is listed: blanks dropped, numbers and booleans in their plain form.
+
+        Raises:
+            SettingError: wrong type or out of bounds.
+        """
+        value = self.parse(text)
+        match value:
+            case bool():
+                return "true" if value else "false"
+            case tuple():
+                return ",".join(value)
+            case None:
+                return None
+            case _:
+                return str(value)
 
     def _convert(self, text: str) -> Value:
         match self.type:
@@ -100,7 +119,10 @@ class Setting:
                     raise self._error(text, "must be a number")
                 return float(text)
             case SettingType.LIST:
-                return split_list(text)
+                items = split_list(text)
+                if not all(items):
+                    raise self._error(text, "must not have empty items")
+                return items
             case _:
                 return text
 
@@ -114,7 +136,7 @@ def clip(text: str, length: int = 120) -> str:
 
 
 def split_list(text: str) -> tuple[str, ...]:
-    """The items of a comma-separated list, blanks dropped; empty text is the empty list."""
+    """The items of a comma-separated list, blanks around them dropped; empty text is the empty list."""
     text = text.strip()
     return tuple(item.strip() for item in text.split(",")) if text else ()
 
@@ -149,13 +171,13 @@ def one_of(*allowed: str) -> Check:
 
 
 def any_of(*allowed: str) -> Check:
-    """A check: every item of the list is one of `allowed`, and none comes twice."""
+    """A check: every item of the list is one of `allowed`."""
 
     def check(value: Value) -> str | None:
         assert isinstance(value, tuple)
         if any(item not in allowed for item in value):
             return f"every item must be one of {', '.join(allowed)}"
-        return None if len(set(value)) == len(value) else "must not name an item twice"
+        return None
 
     return check
 
