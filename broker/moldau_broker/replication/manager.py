@@ -53,6 +53,7 @@ class ReplicaManager:
 
     Attributes:
         failures: topic-partitions whose log could not be made, and why; retried with the next image.
+        generation: changes whenever a partition comes or goes, so that look-ups may be remembered.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class ReplicaManager:
         self._by_id: dict[tuple[Uuid, int], Partition] = {}
         self._listeners: list[LeadershipListener] = []
         self._loaded: dict[tuple[str, int], Log] = {}
+        self.generation = 0
         self.failures: dict[tuple[str, int], str] = {}
 
     # --- look-ups -------------------------------------------------------------------------------------
@@ -163,12 +165,15 @@ class ReplicaManager:
                 log.update_config(config)
         except StorageError as error:
             self.failures[key] = str(error)
-            logger.error("log.create_failed", extra={"topic": topic.name, "partition": index, "reason": str(error)})
+            logger.exception(
+                "log.create_failed", extra={"topic": topic.name, "partition": index, "reason": str(error)}
+            )
             return None
         self.failures.pop(key, None)
         partition = Partition(log, topic.topic_id, self._node_id, self._committer)
         self._partitions[key] = partition
         self._by_id[(topic.topic_id, index)] = partition
+        self.generation += 1
         return partition
 
     def _apply_config_change(self, before: MetadataImage, image: MetadataImage, topic: TopicImage) -> None:
@@ -184,7 +189,8 @@ class ReplicaManager:
     def _same_defaults(self, before: MetadataImage, image: MetadataImage) -> bool:
         kind = int(ResourceType.BROKER)
         return all(
-            before.configs.get((kind, name)) is image.configs.get((kind, name)) for name in ("", str(self._node_id))
+            before.configs.get((kind, name)) is image.configs.get((kind, name))
+            for name in ("", str(self._node_id))
         )
 
     def topic_config(self, image: MetadataImage, topic: str) -> TopicConfig:
@@ -201,6 +207,7 @@ class ReplicaManager:
     def _drop(self, partition: Partition) -> None:
         del self._partitions[(partition.topic, partition.index)]
         del self._by_id[(partition.topic_id, partition.index)]
+        self.generation += 1
         led = partition.is_leader
         partition.stop()
         if led:
@@ -208,7 +215,7 @@ class ReplicaManager:
         try:
             self._log_dir.delete_log(partition.log)
         except StorageError as error:
-            logger.error(
+            logger.exception(
                 "log.delete_failed",
                 extra={"topic": partition.topic, "partition": partition.index, "reason": str(error)},
             )
@@ -228,7 +235,9 @@ class ReplicaManager:
             later.complete(AppendOutcome(ErrorCode.NOT_LEADER_OR_FOLLOWER))
             return later
         now_ms = self._clock.wall_ms()
-        verdict = validate_batch(batch, parse_header(batch, 0), partition.log.config, now_ms, from_client=False)
+        verdict = validate_batch(
+            batch, parse_header(batch, 0), partition.log.config, now_ms, from_client=False
+        )
         if isinstance(verdict, Rejected):
             later.complete(AppendOutcome(verdict.error, message=verdict.message))
             return later

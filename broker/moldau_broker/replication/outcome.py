@@ -9,7 +9,7 @@ from moldau_broker.base.errors import ErrorCode
 NO_OFFSET = -1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made per request, and freezing triples its cost
 class AppendOutcome:
     """How an append ended. Offsets and times are -1 where there is nothing to tell.
 
@@ -26,7 +26,7 @@ class AppendOutcome:
     record_errors: tuple[tuple[int, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made per request, and freezing triples its cost
 class PartitionRead:
     """What a fetch of one partition found. `records` is None only together with an error.
 

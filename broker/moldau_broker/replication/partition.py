@@ -229,7 +229,9 @@ class Partition:
         self._fail_waiting(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         self._wake(0)
 
-    def read(self, offset: int, max_bytes: int, *, committed: bool, min_one: bool, wait: bool) -> PartitionRead | None:
+    def read(
+        self, offset: int, max_bytes: int, *, committed: bool, min_one: bool, wait: bool
+    ) -> PartitionRead | None:
         """Whole batches from the one that contains `offset`, up to the visible end.
 
         Args:
@@ -252,7 +254,9 @@ class Partition:
                 else:
                     records = log.read_nowait(offset, max_bytes, up_to=bound, min_one=min_one)
             except OffsetOutOfRange:
-                return PartitionRead(ErrorCode.OFFSET_OUT_OF_RANGE, self.high_watermark, bound, log.log_start_offset)
+                return PartitionRead(
+                    ErrorCode.OFFSET_OUT_OF_RANGE, self.high_watermark, bound, log.log_start_offset
+                )
             except (CorruptLog, StorageError) as failure:
                 self.go_offline(str(failure))
                 return PartitionRead(ErrorCode.KAFKA_STORAGE_ERROR)

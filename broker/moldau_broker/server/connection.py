@@ -26,6 +26,7 @@ from moldau_broker.base.limits import (
 
 if TYPE_CHECKING:
     from moldau_broker.server.buffers import InFlightBytes, ReceiveBuffers
+    from moldau_broker.server.fast_produce import KnownProduce
     from moldau_broker.server.handlers.spec import ListenerKind
 
 Chunks = list[bytes | bytearray | memoryview]
@@ -107,15 +108,14 @@ class Connection(asyncio.BufferedProtocol):
         "_waiting",
         "bytes_in",
         "bytes_out",
-        "client_id_cache",
         "client_software",
         "connection_id",
+        "known_produces",
         "last_active_ms",
         "listener",
         "listener_kind",
         "on_close",
         "peer_host",
-        "produce_cache",
         "requests",
     )
 
@@ -138,8 +138,7 @@ class Connection(asyncio.BufferedProtocol):
         self.listener_kind = kind
         self.peer_host = ""
         self.client_software: tuple[str, str] | None = None
-        self.client_id_cache: tuple[bytes, str] | None = None
-        self.produce_cache: object = None
+        self.known_produces: list[KnownProduce] = []
         self.on_close: dict[object, Callable[[], None]] = {}
         self.last_active_ms = 0
         self.bytes_in = 0
@@ -158,7 +157,7 @@ class Connection(asyncio.BufferedProtocol):
         if refusal is not None:
             self.close(refusal)
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's signature)
+    def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go: the shared buffer, or this connection's own while a frame is incomplete."""
         if self._own is None:
             return self._owner.buffers.shared_view

@@ -7,12 +7,14 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, Literal
 
 from moldau_broker.base.deferred import Deferred
+from moldau_broker.server import fast_produce
 from moldau_broker.server.broker import Broker
 from moldau_broker.server.connection import Answer, Chunks, CloseConnection, Connection
 from moldau_broker.server.handlers import HANDLERS
+from moldau_broker.server.handlers import produce as produce_api
 from moldau_broker.server.handlers.api_versions import unsupported_version
 from moldau_broker.server.handlers.spec import Handler, ListenerKind, RequestContext
 from moldau_broker.server.request_stats import RequestStats
@@ -20,6 +22,7 @@ from moldau_broker.wire.apis import API_SCHEMAS, ApiKey
 from moldau_broker.wire.codec import decode
 from moldau_broker.wire.errors import WireError
 from moldau_broker.wire.framing import decode_request_header, encode_response
+from moldau_broker.wire.messages.produce import ProduceRequest
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +36,14 @@ class Dispatcher:
     logged with its stack and counted.
     """
 
-    def __init__(self, broker: Broker, schedule: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> None:
+    def __init__(
+        self, broker: Broker, schedule: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    ) -> None:
         self._broker = broker
         self._schedule = schedule
         self._handlers: dict[ListenerKind, dict[int, Handler]] = {
-            kind: {handler.api: handler for handler in HANDLERS if kind in handler.listeners} for kind in ListenerKind
+            kind: {handler.api: handler for handler in HANDLERS if kind in handler.listeners}
+            for kind in ListenerKind
         }
         self.stats = RequestStats()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -51,14 +57,21 @@ class Dispatcher:
         version = int.from_bytes(buffer[start + 2 : start + 4], "big", signed=True)
         handler = self._handlers[connection.listener_kind].get(key)
         if handler is None:
-            raise CloseConnection("unknown_api", f"api key {key} is not served on listener {connection.listener}")
+            raise CloseConnection(
+                "unknown_api", f"api key {key} is not served on listener {connection.listener}"
+            )
+        if key == ApiKey.PRODUCE and connection.known_produces:
+            answer = self._produce_again(connection, buffer, start, end, version)
+            if answer is not False:
+                self.stats.record(key, perf_counter_ns() - started)
+                return answer
         low, high = handler.versions
         if not low <= version <= high:
             return self._wrong_version(handler, version, buffer, start, end)
         with memoryview(buffer)[:end] as frame:
             try:
-                header, at = decode_request_header(frame, start)
-                request, _ = decode(API_SCHEMAS[handler.api].request, version, frame, at)
+                header = decode_request_header(frame, start)
+                request, _ = decode(API_SCHEMAS[handler.api].request, version, frame, header.end)
             except WireError as error:
                 raise CloseConnection("bad_request", f"{handler.api.name} v{version}: {error}") from error
             context = RequestContext(
@@ -72,7 +85,46 @@ class Dispatcher:
                 connection=connection,
             )
             outcome = self._call(handler, context, request)
+            if handler.api is ApiKey.PRODUCE:
+                self._learn(connection, buffer, start, end, version, request)
         return self._answer(handler, context, outcome, started)
+
+    def _produce_again(
+        self, connection: Connection, buffer: bytearray, start: int, end: int, version: int
+    ) -> Answer | Literal[False]:
+        """The short way for a request like one this connection has sent before (see `fast_produce`)."""
+        known = connection.known_produces
+        entry = fast_produce.find(known, buffer, start, version)
+        if entry is None:
+            return False
+        if entry.generation != self._broker.replicas.generation:
+            known.clear()
+            return False
+        return fast_produce.produce(self._broker, entry, buffer, start, end)
+
+    def _learn(
+        self,
+        connection: Connection,
+        buffer: bytearray,
+        start: int,
+        end: int,
+        version: int,
+        request: ProduceRequest,
+    ) -> None:
+        if len(request.topic_data) != 1 or len(request.topic_data[0].partition_data) != 1:
+            return
+        partition = produce_api.find_partition(self._broker, version, request.topic_data[0], 0)
+        if partition is not None and produce_api.may_write(partition.topic, None):
+            fast_produce.learn(
+                connection.known_produces,
+                buffer,
+                start,
+                end,
+                request,
+                partition,
+                self._broker.replicas.generation,
+                version,
+            )
 
     def _call(self, handler: Handler, context: RequestContext, request: Any) -> Any:
         try:
@@ -80,7 +132,9 @@ class Dispatcher:
         except CloseConnection:
             raise
         except Exception as error:
-            logger.exception("request.failed", extra={"api": handler.api.name, "client_id": context.client_id})
+            logger.exception(
+                "request.failed", extra={"api": handler.api.name, "client_id": context.client_id}
+            )
             raise CloseConnection("handler_error", f"{handler.api.name}: {error!r}") from error
 
     def _answer(self, handler: Handler, context: RequestContext, outcome: Any, started: int) -> Answer:
@@ -94,7 +148,9 @@ class Dispatcher:
 
             def complete(response: Any) -> None:
                 stats.record(api, perf_counter_ns() - started)
-                later.complete(None if response is None else encode_response(correlation_id, api, version, response))
+                later.complete(
+                    None if response is None else encode_response(correlation_id, api, version, response)
+                )
 
             outcome.on_complete(complete)
             return later
@@ -116,7 +172,9 @@ class Dispatcher:
             except asyncio.CancelledError:
                 raise
             except Exception:
-                logger.exception("request.failed", extra={"api": handler.api.name, "client_id": context.client_id})
+                logger.exception(
+                    "request.failed", extra={"api": handler.api.name, "client_id": context.client_id}
+                )
             finally:
                 self.stats.record(handler.api, perf_counter_ns() - started)
                 later.complete(chunks)
@@ -126,7 +184,9 @@ class Dispatcher:
         task.add_done_callback(self._tasks.discard)
         return later
 
-    def _wrong_version(self, handler: Handler, version: int, buffer: bytearray, start: int, end: int) -> Answer:
+    def _wrong_version(
+        self, handler: Handler, version: int, buffer: bytearray, start: int, end: int
+    ) -> Answer:
         """ApiVersions answers error 35 in a v0 body (KIP-511); every other API has no answer for it."""
         if handler.api is not ApiKey.API_VERSIONS:
             raise CloseConnection("unsupported_version", f"{handler.api.name} v{version} is not served")

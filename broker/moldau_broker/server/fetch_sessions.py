@@ -99,7 +99,9 @@ class FetchSessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def create(self, wishes: Iterable[FetchPartition], *, uses_topic_ids: bool, now_ms: int) -> FetchSession | None:
+    def create(
+        self, wishes: Iterable[FetchPartition], *, uses_topic_ids: bool, now_ms: int
+    ) -> FetchSession | None:
         """A new session, or None where no slot can be freed: the fetch is then answered without one."""
         wishes = list(wishes)
         if not wishes or len(wishes) > FETCH_SESSION_PARTITIONS_MAX or not self._make_room(now_ms):
@@ -125,7 +127,9 @@ class FetchSessions:
         self.evictions += 1
         return True
 
-    def use(self, session_id: int, epoch: int, *, uses_topic_ids: bool, now_ms: int) -> FetchSession | ErrorCode:
+    def use(
+        self, session_id: int, epoch: int, *, uses_topic_ids: bool, now_ms: int
+    ) -> FetchSession | ErrorCode:
         """The session an incremental fetch continues, its epoch advanced; or the error to answer."""
         session = self._sessions.get(session_id)
         if session is None:

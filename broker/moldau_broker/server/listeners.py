@@ -16,7 +16,9 @@ from moldau_broker.server.turn import Turn
 
 logger = logging.getLogger(__name__)
 
-_LOUD_REASONS = frozenset({"frame_size", "bad_request", "handler_error", "short_header", "unsupported_version"})
+_LOUD_REASONS = frozenset(
+    {"frame_size", "bad_request", "handler_error", "short_header", "unsupported_version"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +139,15 @@ class Listeners:
             self._warned_hosts.add(where)
             logger.warning(
                 "connection.closed",
-                extra={"peer": connection.peer_host, "listener": connection.listener, "reason": reason, "detail": detail},
+                extra={
+                    "peer": connection.peer_host,
+                    "listener": connection.listener,
+                    "reason": reason,
+                    "detail": detail,
+                },
             )
 
-    def closed(self, connection: Connection, reason: str) -> None:  # noqa: ARG002 (part of the protocol)
+    def closed(self, connection: Connection, reason: str) -> None:
         """The connection is gone."""
         if self._connections.pop(connection.connection_id, None) is None:
             return
@@ -172,7 +179,9 @@ class Listeners:
 
     def traffic(self) -> tuple[int, int]:
         """Bytes received and sent since start, over all connections."""
-        received = self.bytes_in_closed + sum(connection.bytes_in for connection in self._connections.values())
+        received = self.bytes_in_closed + sum(
+            connection.bytes_in for connection in self._connections.values()
+        )
         sent = self.bytes_out_closed + sum(connection.bytes_out for connection in self._connections.values())
         return received, sent
 

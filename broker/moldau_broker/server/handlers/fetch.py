@@ -18,13 +18,21 @@ from moldau_broker.base.ids import Uuid
 from moldau_broker.replication.outcome import PartitionRead
 from moldau_broker.replication.partition import Partition
 from moldau_broker.replication.waiting import DelayedFetch
-from moldau_broker.server.fetch_sessions import FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION, FetchPartition, FetchSession
+from moldau_broker.server.fetch_sessions import (
+    FINAL_EPOCH,
+    INITIAL_EPOCH,
+    NO_SESSION,
+    FetchPartition,
+    FetchSession,
+)
 from moldau_broker.server.handlers.spec import Handler, RequestContext
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.fetch import (
+    EpochEndOffset,
     FetchableTopicResponse,
     FetchRequest,
     FetchResponse,
+    LeaderIdAndEpoch,
     PartitionData,
 )
 
@@ -49,7 +57,9 @@ def handle(
         if request.session_id != NO_SESSION:
             broker.fetch_sessions.close(request.session_id)
         if request.session_epoch == INITIAL_EPOCH:
-            session = broker.fetch_sessions.create(wishes, uses_topic_ids=uses_topic_ids, now_ms=context.now_ms)
+            session = broker.fetch_sessions.create(
+                wishes, uses_topic_ids=uses_topic_ids, now_ms=context.now_ms
+            )
     else:
         found = broker.fetch_sessions.use(
             request.session_id, request.session_epoch, uses_topic_ids=uses_topic_ids, now_ms=context.now_ms
@@ -90,7 +100,16 @@ def _forgotten(request: FetchRequest, session: FetchSession) -> Iterable[tuple[o
 class _Fetch:
     """One fetch request from its first look at the logs to its answer."""
 
-    __slots__ = ("_asked", "_broker", "_context", "_incremental", "_later", "_request", "_session", "_targets")
+    __slots__ = (
+        "_asked",
+        "_broker",
+        "_context",
+        "_incremental",
+        "_later",
+        "_request",
+        "_session",
+        "_targets",
+    )
 
     def __init__(
         self,
@@ -249,7 +268,9 @@ class _Fetch:
             if not topics or topics[-1].topic != wish.name or topics[-1].topic_id != wish.topic_id:
                 topics.append(FetchableTopicResponse(topic=wish.name, topic_id=wish.topic_id, partitions=[]))
             topics[-1].partitions.append(_partition_data(wish.index, read))
-        return FetchResponse(session_id=session.session_id if session is not None else NO_SESSION, responses=topics)
+        return FetchResponse(
+            session_id=session.session_id if session is not None else NO_SESSION, responses=topics
+        )
 
 
 def _divergence(partition: Partition, wish: FetchPartition) -> tuple[int, int] | None:
@@ -263,9 +284,9 @@ def _divergence(partition: Partition, wish: FetchPartition) -> tuple[int, int] |
 def _partition_data(index: int, read: PartitionRead) -> PartitionData:
     extra = {}
     if read.diverging is not None:
-        extra["diverging_epoch"] = _EpochEndOffset(epoch=read.diverging[0], end_offset=read.diverging[1])
+        extra["diverging_epoch"] = EpochEndOffset(epoch=read.diverging[0], end_offset=read.diverging[1])
     if read.leader is not None:
-        extra["current_leader"] = _LeaderIdAndEpoch(leader_id=read.leader[0], leader_epoch=read.leader[1])
+        extra["current_leader"] = LeaderIdAndEpoch(leader_id=read.leader[0], leader_epoch=read.leader[1])
     return PartitionData(
         partition_index=index,
         error_code=read.error,

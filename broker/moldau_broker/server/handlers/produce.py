@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
+from moldau_broker.base.topics import INTERNAL_TOPICS
 from moldau_broker.replication.outcome import AppendOutcome
 from moldau_broker.replication.partition import Partition
 from moldau_broker.replication.validation import Rejected, parse_single_batch, validate_batch
@@ -46,7 +47,6 @@ def handle(
 ) -> ProduceResponse | Deferred[ProduceResponse] | None:
     """Append every partition's batch; see the module's text for when the answer leaves."""
     refusal = _refuse_whole(request)
-    answers: list[TopicProduceResponse] = []
     appended: list[tuple[Partition, int]] = []
     outcomes: list[AppendOutcome] = []
     for topic in request.topic_data:
@@ -57,12 +57,13 @@ def handle(
                 appended.append((partition, len(outcomes) - 1))
     if request.acks == 0:
         if any(outcome.error is not ErrorCode.NONE for outcome in outcomes):
-            raise CloseConnection("produce_acks_0", "a produce request with acks=0 failed; closing tells its client")
+            raise CloseConnection(
+                "produce_acks_0", "a produce request with acks=0 failed; closing tells its client"
+            )
         return None
     if request.acks == _ALL and appended and broker.settings.log.flush_acks_all:
-        return _answer_when_committed(broker, context, request, outcomes, appended)
-    answers = _answers(context, request, outcomes)
-    return ProduceResponse(responses=answers)
+        return _answer_when_committed(broker, request, outcomes, appended)
+    return ProduceResponse(responses=_answers(request, outcomes))
 
 
 def _refuse_whole(request: ProduceRequest) -> Rejected | None:
@@ -70,32 +71,51 @@ def _refuse_whole(request: ProduceRequest) -> Rejected | None:
         return Rejected(ErrorCode.INVALID_REQUIRED_ACKS, f"acks={request.acks}; only -1, 0 and 1 are legal")
     if request.transactional_id is not None:
         return Rejected(
-            ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "transactions are not served by this version of moldau"
+            ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            "transactions are not served by this version of moldau",
         )
     return None
 
 
 def _append_one(
-    broker: Broker, context: RequestContext, topic: TopicProduceData, data: PartitionProduceData, refusal: Rejected | None
+    broker: Broker,
+    context: RequestContext,
+    topic: TopicProduceData,
+    data: PartitionProduceData,
+    refusal: Rejected | None,
 ) -> tuple[AppendOutcome, Partition | None]:
     if refusal is not None:
         return AppendOutcome(refusal.error, message=refusal.message), None
-    partition: Partition | None
-    if context.api_version >= _TOPIC_IDS_SINCE:
-        partition = broker.replicas.partition_by_id(Uuid(topic.topic_id), data.index)
-        missing = broker.unknown_topic_id_error(topic.topic_id)
-    else:
-        partition = broker.replicas.partition(topic.name, data.index)
-        missing = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    partition = find_partition(broker, context.api_version, topic, data.index)
     if partition is None:
-        return AppendOutcome(missing), None
-    if partition.topic in INTERNAL_TOPICS and context.client_id != _ADMIN_CLIENT_ID:
-        return AppendOutcome(ErrorCode.INVALID_TOPIC_EXCEPTION, message="clients may not write internal topics"), None
-    return append_batch(broker, partition, data.records, context.api_version, context.now_ms), partition
+        return AppendOutcome(_missing_error(broker, context.api_version, topic)), None
+    if not may_write(partition.topic, context.client_id):
+        return AppendOutcome(
+            ErrorCode.INVALID_TOPIC_EXCEPTION, message="clients may not write internal topics"
+        ), None
+    return append_batch(partition, data.records, context.api_version, context.now_ms), partition
+
+
+def find_partition(broker: Broker, version: int, topic: TopicProduceData, index: int) -> Partition | None:
+    """The partition a request of that version means, if it is hosted here."""
+    if version >= _TOPIC_IDS_SINCE:
+        return broker.replicas.partition_by_id(Uuid(topic.topic_id), index)
+    return broker.replicas.partition(topic.name, index)
+
+
+def _missing_error(broker: Broker, version: int, topic: TopicProduceData) -> ErrorCode:
+    if version >= _TOPIC_IDS_SINCE:
+        return broker.unknown_topic_id_error(topic.topic_id)
+    return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
+def may_write(topic: str, client_id: str | None) -> bool:
+    """Internal topics are written by the coordinators; of clients only Kafka's own admin tools may."""
+    return topic not in INTERNAL_TOPICS or client_id == _ADMIN_CLIENT_ID
 
 
 def append_batch(
-    broker: Broker, partition: Partition, records: memoryview | None, api_version: int, now_ms: int
+    partition: Partition, records: memoryview | None, api_version: int, now_ms: int
 ) -> AppendOutcome:
     """Validate and append one partition's records of a Produce request."""
     header = parse_single_batch(records, api_version)
@@ -120,7 +140,6 @@ def append_batch(
 
 def _answer_when_committed(
     broker: Broker,
-    context: RequestContext,
     request: ProduceRequest,
     outcomes: list[AppendOutcome],
     appended: list[tuple[Partition, int]],
@@ -131,7 +150,7 @@ def _answer_when_committed(
         for (_, slot), error in zip(appended, errors, strict=True):
             if error is not ErrorCode.NONE:
                 outcomes[slot] = AppendOutcome(error)
-        later.complete(ProduceResponse(responses=_answers(context, request, outcomes)))
+        later.complete(ProduceResponse(responses=_answers(request, outcomes)))
 
     waiting = DelayedProduce(done)
     for partition, slot in appended:
@@ -142,9 +161,7 @@ def _answer_when_committed(
     return later
 
 
-def _answers(
-    context: RequestContext, request: ProduceRequest, outcomes: Sequence[AppendOutcome]
-) -> list[TopicProduceResponse]:
+def _answers(request: ProduceRequest, outcomes: Sequence[AppendOutcome]) -> list[TopicProduceResponse]:
     left = iter(outcomes)
     return [
         TopicProduceResponse(

@@ -1,0 +1,61 @@
+"""The composed broker as handlers see it: a bag of parts, built by `app`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from moldau_broker.base.clock import Clock
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.base.ids import NULL_UUID, Uuid
+from moldau_broker.server.fetch_sessions import FetchSessions
+from moldau_broker.server.handlers.spec import Handler, ListenerKind
+from moldau_broker.server.turn import LoopTimers, Turn
+
+if TYPE_CHECKING:
+    from moldau_broker.coordinator.runtime import GroupCoordinator
+    from moldau_broker.metadata.publisher import MetadataPublisher
+    from moldau_broker.metadata.runtime import ControllerRuntime
+    from moldau_broker.replication.manager import ReplicaManager
+    from moldau_broker.server.config import BrokerConfig
+    from moldau_broker.server.readers import Readers
+    from moldau_broker.storage.logdir import LogDir
+
+
+@dataclass(slots=True)
+class Broker:
+    """Everything a request may touch.
+
+    Attributes:
+        node_id, cluster_id: who we are.
+        settings: the static settings, parsed.
+        metadata: publishes the image; `metadata.image` is the current one.
+        controller: writes to the metadata log.
+        replicas: the partitions hosted here.
+        groups: the group coordinator.
+        served: the handlers of each kind of listener, sorted by key.
+        supported_features: feature levels this program supports, by name.
+    """
+
+    node_id: int
+    cluster_id: str
+    settings: BrokerConfig
+    clock: Clock
+    log_dir: LogDir
+    metadata: MetadataPublisher
+    controller: ControllerRuntime
+    replicas: ReplicaManager
+    groups: GroupCoordinator
+    fetch_sessions: FetchSessions
+    readers: Readers
+    turn: Turn
+    timers: LoopTimers
+    served: Mapping[ListenerKind, tuple[Handler, ...]]
+    supported_features: Mapping[str, tuple[int, int]]
+
+    def unknown_topic_id_error(self, topic_id: bytes) -> ErrorCode:
+        """What a request by topic id gets for a partition that is not hosted here (KIP-516)."""
+        if topic_id == NULL_UUID or Uuid(topic_id) not in self.metadata.image.topics_by_id:
+            return ErrorCode.UNKNOWN_TOPIC_ID
+        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
