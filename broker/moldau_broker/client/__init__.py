@@ -1,1 +1,4 @@
-"""An asyncio Kafka client and admin, for the operator, the CLI, brokers and tests."""
+"""Speaks the Kafka protocol to brokers: connections, cluster metadata, admin, producing, consuming.
+
+Used by the operator, the CLI, brokers and tests. No server code, no global state, no printing.
+"""
