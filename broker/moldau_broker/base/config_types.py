@@ -68,6 +68,11 @@ class Setting:
     acted_on: bool = True
     dynamic: bool = False
 
+    @property
+    def sensitive(self) -> bool:
+        """Whether the value is a secret that no answer and no log line may show."""
+        return self.type is SettingType.PASSWORD
+
     def parse(self, text: str | None) -> Value:
         """The value that `text` stands for.
 

@@ -63,7 +63,7 @@ def build_listeners(settings: ListenerSettings, hostname: str) -> tuple[Listener
             )
         if host in _ANY_HOSTS:
             raise ListenerError(
-                f"advertised.listeners={name}://{host}: clients cannot connect to this; name a host they can reach"
+                f"advertised.listeners={name}://{host}: clients cannot connect to it; name a host they can reach"
             )
     _refuse_security(addresses, settings.protocol_map)
     kinds = _kinds(addresses, settings)
@@ -168,7 +168,8 @@ def _inter_broker(names: Sequence[str], chosen: str | None) -> str | None:
     if chosen is not None:
         if chosen.upper() not in names:
             raise ListenerError(
-                f"inter.broker.listener.name={clip(chosen)} is not a broker's listener ({', '.join(names) or 'none'})"
+                f"inter.broker.listener.name={clip(chosen)} is not one of the brokers' listeners "
+                f"({', '.join(names) or 'there are none'})"
             )
         return chosen.upper()
     for name in ("INTERNAL", "PLAINTEXT"):
