@@ -13,14 +13,13 @@ from struct import calcsize, unpack_from
 from struct import error as StructError  # noqa: N812 - it is a class
 from typing import Any, Final
 
+from moldau_broker.base.limits import TAGGED_FIELD_BYTES_MAX
 from moldau_broker.wire.errors import WireError
 from moldau_broker.wire.primitives import read_uvarint
 from moldau_broker.wire.schema import SCALARS, Field, Struct, fields_of
 
 STRING_BYTES_MAX: Final = 32767
 """Kafka's own bound on any protocol string, also where a compact length could say more."""
-TAG_SECTION_BYTES_MAX: Final = 128 * 1024
-"""No tag section of a known message comes near; without a cap two bytes a tag buy a peer our time."""
 _SMALL: Final = 9
 _NULL_STRUCT: Final = "b"
 
@@ -82,10 +81,10 @@ class _Writer:
             "WireError": WireError,
             "StructError": StructError,
             "more": _more,
-            "skip_tags": _skip_tags,
+            "skip_tags": skip_tags,
             "unpack_from": unpack_from,
             "bad": _bad,
-            "TAG_MAX": TAG_SECTION_BYTES_MAX,
+            "TAG_MAX": TAGGED_FIELD_BYTES_MAX,
         }
 
     def function(self) -> str:
@@ -326,11 +325,11 @@ def _bad(where: str, n: int, left: int) -> WireError:
     return WireError(f"{where}: {n} of them cannot be in the {left} bytes left")
 
 
-def _skip_tags(buf: Any, offset: int, end: int, count: int) -> int:
+def skip_tags(buf: Any, offset: int, end: int, count: int) -> int:
     """Step over a tag section of unknown tags; `offset` is just after the first byte of its count."""
     if count > 127:
         count, offset = read_uvarint(buf, offset - 1)
-    limit = min(end, offset + TAG_SECTION_BYTES_MAX)
+    limit = min(end, offset + TAGGED_FIELD_BYTES_MAX)
     last = -1
     for _ in range(count):
         tag = buf[offset]

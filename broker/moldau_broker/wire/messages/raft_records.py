@@ -99,6 +99,13 @@ class SnapshotFooterRecord(Struct):
     version: Int16 = 0
 
 
+@struct
+class QuorumStateVoter(Struct):
+    """A voter, by id."""
+
+    voter_id: Int32 = field(default=0, until=0)
+
+
 @message(versions=(0, 1), flexible=0)
 class QuorumState(Struct):
     """The quorum-state file; on disk it is one line of JSON, not these bytes."""
@@ -109,7 +116,7 @@ class QuorumState(Struct):
     voted_id: Int32 = -1
     voted_directory_id: Uuid = field(default=ZERO_UUID, since=1)
     applied_offset: Int64 = field(default=0, until=0)
-    current_voters: Array[Voter] | None = field(default=(), until=0)
+    current_voters: Array[QuorumStateVoter] | None = field(default=(), until=0)
 
 
 @message(versions=(0, 0), flexible=None)
