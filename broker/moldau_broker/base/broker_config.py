@@ -20,10 +20,12 @@ from moldau_broker.base.config_types import (
     Check,
     Setting,
     SettingType,
+    Value,
     at_least,
     between,
     either,
     one_of,
+    split_list,
 )
 from moldau_broker.base.topic_config import TOPIC_SETTINGS
 
@@ -31,6 +33,30 @@ _BOOLEAN, _STRING, _INT, _SHORT = SettingType.BOOLEAN, SettingType.STRING, Setti
 _LONG, _DOUBLE, _LIST = SettingType.LONG, SettingType.DOUBLE, SettingType.LIST
 
 G = TypeVar("G")
+
+
+def connections_by_address(text: str) -> dict[str, int]:
+    """`max.connections.per.ip.overrides` as counts by address.
+
+    Raises:
+        ValueError: an item that is not ADDRESS:COUNT; the text is that item.
+    """
+    counts = {}
+    for item in split_list(text):
+        address, colon, count = item.rpartition(":")
+        if not colon or not address or not (count.isascii() and count.isdigit()):
+            raise ValueError(item)
+        counts[address.strip("[]")] = int(count)
+    return counts
+
+
+def _are_connection_overrides(value: Value) -> str | None:
+    assert isinstance(value, str)
+    try:
+        connections_by_address(value)
+    except ValueError:
+        return "every item must look like ADDRESS:COUNT"
+    return None
 
 
 def _field(
@@ -161,6 +187,7 @@ class NetworkSettings:
         _STRING,
         "",
         "Exceptions to max.connections.per.ip, ADDRESS:COUNT each, comma-separated.",
+        _are_connection_overrides,
         dynamic=True,
     )
     connection_creation_rate: int = _field(

@@ -393,16 +393,19 @@ _DEFAULTS: Final = TopicConfig()
 
 
 def validate_topic_setting(name: str, value: str) -> str | None:
-    """Why topic setting `name` cannot be set to `value`, in words; None when it can."""
+    """Why topic setting `name` cannot be set to `value`, in words; None when it can.
+
+    A setting that is not acted on may be set to its default: tools do that, and it stays true.
+    """
     setting = TOPIC_SETTINGS.get(name)
     if setting is None:
         return f"{clip(name)} is not a topic setting"
-    if not setting.acted_on:
-        return f"{name} is known to Kafka but not acted on here, so it cannot be changed"
     try:
-        setting.parse(value)
+        text = setting.normalize(value)
     except SettingError as error:
         return str(error)
+    if not setting.acted_on and text != setting.default:
+        return f"{name} is known to Kafka but not acted on here, so it cannot be changed from {setting.default!r}"
     return None
 
 

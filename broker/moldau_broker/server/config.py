@@ -27,6 +27,7 @@ from moldau_broker.base.broker_config import (
     TelemetrySettings,
     TopicDefaults,
     build_group,
+    connections_by_address,
 )
 from moldau_broker.base.config_types import SettingError, clip
 from moldau_broker.base.limits import FRAME_OVERHEAD_BYTES_MAX
@@ -100,10 +101,7 @@ class BrokerConfig:
                 continue
             try:
                 usable[name] = setting.normalize(text) or ""
-                if name == "max.connections.per.ip.overrides":
-                    _parse_overrides(text)
-            except (SettingError, ValueError) as error:
-                usable.pop(name, None)
+            except SettingError as error:
                 warnings.append(f"dynamic setting ignored: {error}")
         explicit = {**self.static, **usable}
         return _build(explicit, self.static, self.listeners, tuple(warnings))
@@ -260,7 +258,7 @@ def _build(
     return BrokerConfig(
         **groups,
         listeners=listeners,
-        per_ip_connections=_parse_overrides(groups["network"].connections_per_ip_overrides),
+        per_ip_connections=connections_by_address(groups["network"].connections_per_ip_overrides),
         topic_defaults=resolve_topic_config({}, explicit),
         explicit=explicit,
         static=static,
@@ -314,23 +312,4 @@ def _unsupported_values(explicit: Mapping[str, str]) -> list[str]:
             f"log.cleaner.min.compaction.lag.ms={topics.min_compaction_lag_ms} must not be above "
             f"log.cleaner.max.compaction.lag.ms={topics.max_compaction_lag_ms}"
         )
-    try:
-        _parse_overrides(build_group(NetworkSettings, explicit).connections_per_ip_overrides)
-    except ValueError as error:
-        problems.append(str(error))
     return problems
-
-
-def _parse_overrides(text: str) -> dict[str, int]:
-    """`max.connections.per.ip.overrides`: counts by address.
-
-    Raises:
-        ValueError: an item that is not ADDRESS:COUNT.
-    """
-    overrides = {}
-    for item in filter(None, (part.strip() for part in text.split(","))):
-        host, colon, count = item.rpartition(":")
-        if not colon or not host or not count.isascii() or not count.isdigit():
-            raise ValueError(f"max.connections.per.ip.overrides={clip(item)}: must look like ADDRESS:COUNT")
-        overrides[host.strip("[]")] = int(count)
-    return overrides
