@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.client.admin.outcomes import outcome
 from moldau_broker.client.cluster import Cluster
+from moldau_broker.client.consumer_protocol import PROTOCOL_TYPE, read_assignment
 from moldau_broker.client.coordinators import ask_coordinators
 from moldau_broker.client.errors import ClientError, RequestFailed, raise_for
 from moldau_broker.client.partitions import TopicPartition
-from moldau_broker.wire import codec
-from moldau_broker.wire.errors import WireError
-from moldau_broker.wire.messages.consumer_protocol import ConsumerProtocolAssignment
 from moldau_broker.wire.messages.delete_groups import DeleteGroupsRequest, DeleteGroupsResponse
 from moldau_broker.wire.messages.describe_groups import (
     DescribedGroup,
@@ -24,9 +22,6 @@ from moldau_broker.wire.messages.describe_groups import (
 )
 from moldau_broker.wire.messages.list_groups import ListGroupsRequest, ListGroupsResponse
 
-CONSUMER_PROTOCOL = "consumer"
-CONSUMER_PROTOCOL_VERSION = 3
-"""The last version of the subscription and assignment that consumers exchange."""
 DEAD = "Dead"
 
 
@@ -128,26 +123,11 @@ def _read(group: DescribedGroup, node: int) -> GroupDescription | ClientError:
 
 
 def _read_member(protocol_type: str, member: DescribedGroupMember) -> GroupMember:
-    consumer = protocol_type == CONSUMER_PROTOCOL
+    consumer = protocol_type == PROTOCOL_TYPE
     return GroupMember(
         id=member.member_id,
         instance_id=member.group_instance_id,
         client_id=member.client_id,
         host=member.client_host.removeprefix("/"),
         assignment=read_assignment(member.member_assignment) if consumer else (),
-    )
-
-
-def read_assignment(data: bytes) -> tuple[TopicPartition, ...]:
-    """The partitions in a consumer's assignment; nothing if it is empty or not in the consumers' format."""
-    version = int.from_bytes(data[:2], "big", signed=True)
-    last = CONSUMER_PROTOCOL_VERSION
-    if len(data) < 2 or version < 0:
-        return ()
-    try:
-        assignment, _ = codec.decode(ConsumerProtocolAssignment, min(version, last), data, 2)
-    except WireError:
-        return ()
-    return tuple(
-        sorted(TopicPartition(t.topic, p) for t in assignment.assigned_partitions for p in t.partitions)
     )
