@@ -101,9 +101,14 @@ class NodeSettings:
     )
 
     @property
+    def data_dirs(self) -> tuple[str, ...]:
+        """The data directories as written; a usable configuration has exactly one."""
+        return self.log_dir if self.log_dirs is None else self.log_dirs
+
+    @property
     def data_dir(self) -> str:
         """The one data directory, as written (relative to the working directory if not absolute)."""
-        return (self.log_dirs or self.log_dir)[0]
+        return self.data_dirs[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
