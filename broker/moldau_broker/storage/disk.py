@@ -29,11 +29,12 @@ _TEMP: Final = ".tmp"  # Kafka's own suffix for a checkpoint being replaced
 
 
 class Entry(NamedTuple):
-    """One directory entry. `size` is 0 for folders."""
+    """One directory entry. `size` is 0 for folders; `modified_ms` is wall time."""
 
     name: str
     size: int
     is_folder: bool
+    modified_ms: int = 0
 
 
 class DiskFile(Protocol):
@@ -366,7 +367,9 @@ class OsDisk:
                     for item in items:
                         status = item.stat(follow_symlinks=False)
                         if stat.S_ISREG(status.st_mode):
-                            found.append(Entry(item.name, status.st_size, False))
+                            found.append(
+                                Entry(item.name, status.st_size, False, status.st_mtime_ns // 1_000_000)
+                            )
                         elif stat.S_ISDIR(status.st_mode):
                             found.append(Entry(item.name, 0, True))
             finally:

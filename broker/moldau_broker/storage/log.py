@@ -1,0 +1,683 @@
+"""One partition's log: append, read, roll, truncate, flush.
+
+The loop thread owns it. Other threads may call `read` (cold data), `flush` (group commit), `purge`, and the
+look-ups by time; nothing else. `generation` changes whenever offsets are taken back, which is how a reader or
+a flush that was under way learns that its result is void.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable
+from operator import attrgetter
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from moldau_broker.storage.batches import INT32_MAX, Batch, Reader, Scan
+from moldau_broker.storage.checkpoints import encode_epochs
+from moldau_broker.storage.disk import Buffer
+from moldau_broker.storage.errors import (
+    CorruptLog,
+    DiskFull,
+    FileMissing,
+    InvalidBatches,
+    OffsetOutOfRange,
+    StorageError,
+)
+from moldau_broker.storage.index import Cold
+from moldau_broker.storage.names import LEADER_EPOCHS
+from moldau_broker.storage.retention import Reason, SegmentFacts, expired
+from moldau_broker.storage.segment import NEVER, Segment
+
+if TYPE_CHECKING:
+    from moldau_broker.base.ids import Uuid
+    from moldau_broker.base.topic_config import TopicConfig
+    from moldau_broker.storage.epochs import LeaderEpochs
+    from moldau_broker.storage.place import OpenFiles, Place
+    from moldau_broker.storage.producer_log import ProducerLog
+    from moldau_broker.storage.producers import ProducerState
+    from moldau_broker.storage.recovery import RecoveryReport
+    from moldau_broker.wire.records import BatchHeader
+
+SNAPSHOT_EVERY_BYTES: Final = 64 * 1024 * 1024
+"""How much of the active segment a restart may have to walk for producer state: 0.1 s of headers."""
+
+_BASE: Final = attrgetter("base_offset")
+_PATCH_OFFSET: Final = Struct(">q").pack_into
+_PATCH_EPOCH: Final = Struct(">i").pack_into
+_EPOCH_AT: Final = 12
+_WINDOW_MESSAGES: Final = 5  # largest batches a restart looks back over for retries
+
+
+class Deletion(NamedTuple):
+    """A segment that retention took out of the log."""
+
+    base_offset: int
+    size: int
+    reason: Reason
+
+
+class Log:
+    """A partition's log.
+
+    Attributes:
+        topic_id: None for a folder without partition.metadata.
+        config: the topic's settings; change them with `update_config`.
+        segments: oldest first; the last one is active. Replaced, never changed.
+        active: the segment that is appended to.
+        log_start_offset: first offset that may be read.
+        log_end_offset: offset of the next record.
+        durable_offset: all below it is on disk for good.
+        high_watermark: set by replication; retention deletes nothing above it, and it is checkpointed.
+        epochs: which leader epoch began where; change it through the log.
+        generation: counts the times offsets were taken back (truncation).
+        failure: why the log is out of service for good; None while it serves.
+        on_failure: called once when that happens, on the thread that met it.
+        before_truncation: called with (log, new end) before durable data is cut, so that no checkpoint still
+            promises it.
+        recovery: what opening it found and did.
+    """
+
+    __slots__ = (
+        "_epochs_image",
+        "_epochs_saved",
+        "_files",
+        "_folder_changed",
+        "_io_lock",
+        "_leader_epoch",
+        "_producers",
+        "_roll_at_clock",
+        "_roll_at_timestamp",
+        "_root_changed",
+        "_size_limit",
+        "_snapshot_at",
+        "_trash",
+        "_unsynced",
+        "active",
+        "before_truncation",
+        "config",
+        "durable_offset",
+        "epochs",
+        "failure",
+        "generation",
+        "high_watermark",
+        "log_end_offset",
+        "log_start_offset",
+        "on_failure",
+        "partition",
+        "place",
+        "recovery",
+        "segments",
+        "topic",
+        "topic_id",
+        "unsynced_since_ms",
+    )
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        topic_id: Uuid | None,
+        config: TopicConfig,
+        *,
+        place: Place,
+        files: OpenFiles,
+        segments: tuple[Segment, ...],
+        log_start_offset: int,
+        log_end_offset: int,
+        durable_offset: int,
+        epochs: LeaderEpochs,
+        producers: ProducerLog,
+        recovery: RecoveryReport | None = None,
+        is_new: bool = False,
+        epochs_are_saved: bool = True,
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.topic_id = topic_id
+        self.config = config
+        self.place = place
+        self.segments = segments
+        self.active = segments[-1]
+        self.log_start_offset = log_start_offset
+        self.log_end_offset = log_end_offset
+        self.durable_offset = durable_offset
+        self.high_watermark = log_start_offset
+        self.epochs = epochs
+        self.generation = 0
+        self.failure: StorageError | None = None
+        self.on_failure: Callable[[Log, StorageError], None] | None = None
+        self.before_truncation: Callable[[Log, int], None] | None = None
+        self.recovery = recovery
+        self.unsynced_since_ms = -1
+        self._files = files
+        self._producers = producers
+        self._io_lock = threading.Lock()
+        self._leader_epoch = epochs.latest
+        self._epochs_image = (epochs.version, encode_epochs(epochs.entries()))
+        self._epochs_saved = epochs.version if epochs_are_saved else -1
+        self._folder_changed = self._root_changed = is_new
+        self._unsynced = (*(segment for segment in segments[:-1] if segment.is_dirty), self.active)
+        self._trash: deque[tuple[int, Segment]] = deque()
+        self._plan()
+
+    def __repr__(self) -> str:
+        return f"Log({self.topic}-{self.partition} {self.log_start_offset}..{self.log_end_offset})"
+
+    # --- facts ---------------------------------------------------------------------------------------
+
+    @property
+    def producers(self) -> ProducerState:
+        """What the log remembers of idempotent and transactional producers, as of its end."""
+        if self._producers.window_is_short:
+            self._producers.restore_window(self.segments, _WINDOW_MESSAGES * self.config.max_message_bytes)
+        return self._producers.state
+
+    @property
+    def recovery_point(self) -> int:
+        """The offset a restart may trust; what the recovery-point checkpoint gets."""
+        return self.durable_offset
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all its log files."""
+        return sum(segment.size for segment in self.segments)
+
+    @property
+    def unsynced_bytes(self) -> int:
+        """Bytes that are not known to be durable."""
+        return sum(segment.size - segment.synced_size for segment in self._unsynced)
+
+    def update_config(self, config: TopicConfig) -> None:
+        """Take changed topic settings; they bind from the next append or retention round on."""
+        self.config = config
+        for segment in self.segments:
+            segment.configure(config.index_interval_bytes, config.segment_index_bytes)
+        self._plan()
+
+    def end_offset_for(self, epoch: int) -> tuple[int, int]:
+        """(epoch, end offset) as OffsetForLeaderEpoch answers it; (-1, -1) when unknown."""
+        return self.epochs.end_offset_for(epoch, self.log_end_offset)
+
+    def assign_epoch(self, epoch: int, start_offset: int) -> None:
+        """Leader epoch `epoch` begins at `start_offset`. Durable with the next flush."""
+        if self.epochs.assign(epoch, start_offset):
+            self._epochs_changed()
+        self._leader_epoch = self.epochs.latest
+
+    def _epochs_changed(self) -> None:
+        self._epochs_image = (self.epochs.version, encode_epochs(self.epochs.entries()))
+
+    def fail(self, error: StorageError) -> None:
+        """Take the log out of service for the life of this process: what the disk holds is unknown."""
+        if self.failure is None:
+            self.failure = error
+            if self.on_failure is not None:
+                self.on_failure(self, error)
+
+    # --- append --------------------------------------------------------------------------------------
+
+    def append(
+        self, batch: bytearray | memoryview, header: BatchHeader, leader_epoch: int, now_ms: int
+    ) -> int:
+        """Append one validated batch as the leader of `leader_epoch`; returns its base offset.
+
+        Base offset and epoch are patched into `batch` in place, but not into `header`. Producer state takes
+        the batch as it is: ask `producers.check` first. Written, not durable.
+
+        Raises:
+            DiskFull: nothing was appended; works again when there is space.
+            StorageError: the log has failed.
+        """
+        if self.failure is not None:
+            raise self.failure
+        base = self.log_end_offset
+        last = base + header.last_offset_delta
+        size = len(batch)
+        active = self.active
+        timestamp = header.max_timestamp
+        if (
+            size > self._size_limit - active.size
+            or timestamp > self._roll_at_timestamp
+            or now_ms > self._roll_at_clock
+            or last - active.base_offset > INT32_MAX
+            or active.index_full
+        ):
+            active = self._make_room(size, base, last, timestamp, now_ms)
+        _PATCH_OFFSET(batch, 0, base)
+        _PATCH_EPOCH(batch, _EPOCH_AT, leader_epoch)
+        if leader_epoch != self._leader_epoch:
+            self.assign_epoch(leader_epoch, base)
+        try:
+            active.append(batch, size, last, timestamp)
+        except DiskFull:
+            raise
+        except StorageError as error:
+            self.fail(error)
+            raise
+        if header.producer_id >= 0:
+            self._producers.note(batch, header, base, active)
+        self.log_end_offset = last + 1
+        if self.unsynced_since_ms < 0:
+            self.unsynced_since_ms = now_ms
+        return base
+
+    def append_replica(self, data: Buffer, now_ms: int) -> None:
+        """Append batches verbatim, as a follower or when restoring: offsets and epochs are the leader's.
+
+        Raises:
+            InvalidBatches: not whole valid batches, or not above the log's end; nothing was appended.
+            DiskFull, StorageError: as `append`; whole batches before the failure may have been appended.
+        """
+        if self.failure is not None:
+            raise self.failure
+        view = memoryview(data)
+
+        def read(size: int, position: int) -> memoryview:
+            return view[position : position + size]
+
+        end = self.log_end_offset
+        scan = Scan(read, 0, len(view), base_offset=end, next_offset=end)
+        batches = list(scan)
+        if scan.fault is not None:
+            raise InvalidBatches(
+                f"{self.place.folder}: {scan.fault} at byte {scan.position} of the fetched data"
+            )
+        first = 0
+        while first < len(batches):
+            batch = batches[first]
+            active = self.active
+            if not self._fits(active, batch):
+                active = self._make_room(
+                    batch.size, batch.base_offset, batch.last_offset, batch.max_timestamp, now_ms
+                )
+            room = self._size_limit - active.size - batch.size
+            end = first + 1
+            while end < len(batches) and batches[end].size <= room and self._fits(active, batches[end]):
+                room -= batches[end].size
+                end += 1
+            self._append_run(active, read, batches[first:end], now_ms)
+            first = end
+
+    def _fits(self, active: Segment, batch: Batch) -> bool:
+        return (
+            batch.size <= self._size_limit - active.size
+            and batch.max_timestamp <= self._roll_at_timestamp
+            and batch.last_offset - active.base_offset <= INT32_MAX
+            and not active.index_full
+        )
+
+    def _append_run(self, active: Segment, read: Reader, run: list[Batch], now_ms: int) -> None:
+        """Write consecutive batches in one go."""
+        try:
+            start, end = run[0].position, run[-1].position + run[-1].size
+            active.append_many(read(end - start, start), run)
+        except DiskFull:
+            raise
+        except StorageError as error:
+            self.fail(error)
+            raise
+        for batch in run:
+            if batch.leader_epoch > self._leader_epoch:
+                self.assign_epoch(batch.leader_epoch, batch.base_offset)
+            if batch.producer_id >= 0:
+                self._producers.replay(batch, read, active)
+        self.log_end_offset = run[-1].last_offset + 1
+        if self.unsynced_since_ms < 0:
+            self.unsynced_since_ms = now_ms
+
+    def _plan(self) -> None:
+        """Work out when the active segment is to be rolled, or its producers' state written."""
+        active, config = self.active, self.config
+        self._snapshot_at = active.size + SNAPSHOT_EVERY_BYTES
+        self._size_limit = min(config.segment_bytes, self._snapshot_at) if active.size else 0
+        patience = config.segment_ms
+        if config.segment_jitter_ms:
+            patience -= (active.base_offset * 7919 + self.partition * 104_729) % config.segment_jitter_ms
+        first = active.first_timestamp
+        if first is not None and first >= 0:
+            self._roll_at_timestamp, self._roll_at_clock = first + patience, NEVER
+        else:
+            self._roll_at_timestamp, self._roll_at_clock = NEVER, active.created_ms + patience
+
+    def _make_room(self, size: int, base: int, last: int, timestamp: int, now_ms: int) -> Segment:
+        """The segment to append a batch to: rolls if it must, writes producer state if that is due."""
+        active = self.active
+        overflows = last - active.base_offset > INT32_MAX
+        if overflows or (
+            active.size
+            and (
+                size > self.config.segment_bytes - active.size
+                or timestamp > self._roll_at_timestamp
+                or now_ms > self._roll_at_clock
+                or active.index_full
+            )
+        ):
+            active = self.roll(base, now_ms=now_ms)
+        elif active.size >= self._snapshot_at - size:
+            self._producers.snapshots.take(self.log_end_offset, self._producers.state)
+            self._plan()
+        if active.size == 0:
+            active.first_timestamp = timestamp
+            active.created_ms = now_ms
+            self._plan()
+            self._size_limit = max(size, min(self.config.segment_bytes, SNAPSHOT_EVERY_BYTES))
+        return active
+
+    def roll(self, base_offset: int | None = None, *, now_ms: int = 0) -> Segment:
+        """Begin a new active segment at `base_offset` (the log's end); an empty active one is replaced.
+
+        Raises:
+            DiskFull: the old segment stays active.
+        """
+        base = self.log_end_offset if base_offset is None else max(base_offset, self.log_end_offset)
+        old = self.active
+        if old.size == 0 and old.base_offset == base:
+            return old
+        fresh = self._new_segment(base, now_ms)
+        fresh.create()
+        self._folder_changed = True
+        self._producers.snapshots.take(base, self._producers.state)
+        keep = self.segments
+        if old.size == 0:
+            keep = keep[:-1]
+            self._unsynced = self._unsynced[:-1]
+            old.remove()
+        else:
+            old.finish()
+        self._unsynced = (*self._unsynced, fresh)
+        self.segments = (*keep, fresh)
+        self.active = fresh
+        self._plan()
+        return fresh
+
+    def _new_segment(self, base: int, now_ms: int) -> Segment:
+        config = self.config
+        return Segment(
+            self.place,
+            self._files,
+            base,
+            created_ms=now_ms,
+            interval=config.index_interval_bytes,
+            index_bytes=config.segment_index_bytes,
+        )
+
+    # --- read ----------------------------------------------------------------------------------------
+
+    def read(self, offset: int, max_bytes: int, *, up_to: int | None = None, min_one: bool = True) -> Buffer:
+        """Whole batches from the one that contains `offset` on: one segment's worth at most.
+
+        At most `max_bytes`, except that `min_one` gives the first batch even if it is larger; nothing that
+        reaches offset `up_to` (the log's end by default). Empty at the end. Any thread; may wait for the disk.
+
+        Raises:
+            OffsetOutOfRange: `offset` is below the log start or above the log end.
+            StorageError: the log has failed, or could not be read.
+        """
+        return self._read(offset, max_bytes, up_to, min_one=min_one, nowait=False)
+
+    def read_nowait(
+        self, offset: int, max_bytes: int, *, up_to: int | None = None, min_one: bool = True
+    ) -> Buffer | None:
+        """As `read`, but None if that would wait for the disk: call `read` on a thread then."""
+        try:
+            return self._read(offset, max_bytes, up_to, min_one=min_one, nowait=True)
+        except Cold:
+            return None
+
+    def _read(self, offset: int, max_bytes: int, up_to: int | None, *, min_one: bool, nowait: bool) -> Buffer:
+        while True:
+            if self.failure is not None:
+                raise self.failure
+            generation, segments = self.generation, self.segments
+            start, end = self.log_start_offset, self.log_end_offset
+            if not start <= offset <= end:
+                raise OffsetOutOfRange(offset, start, end)
+            limit = end if up_to is None or up_to > end else up_to
+            if offset >= limit:
+                return b""
+            try:
+                data = self._read_from(segments, offset, max_bytes, limit, min_one=min_one, nowait=nowait)
+            except (FileMissing, CorruptLog):
+                if segments is self.segments and generation == self.generation:
+                    raise
+                continue  # retention or truncation came between
+            if generation == self.generation:
+                return data
+
+    @staticmethod
+    def _read_from(
+        segments: tuple[Segment, ...], offset: int, max_bytes: int, limit: int, *, min_one: bool, nowait: bool
+    ) -> Buffer:
+        last = len(segments) - 1
+        at = last
+        if offset < segments[-1].base_offset:
+            at = max(0, bisect_right(segments, offset, key=_BASE) - 1)
+        while True:
+            segment = segments[at]
+            bound = NEVER if at < last and segments[at + 1].base_offset <= limit else limit
+            data = segment.read(offset, max_bytes, bound, min_one=min_one, nowait=nowait)
+            if data or at == last or bound != NEVER or segment.locate(offset, nowait=nowait) < segment.size:
+                return data
+            at += 1  # compaction left nothing here from `offset` on
+
+    def segment_for(self, offset: int) -> Segment:
+        """The segment that holds `offset`, or would."""
+        return self.segments[max(0, bisect_right(self.segments, offset, key=_BASE) - 1)]
+
+    # --- durability ----------------------------------------------------------------------------------
+
+    def flush(self) -> int:
+        """Make everything appended so far durable; returns the end offset that is. Blocks; any thread.
+
+        Nothing changes for others until `mark_durable` is called with the result.
+
+        Raises:
+            DiskFull: a checkpoint found no space; the log still serves.
+            StorageError: the log has failed; fsync is never retried.
+        """
+        with self._io_lock:
+            if self.failure is not None:
+                raise self.failure
+            end = self.log_end_offset  # before anything else: what is appended meanwhile does not count
+            version, image = self._epochs_image
+            try:
+                if version != self._epochs_saved:
+                    self.place.disk.replace(self.place.path(LEADER_EPOCHS), image)
+                    self._epochs_saved = version
+            except DiskFull:
+                raise
+            except StorageError as error:
+                self.fail(error)
+                raise
+            try:
+                for segment in self._unsynced:
+                    segment.sync(finished=segment is not self.active)
+                if self._folder_changed:
+                    self._folder_changed = False
+                    self.place.disk.sync_folder(self.place.folder)
+                if self._root_changed:
+                    self._root_changed = False
+                    self.place.disk.sync_folder()
+            except StorageError as error:
+                self.fail(error)
+                raise
+            return end
+
+    def mark_durable(self, offset: int, generation: int | None = None) -> None:
+        """All below `offset` is durable, by a flush begun in `generation` (the present one by default)."""
+        if generation is not None and generation != self.generation:
+            return
+        if offset > self.durable_offset:
+            self.durable_offset = offset
+        if len(self._unsynced) > 1:
+            active = self.active
+            self._unsynced = tuple(
+                segment for segment in self._unsynced if segment is active or not segment.settled
+            )
+        if self.unsynced_since_ms >= 0 and self.durable_offset >= self.log_end_offset:
+            self.unsynced_since_ms = -1
+
+    def sync(self) -> int:
+        """`flush` and `mark_durable` in one, for the thread that owns the log."""
+        end = self.flush()
+        self.mark_durable(end)
+        return end
+
+    # --- taking away ---------------------------------------------------------------------------------
+
+    def truncate_to(self, offset: int) -> None:
+        """Take back every batch that reaches `offset` or lies above it, durably. Blocks for an fsync or two.
+
+        Raises:
+            StorageError: the log has failed.
+        """
+        if offset >= self.log_end_offset:
+            return
+        if offset < self.log_start_offset:
+            self.truncate_fully(offset)
+            return
+        if self.before_truncation is not None and offset < self.durable_offset:
+            self.before_truncation(self, offset)
+        with self._io_lock:
+            self.generation += 1
+            try:
+                self._cut(offset)
+                self.place.disk.sync_folder(self.place.folder)
+            except StorageError as error:
+                self.fail(error)
+                raise
+        self._settle_end()
+
+    def _cut(self, offset: int) -> None:
+        disk_segments = self.segments
+        while len(disk_segments) > 1 and disk_segments[-1].base_offset >= offset:
+            disk_segments[-1].retire()  # newest first: what a crash leaves is still gapless
+            self._trash.append((0, disk_segments[-1]))
+            disk_segments = disk_segments[:-1]
+        active = disk_segments[-1].truncated(offset)
+        self.segments = (*disk_segments[:-1], active)
+        self.active = active
+        self._unsynced = (*(s for s in self._unsynced if s in disk_segments[:-1]), active)
+        self.log_end_offset = active.resume()
+        self._producers.snapshots.drop_above(self.log_end_offset)
+
+    def truncate_fully(self, offset: int) -> None:
+        """Drop all data and start again, empty, at `offset`."""
+        if self.before_truncation is not None:
+            self.before_truncation(self, offset)
+        with self._io_lock:
+            self.generation += 1
+            try:
+                for segment in reversed(self.segments):
+                    segment.retire()
+                    self._trash.append((0, segment))
+                self._producers.snapshots.drop_above(-1)
+                fresh = self._new_segment(offset, 0)
+                fresh.create()
+                self.place.disk.sync_folder(self.place.folder)
+            except StorageError as error:
+                self.fail(error)
+                raise
+            self.segments = self._unsynced = (fresh,)
+            self.active = fresh
+            self.log_start_offset = self.log_end_offset = offset
+        self.epochs.clear()
+        self._epochs_changed()
+        self._settle_end()
+
+    def _settle_end(self) -> None:
+        """Bring everything that follows from the log's end in line with it."""
+        end = self.log_end_offset
+        self.durable_offset = min(self.durable_offset, end)
+        self.high_watermark = min(self.high_watermark, end)
+        before = self.epochs.version
+        self.epochs.truncate_from_end(end)
+        if self.epochs.version != before:
+            self._epochs_changed()
+        self._leader_epoch = self.epochs.latest
+        self._producers.rebuild(self.segments, end)
+        self._plan()
+
+    def advance_log_start(self, offset: int) -> None:
+        """Nothing below `offset` is to be read any more; retention frees the space.
+
+        Raises:
+            OffsetOutOfRange: above the log's end.
+        """
+        if offset > self.log_end_offset:
+            raise OffsetOutOfRange(offset, self.log_start_offset, self.log_end_offset)
+        if offset > self.log_start_offset:
+            self.log_start_offset = offset
+            before = self.epochs.version
+            self.epochs.truncate_from_start(offset)
+            if self.epochs.version != before:
+                self._epochs_changed()
+
+    def enforce_retention(self, now_ms: int) -> list[Deletion]:
+        """Take segments out that retention or the log start offset no longer keep; `purge` frees the space.
+
+        Raises:
+            StorageError: a file could not be renamed.
+        """
+        facts = [
+            SegmentFacts(
+                segment.base_offset,
+                following.base_offset if following is not None else self.log_end_offset,
+                segment.size,
+                segment.max_timestamp if segment.max_timestamp >= 0 else segment.created_ms,
+            )
+            for segment, following in zip(self.segments, (*self.segments[1:], None), strict=True)
+        ]
+        reasons = expired(
+            facts,
+            self.config,
+            now_ms=now_ms,
+            log_start_offset=self.log_start_offset,
+            high_watermark=self.high_watermark,
+        )
+        if not reasons:
+            return []
+        if len(reasons) == len(self.segments):
+            self.roll(now_ms=now_ms)
+        gone = self.segments[: len(reasons)]
+        self.segments = self.segments[len(reasons) :]
+        self._unsynced = tuple(segment for segment in self._unsynced if segment not in gone)
+        self.advance_log_start(self.segments[0].base_offset)
+        for segment in gone:
+            segment.retire()
+            self._trash.append((now_ms + self.config.file_delete_delay_ms, segment))
+        self._producers.snapshots.drop_below(self.segments[0].base_offset)
+        self._folder_changed = True
+        return [Deletion(s.base_offset, s.size, why) for s, why in zip(gone, reasons, strict=True)]
+
+    def purge(self, now_ms: int) -> int:
+        """Unlink the files of removed segments that are due; returns the bytes freed. Blocks; any thread."""
+        freed = 0
+        while self._trash and self._trash[0][0] <= now_ms:
+            _, segment = self._trash.popleft()
+            freed += segment.size
+            segment.remove()
+        return freed
+
+    def close(self, *, clean: bool = True) -> None:
+        """Stop using the log; `clean` makes everything durable and leaves a producer snapshot at the end.
+
+        Raises:
+            StorageError: with `clean`, if that failed.
+        """
+        try:
+            if clean and self.failure is None:
+                self.active.finish()
+                snapshots = self._producers.snapshots
+                snapshots.take(self.log_end_offset, self._producers.state)
+                self.sync()
+                with self._io_lock:
+                    self.active.sync(finished=True)
+                    snapshots.sync(self.log_end_offset)
+                    self.place.disk.sync_folder(self.place.folder)
+        finally:
+            for segment in self.segments:
+                self._files.forget(segment)

@@ -1,0 +1,80 @@
+"""Where a partition's files lie: one folder of a disk, and the few file handles that stay open below it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+from moldau_broker.storage.disk import Disk, DiskFile
+
+
+class Place:
+    """A partition's folder. Renaming the folder is one assignment for every file in it.
+
+    Attributes:
+        disk: the data directory.
+        folder: the folder's present name.
+    """
+
+    __slots__ = ("disk", "folder")
+
+    def __init__(self, disk: Disk, folder: str) -> None:
+        self.disk = disk
+        self.folder = folder
+
+    def path(self, name: str) -> str:
+        """Path of a file below the data directory."""
+        return f"{self.folder}/{name}"
+
+
+class FileOwner(Protocol):
+    """Something that keeps a file open between uses."""
+
+    file: DiskFile | None
+    used: bool
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether the file holds data that is not durable yet."""
+
+
+class OpenFiles:
+    """Keeps the number of open log files near a bound: the least used are let go, second chance first.
+
+    Letting go drops a reference; a reader or a flush that still holds the handle finishes with it. Files with
+    data that is not durable are kept, so that a write-back error cannot be lost with the handle: the bound is
+    soft until the next flush.
+    """
+
+    __slots__ = ("_lock", "_owners", "capacity")
+
+    _STEPS_MAX = 16  # owners looked at per opening: the bound is approached, never searched for
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._owners: dict[int, FileOwner] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def opened(self, owner: FileOwner) -> None:
+        """`owner` has just opened its file; others may lose theirs."""
+        with self._lock:
+            owners = self._owners
+            owners[id(owner)] = owner
+            for key in list(owners)[: self._STEPS_MAX] if len(owners) > self.capacity else ():
+                if len(owners) <= self.capacity:
+                    break
+                candidate = owners.pop(key)
+                if candidate.used or candidate.is_dirty or candidate is owner:
+                    candidate.used = False
+                    owners[key] = candidate
+                else:
+                    candidate.file = None
+
+    def forget(self, owner: FileOwner) -> None:
+        """`owner` is gone, or let its file go by itself."""
+        with self._lock:
+            self._owners.pop(id(owner), None)
+            owner.file = None
