@@ -290,12 +290,12 @@ def _more_than_one_node(node: NodeSettings, listeners: ListenerSettings) -> list
 def _unsupported_values(explicit: Mapping[str, str]) -> list[str]:
     problems = []
     node = build_group(NodeSettings, explicit)
-    dirs = node.log_dirs or node.log_dir
-    if len(dirs) != 1 or not dirs[0]:
+    dirs = node.data_dirs
+    if len(dirs) != 1:
         problems.append(
             f"log.dirs={clip(','.join(dirs))}: name exactly one directory; several are not supported"
         )
-    if node.metadata_log_dir is not None and node.metadata_log_dir != node.data_dir:
+    elif node.metadata_log_dir is not None and node.metadata_log_dir != node.data_dir:
         problems.append(
             f"metadata.log.dir={clip(node.metadata_log_dir)}: "
             "the metadata log is kept in the data directory; leave this out"
