@@ -17,10 +17,10 @@ from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
 from moldau_broker.replication.outcome import AppendOutcome, PartitionRead
 from moldau_broker.replication.validation import Accepted
+from moldau_broker.storage.disk import Buffer
 from moldau_broker.storage.errors import CorruptLog, DiskFull, OffsetOutOfRange, StorageError
 from moldau_broker.storage.log import Log
-from moldau_broker.storage.producers import Duplicate
-from moldau_broker.wire.records import BatchHeader
+from moldau_broker.storage.producers import WrittenBatch
 
 NO_LEADER = -1
 
@@ -112,7 +112,7 @@ class Partition:
         self.leader_epoch = leader_epoch
         self.is_leader = leader_id == self._node_id
         if self.is_leader:
-            self.log.epochs.assign(leader_epoch, self.log.log_end_offset)
+            self.log.assign_epoch(leader_epoch, self.log.log_end_offset)
             self._advance_high_watermark(0)
         elif was_leader:
             self._fail_waiting(ErrorCode.NOT_LEADER_OR_FOLLOWER)
@@ -141,10 +141,12 @@ class Partition:
         header = accepted.header
         if header.producer_id >= 0:
             verdict = log.producers.check(header)
-            if isinstance(verdict, Duplicate):
-                return self._duplicate(verdict, header)
-            if verdict is not ErrorCode.NONE:
-                return AppendOutcome(verdict, log_start_offset=log.log_start_offset)
+            if verdict.duplicate is not None:
+                return self._duplicate(verdict.duplicate)
+            if verdict.error is not ErrorCode.NONE:
+                return AppendOutcome(
+                    verdict.error, log_start_offset=log.log_start_offset, message=verdict.reason
+                )
         try:
             base_offset = log.append(accepted.batch, header, self.leader_epoch, now_ms)
         except DiskFull as full:
@@ -161,11 +163,11 @@ class Partition:
             log.log_start_offset,
         )
 
-    def _duplicate(self, verdict: Duplicate, header: BatchHeader) -> AppendOutcome:
+    def _duplicate(self, written: WrittenBatch) -> AppendOutcome:
         return AppendOutcome(
             ErrorCode.NONE,
-            verdict.base_offset,
-            verdict.base_offset + header.last_offset_delta + 1,
+            written.base_offset,
+            written.last_offset + 1,
             log_start_offset=self.log.log_start_offset,
         )
 
@@ -203,7 +205,8 @@ class Partition:
 
     def _advance_high_watermark(self, visible_bytes: int) -> None:
         """Alone in the ISR, the high watermark is the log end."""
-        self.high_watermark = self.log.log_end_offset
+        log = self.log
+        self.high_watermark = log.high_watermark = log.log_end_offset
         if self.fetch_waiters:
             self._wake(visible_bytes)
 
@@ -246,7 +249,7 @@ class Partition:
         start = log.log_start_offset
         if offset < start or offset > log.log_end_offset:
             return PartitionRead(ErrorCode.OFFSET_OUT_OF_RANGE, self.high_watermark, bound, start)
-        records: bytes | None = b""
+        records: Buffer | None = b""
         if offset < bound and (max_bytes > 0 or min_one):
             try:
                 if wait:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.topic_config import TopicConfig
 from moldau_broker.wire.checksums import crc32c
-from moldau_broker.wire.compression import Codec, CompressionError
+from moldau_broker.wire.compression import Codec, DecompressedTooLarge
 from moldau_broker.wire.errors import WireError
 from moldau_broker.wire.records import (
     HEADER_SIZE,
@@ -183,7 +183,9 @@ def _validate_body(
 ) -> Accepted | Rejected:
     try:
         records = read_records(batch, 0)
-    except (WireError, CompressionError) as error:
+    except DecompressedTooLarge as error:
+        return Rejected(ErrorCode.MESSAGE_TOO_LARGE, f"the records grow too large: {error}")
+    except WireError as error:
         return Rejected(ErrorCode.INVALID_RECORD, f"the records cannot be read: {error}")
     rejected = _check_records(records, header, config, now_ms)
     if rejected is not None:

@@ -1,6 +1,7 @@
-"""Cold reads off the event loop: byte ranges are brought into the page cache by a helper thread.
+"""Cold reads off the event loop: helper threads bring byte ranges into the page cache.
 
-The log itself is only ever read on the loop's thread; the helper touches nothing but file descriptors of its own.
+A warmed range is read once more on the loop's thread, where its answer is made: copying twice is the price of
+keeping all decisions on one thread, and only readers far behind the tail pay it.
 """
 
 from __future__ import annotations
@@ -8,15 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from contextlib import suppress
 
-
-class ColdRange(Protocol):
-    """Bytes of a file that may not be in the page cache; owns a descriptor."""
-
-    def warm(self) -> None:
-        """Read them (blocking), then close the descriptor."""
-        ...
+from moldau_broker.storage.errors import StorageError
 
 
 class Readers:
@@ -28,12 +23,15 @@ class Readers:
         self._pool: ThreadPoolExecutor | None = None
         self.cold_reads = 0
 
-    def warm(self, ranges: Sequence[ColdRange], done: Callable[[], None]) -> None:
-        """Warm every range, then call `done` on the loop's thread; errors are left for the real read to meet."""
+    def warm(self, reads: Sequence[Callable[[], object]], done: Callable[[], None]) -> None:
+        """Run the (blocking) reads on a helper thread, then call `done` on the loop's.
+
+        Errors are left for the read that follows to meet.
+        """
         self.cold_reads += 1
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="cold-read")
-        future = self._loop.run_in_executor(self._pool, _warm_all, list(ranges))
+        future = self._loop.run_in_executor(self._pool, _run_all, list(reads))
         future.add_done_callback(lambda _: done())
 
     def close(self) -> None:
@@ -42,6 +40,7 @@ class Readers:
             self._pool.shutdown(wait=False)
 
 
-def _warm_all(ranges: Sequence[ColdRange]) -> None:
-    for cold in ranges:
-        cold.warm()
+def _run_all(reads: Sequence[Callable[[], object]]) -> None:
+    for read in reads:
+        with suppress(StorageError):
+            read()

@@ -51,13 +51,13 @@ def _describe(broker: Broker, topic: str, index: int) -> PartitionResponse:
         active_producers=[
             ProducerState(
                 producer_id=entry.producer_id,
-                producer_epoch=entry.producer_epoch,
+                producer_epoch=entry.epoch,
                 last_sequence=entry.last_sequence,
                 last_timestamp=entry.last_timestamp,
                 coordinator_epoch=entry.coordinator_epoch,
                 current_txn_start_offset=-1,
             )
-            for entry in partition.log.producers.entries()
+            for entry in partition.log.producers
         ],
     )
 

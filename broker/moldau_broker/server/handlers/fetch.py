@@ -10,6 +10,7 @@ v13 topic ids, v15 replica state, v16 current leader (KIP-951).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from moldau_broker.base.deferred import Deferred
@@ -189,13 +190,15 @@ class _Fetch:
         self._read_from_disk().on_complete(later.complete)
 
     def _read_from_disk(self) -> Deferred[FetchResponse]:
-        """Bring the cold byte ranges into the page cache off the loop, then read as usual."""
+        """Bring what is asked for into the page cache off the loop, then read as usual."""
         later: Deferred[FetchResponse] = Deferred()
-        ranges = [
-            cold
+        reads = [
+            partial(
+                target.log.read, wish.fetch_offset, self._partition_bytes(wish), up_to=target.high_watermark
+            )
             for wish, target in zip(self._asked, self._targets, strict=True)
             if isinstance(target, Partition)
-            and (cold := target.log.cold_range(wish.fetch_offset, self._partition_bytes(wish))) is not None
+            and target.log_start_offset <= wish.fetch_offset < target.high_watermark
         ]
 
         def warmed() -> None:
@@ -203,7 +206,7 @@ class _Fetch:
             assert reads is not None
             later.complete(self._respond(reads))
 
-        self._broker.readers.warm(ranges, warmed)
+        self._broker.readers.warm(reads, warmed)
         return later
 
     def _partition_bytes(self, wish: FetchPartition) -> int:
@@ -275,7 +278,7 @@ class _Fetch:
 
 def _divergence(partition: Partition, wish: FetchPartition) -> tuple[int, int] | None:
     """(epoch, end offset) where our log ends the reader's last epoch before its fetch offset (KIP-595)."""
-    epoch, end_offset = partition.log.epochs.end_offset_for(wish.last_fetched_epoch, partition.log_end_offset)
+    epoch, end_offset = partition.log.end_offset_for(wish.last_fetched_epoch)
     if epoch < wish.last_fetched_epoch or end_offset < wish.fetch_offset:
         return epoch, end_offset
     return None

@@ -84,7 +84,7 @@ def look_up(partition: Partition, timestamp: int, *, committed: bool) -> tuple[i
         return end, -1, partition.leader_epoch
     if timestamp in (EARLIEST, EARLIEST_LOCAL):
         start = log.log_start_offset
-        return start, -1, log.epochs.epoch_for_offset(start)
+        return start, -1, log.epochs.epoch_for(start)
     if timestamp in _TIERED:
         return _NOTHING
     found = (

@@ -46,7 +46,7 @@ def _answer(broker: Broker, topic: str, asked: OffsetForLeaderPartition) -> Epoc
     error = partition.leadership_error(asked.current_leader_epoch)
     if error is not ErrorCode.NONE:
         return EpochEndOffset(error_code=error, partition=asked.partition)
-    epoch, end_offset = partition.log.epochs.end_offset_for(asked.leader_epoch, partition.log_end_offset)
+    epoch, end_offset = partition.log.end_offset_for(asked.leader_epoch)
     return EpochEndOffset(partition=asked.partition, leader_epoch=epoch, end_offset=end_offset)
 
 
