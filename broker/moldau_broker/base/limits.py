@@ -117,3 +117,19 @@ GROUP_METADATA_BYTES_MAX: Final = 1 * _MIB
 
 OFFSET_METADATA_BYTES_MAX: Final = 4_096
 """Default of offset.metadata.max.bytes (Kafka's)."""
+
+GROUPS_PER_SHARD_MAX: Final = 20_000
+"""Groups in one partition of the offsets topic. Anybody may name one and an empty one costs 2 KiB: 40 MiB."""
+
+GROUP_TOMBSTONES_PER_WRITE_MAX: Final = 1_000
+"""Deletions of many committed offsets are cut into writes of this size, so that none outgrows a batch."""
+
+GROUP_LOAD_SLICE_MS_MAX: Final = 4
+"""How long replaying the offsets topic may hold the event loop before others get their turn."""
+
+GROUP_LOAD_READ_BYTES_MAX: Final = 256 * _KIB
+"""How much of the offsets topic is read at once while it is replayed; larger reads only wait longer."""
+
+GROUP_BATCH_BYTES_MAX: Final = 256 * _KIB
+"""Writes of one turn share a batch of the offsets topic up to this size: a batch is opened whole when it is
+read back, and that must not hold the event loop."""

@@ -1,0 +1,372 @@
+"""The group coordinator of this broker: which shard, is it there, what does Kafka answer if not.
+
+Handlers call it; it calls the shards it hosts and sees to it that what they write is appended, what they are told
+happens in order, and time passes for them. No event loop here: the two things it needs of one are arguments.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from moldau_broker.base.clock import Clock
+from moldau_broker.base.deferred import Deferred
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.base.ids import Uuid
+from moldau_broker.base.limits import GROUP_LOAD_SLICE_MS_MAX
+from moldau_broker.base.topics import CONSUMER_OFFSETS
+from moldau_broker.coordinator.config import GroupConfig
+from moldau_broker.coordinator.describe import GroupView
+from moldau_broker.coordinator.hosted_shard import HostedShard, Status
+from moldau_broker.coordinator.offset_requests import commit_failed
+from moldau_broker.coordinator.placement import partition_for
+from moldau_broker.coordinator.replies import gathered, mapped, ready
+from moldau_broker.coordinator.shard_loader import ReadableLog
+from moldau_broker.coordinator.shard_state import Client
+from moldau_broker.metadata.image import MetadataImage
+from moldau_broker.replication.outcome import AppendOutcome
+from moldau_broker.wire.messages.describe_groups import DescribedGroup
+from moldau_broker.wire.messages.heartbeat import HeartbeatRequest
+from moldau_broker.wire.messages.join_group import JoinGroupRequest, JoinGroupResponse
+from moldau_broker.wire.messages.leave_group import LeaveGroupRequest, LeaveGroupResponse, MemberResponse
+from moldau_broker.wire.messages.list_groups import ListedGroup, ListGroupsRequest, ListGroupsResponse
+from moldau_broker.wire.messages.offset_commit import OffsetCommitRequest, OffsetCommitResponse
+from moldau_broker.wire.messages.offset_delete import OffsetDeleteRequest, OffsetDeleteResponse
+from moldau_broker.wire.messages.offset_fetch import OffsetFetchRequestGroup, OffsetFetchResponseGroup
+from moldau_broker.wire.messages.sync_group import SyncGroupRequest, SyncGroupResponse
+
+T = TypeVar("T")
+
+
+class Replica(Protocol):
+    """The part of `replication.partition.Partition` that the coordinator looks at."""
+
+    is_leader: bool
+    offline_reason: str | None
+
+
+class Replicas(Protocol):
+    """The part of `replication.manager.ReplicaManager` that the coordinator uses."""
+
+    def partition(self, topic: str, index: int) -> Replica | None:
+        """The hosted replica, or None."""
+        ...
+
+    def append_internal(self, topic: str, index: int, batch: bytearray) -> Deferred[AppendOutcome]:
+        """Append one batch and tell when it is committed."""
+        ...
+
+
+class TimerHandle(Protocol):
+    """A timer that can be called off."""
+
+    def cancel(self) -> None:
+        """Do not fire."""
+        ...
+
+
+class GroupCoordinator:
+    """See the module.
+
+    Args:
+        replicas: where the offsets topic's partitions are.
+        clock: both clocks.
+        config: the settings in force; replace them with `update_config`.
+        image: gives the current metadata.
+        soon: runs a callback at the end of this turn of the event loop.
+        call_later: runs a callback after so many milliseconds, unless the handle is cancelled.
+        default_partitions: how many partitions the offsets topic will have once it is made.
+        new_uuid: the random part of member ids.
+    """
+
+    def __init__(
+        self,
+        replicas: Replicas,
+        clock: Clock,
+        config: GroupConfig,
+        image: Callable[[], MetadataImage],
+        *,
+        soon: Callable[[Callable[[], None]], Any],
+        call_later: Callable[[float, Callable[[], None]], TimerHandle],
+        default_partitions: int = 50,
+        new_uuid: Callable[[], str] | None = None,
+    ) -> None:
+        self.clock = clock
+        self.config = config
+        self.new_uuid = new_uuid or _random_uuid
+        self.soon = soon
+        self._replicas = replicas
+        self._image = image
+        self._call_later = call_later
+        self._default_partitions = default_partitions
+        self._shards: dict[int, HostedShard] = {}
+        self._loading: deque[HostedShard] = deque()
+        self._load_scheduled = False
+        self._timer: TimerHandle | None = None
+        self._timer_ms = 0
+        self._stopped = False
+
+    # -- leadership and metadata ---------------------------------------------------------------------------------
+
+    def on_elected(self, index: int, leader_epoch: int, log: ReadableLog) -> None:
+        """This broker leads that partition of the offsets topic: read it, then serve its groups.
+
+        To be called once everything in `log` is committed (the high watermark has passed the start of the epoch):
+        what is read is served.
+        """
+        known = self._shards.pop(index, None)
+        if known is not None:
+            known.close()
+        if not self._stopped:
+            self._shards[index] = HostedShard(index, leader_epoch, log, self)
+
+    def on_resigned(self, index: int) -> None:
+        """Another broker leads that partition now, or it is gone."""
+        known = self._shards.pop(index, None)
+        if known is not None:
+            known.close()
+
+    def on_topics_deleted(self, deleted: Iterable[tuple[str, Uuid]]) -> None:
+        """Topics (name, id) are gone: committed offsets go with them."""
+        topics = [(name, topic_id) for name, topic_id in deleted if name != CONSUMER_OFFSETS]
+        if topics:
+            for hosted in tuple(self._shards.values()):
+                hosted.forget_topics(topics)
+
+    def update_config(self, config: GroupConfig) -> None:
+        """New settings, for every group, from now on."""
+        self.config = config
+        for hosted in self._shards.values():
+            hosted.shard.update_config(config)
+
+    def stop(self) -> None:
+        """The broker shuts down: everybody who waits is told to look elsewhere, nobody is taken in any more."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        shards, self._shards = self._shards, {}
+        for hosted in shards.values():
+            hosted.close()
+
+    # -- where groups are ----------------------------------------------------------------------------------------
+
+    def partition_for(self, group_id: str) -> int:
+        """The partition of the offsets topic that the group belongs to."""
+        topic = self._image().topics.get(CONSUMER_OFFSETS)
+        return partition_for(group_id, len(topic.partitions) if topic else self._default_partitions)
+
+    def _find(self, group_id: str) -> HostedShard | ErrorCode:
+        """The shard of the group if it can be asked, else what to answer."""
+        if self._stopped:
+            return ErrorCode.COORDINATOR_NOT_AVAILABLE
+        hosted = self._shards.get(self.partition_for(group_id))
+        if hosted is None:
+            return ErrorCode.NOT_COORDINATOR
+        return hosted if hosted.status is Status.ACTIVE else hosted.error
+
+    def _member_api(self, group_id: str) -> HostedShard | ErrorCode:
+        """As `_find`, for requests that a group without a name cannot make."""
+        return self._find(group_id) if group_id else ErrorCode.INVALID_GROUP_ID
+
+    # -- membership ----------------------------------------------------------------------------------------------
+
+    def join_group(
+        self, request: JoinGroupRequest, client: Client
+    ) -> JoinGroupResponse | Deferred[JoinGroupResponse]:
+        """JoinGroup."""
+        found = self._member_api(request.group_id)
+        if isinstance(found, ErrorCode):
+            return JoinGroupResponse(error_code=found, member_id=request.member_id)
+        reply = found.shard.join(request, client, found.now())
+        found.drain()
+        return reply
+
+    def sync_group(self, request: SyncGroupRequest) -> SyncGroupResponse | Deferred[SyncGroupResponse]:
+        """SyncGroup."""
+        found = self._member_api(request.group_id)
+        if isinstance(found, ErrorCode):
+            return SyncGroupResponse(error_code=found)
+        reply = found.shard.sync(request, found.now())
+        found.drain()
+        return reply
+
+    def heartbeat(self, request: HeartbeatRequest) -> ErrorCode:
+        """Heartbeat. While the shard loads everybody is taken to be well: members must not give up for that."""
+        found = self._member_api(request.group_id)
+        if isinstance(found, ErrorCode):
+            return ErrorCode.NONE if found is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS else found
+        return found.shard.heartbeat(request, found.now())
+
+    def leave_group(self, request: LeaveGroupRequest) -> LeaveGroupResponse | Deferred[LeaveGroupResponse]:
+        """LeaveGroup with `request.members` filled. The last to leave hears of it once that is stored."""
+        found = self._member_api(request.group_id)
+        if isinstance(found, ErrorCode):
+            return LeaveGroupResponse(error_code=found)
+        results = found.shard.leave(request.group_id, list(request.members), found.now())
+        found.drain()
+        return found.after_writes(lambda error: _left(results, error))
+
+    # -- offsets -------------------------------------------------------------------------------------------------
+
+    def commit_offsets(
+        self, request: OffsetCommitRequest, api_version: int
+    ) -> OffsetCommitResponse | Deferred[OffsetCommitResponse]:
+        """OffsetCommit; every topic has name and id."""
+        found = self._find(request.group_id)
+        if isinstance(found, ErrorCode):
+            return commit_failed(request, found)
+        reply = found.shard.commit(request, api_version, found.now())
+        found.drain()
+        return reply
+
+    def fetch_offsets(
+        self, asked: OffsetFetchRequestGroup, *, require_stable: bool
+    ) -> Deferred[OffsetFetchResponseGroup]:
+        """OffsetFetch of one group; what is not stored yet is waited for, so that nothing read is ever taken back."""
+        found = self._find(asked.group_id)
+        if isinstance(found, ErrorCode):
+            return ready(OffsetFetchResponseGroup(group_id=asked.group_id, error_code=found))
+
+        def read(error: ErrorCode) -> OffsetFetchResponseGroup:
+            if error is not ErrorCode.NONE:
+                return OffsetFetchResponseGroup(group_id=asked.group_id, error_code=error)
+            return found.shard.fetch(asked, require_stable=require_stable)
+
+        return found.after_writes(read)
+
+    def delete_offsets(
+        self, request: OffsetDeleteRequest
+    ) -> OffsetDeleteResponse | Deferred[OffsetDeleteResponse]:
+        """OffsetDelete."""
+        found = self._member_api(request.group_id)
+        if isinstance(found, ErrorCode):
+            return OffsetDeleteResponse(error_code=found)
+        reply = found.shard.delete_offsets(request, found.now())
+        found.drain()
+        return reply
+
+    # -- groups --------------------------------------------------------------------------------------------------
+
+    def describe_group(self, group_id: str, api_version: int) -> Deferred[DescribedGroup]:
+        """One entry of DescribeGroups."""
+        found = self._find(group_id)
+        if isinstance(found, ErrorCode):
+            return ready(DescribedGroup(group_id=group_id, error_code=found))
+
+        def read(error: ErrorCode) -> DescribedGroup:
+            if error is not ErrorCode.NONE:
+                return DescribedGroup(group_id=group_id, error_code=error)
+            return found.shard.describe(group_id, api_version)
+
+        return found.after_writes(read)
+
+    def list_groups(self, request: ListGroupsRequest) -> Deferred[ListGroupsResponse]:
+        """ListGroups: the groups of every shard here; an error if one of them is still being read."""
+        if self._stopped:
+            return ready(ListGroupsResponse(error_code=ErrorCode.COORDINATOR_NOT_AVAILABLE))
+        if any(hosted.status is Status.LOADING for hosted in self._shards.values()):
+            return ready(ListGroupsResponse(error_code=ErrorCode.COORDINATOR_LOAD_IN_PROGRESS))
+
+        def read(hosted: HostedShard, error: ErrorCode) -> list[ListedGroup]:
+            if error is not ErrorCode.NONE:
+                return []  # it has left this broker meanwhile
+            return hosted.shard.list_groups(request.states_filter, request.types_filter)
+
+        lists = [hosted.after_writes(partial(read, hosted)) for hosted in self._active()]
+        return mapped(
+            gathered(lists),
+            lambda found: ListGroupsResponse(groups=[group for groups in found for group in groups]),
+        )
+
+    def delete_group(self, group_id: str) -> Deferred[ErrorCode]:
+        """Delete one group that nobody is in."""
+        found = self._find(group_id)
+        if isinstance(found, ErrorCode):
+            return ready(found)
+        reply = mapped(found.shard.delete_groups([group_id], found.now()), lambda results: results[group_id])
+        found.drain()
+        return reply
+
+    # -- for lag and status --------------------------------------------------------------------------------------
+
+    def group_ids(self) -> list[str]:
+        """Every group this broker coordinates."""
+        return [group_id for hosted in self._active() for group_id in hosted.shard.group_ids]
+
+    def group(self, group_id: str) -> GroupView | None:
+        """A group with its members and committed offsets; None if it is not here."""
+        found = self._find(group_id)
+        return None if isinstance(found, ErrorCode) else found.shard.view(group_id)
+
+    def groups_subscribed_to(self, topic: str) -> list[str]:
+        """Consumer groups here with a member that reads `topic`."""
+        return [
+            group_id for hosted in self._active() for group_id in hosted.shard.groups_subscribed_to(topic)
+        ]
+
+    def _active(self) -> Sequence[HostedShard]:
+        return [hosted for hosted in self._shards.values() if hosted.status is Status.ACTIVE]
+
+    # -- what shards need (hosted_shard.Surroundings) ------------------------------------------------------------
+
+    def append(self, index: int, batch: bytearray) -> Deferred[AppendOutcome]:
+        """See `hosted_shard.Surroundings`."""
+        return self._replicas.append_internal(CONSUMER_OFFSETS, index, batch)
+
+    def can_append(self, index: int) -> bool:
+        """See `hosted_shard.Surroundings`."""
+        replica = self._replicas.partition(CONSUMER_OFFSETS, index)
+        return replica is not None and replica.is_leader and replica.offline_reason is None
+
+    def load_soon(self, shard: HostedShard) -> None:
+        """See `hosted_shard.Surroundings`. One shard at a time, so that the loop is held by one slice a turn."""
+        self._loading.append(shard)
+        if not self._load_scheduled:
+            self._load_scheduled = True
+            self.soon(self._load_slice)
+
+    def _load_slice(self) -> None:
+        deadline_ms = self.clock.monotonic_ms() + GROUP_LOAD_SLICE_MS_MAX
+        while self._loading and self._loading[0].load_until(deadline_ms):
+            self._loading.popleft()
+        self._load_scheduled = bool(self._loading)
+        if self._load_scheduled:
+            self.soon(self._load_slice)
+
+    def wake_at(self, deadline_ms: int) -> None:
+        """See `hosted_shard.Surroundings`. A timer set too early only looks around and sets the next."""
+        if self._timer is not None:
+            if self._timer_ms <= deadline_ms:
+                return
+            self._timer.cancel()
+        self._timer_ms = deadline_ms
+        self._timer = self._call_later(max(deadline_ms - self.clock.monotonic_ms(), 0), self.tick)
+
+    def tick(self) -> None:
+        """Let everything happen that is due, and set the timer for what comes next."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for hosted in tuple(self._shards.values()):
+            hosted.tick()
+
+
+def _left(results: list[MemberResponse], error: ErrorCode) -> LeaveGroupResponse:
+    return (
+        LeaveGroupResponse(error_code=error)
+        if error is not ErrorCode.NONE
+        else LeaveGroupResponse(members=results)
+    )
+
+
+def _random_uuid() -> str:
+    """A random (version 4) UUID in the usual text form, as Kafka ends its member ids."""
+    raw = bytearray(os.urandom(16))
+    raw[6] = (raw[6] & 0x0F) | 0x40
+    raw[8] = (raw[8] & 0x3F) | 0x80
+    text = raw.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
