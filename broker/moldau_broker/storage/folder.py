@@ -9,15 +9,13 @@ import contextlib
 import json
 from typing import TYPE_CHECKING
 
-from moldau_broker.storage.batches import walk
+from moldau_broker.storage.compact_swap import settle_swaps
 from moldau_broker.storage.errors import CorruptLog, FileMissing, StorageError
 from moldau_broker.storage.names import (
-    CLEANED,
     DELETED,
     LOG,
     QUARANTINE,
     SEGMENT_SUFFIXES,
-    SWAP,
     parse_segment_file,
     segment_file,
 )
@@ -55,46 +53,15 @@ def check_quarantine(place: Place) -> None:
 
 def tidy(place: Place) -> dict[str, Entry]:
     """Finish or undo interrupted deletions and compactions; the files that remain, by name."""
+    settle_swaps(place)
     found = {entry.name: entry for entry in place.disk.entries(place.folder) if not entry.is_folder}
-    cleaned = [base for base, suffix in map(parse, found) if suffix.endswith(CLEANED)]
     for name in list(found):
         base, suffix = parse(name)
-        unfinished = suffix.endswith(SWAP) and cleaned and base >= min(cleaned)
-        if unfinished or name.endswith((DELETED, CLEANED, _TEMP)):
-            place.disk.unlink(place.path(name))
-            del found[name]
-    swaps = [name for name in found if name.endswith(SWAP)]
-    if swaps:
-        _finish_swap(place, swaps, found)
-    for name in list(found):
-        base, suffix = parse(name)
-        if suffix in SEGMENT_SUFFIXES and segment_file(base, LOG) not in found:
+        orphaned = suffix in SEGMENT_SUFFIXES and segment_file(base, LOG) not in found
+        if orphaned or name.endswith((DELETED, _TEMP)):
             place.disk.unlink(place.path(name))
             del found[name]
     return found
-
-
-def _finish_swap(place: Place, swaps: list[str], found: dict[str, Entry]) -> None:
-    """Compacted files had replaced their originals all but in name: remove those, then rename."""
-    low, high = 2**63, -1
-    for name in swaps:
-        base, suffix = parse(name)
-        if suffix == LOG + SWAP:
-            read = place.disk.open(place.path(name), write=False).pread
-            last = base
-            for batch in walk(read, 0, found[name].size, chunk=1 << 18):
-                last = batch.last_offset
-            low, high = min(low, base), max(high, last)
-    for name in list(found):
-        base, suffix = parse(name)
-        if low <= base <= high and suffix in SEGMENT_SUFFIXES:
-            place.disk.unlink(place.path(name))
-            del found[name]
-    for name in swaps:
-        live = name.removesuffix(SWAP)
-        place.disk.rename(place.path(name), place.path(live))
-        found[live] = found.pop(name)._replace(name=live)
-    place.disk.sync_folder(place.folder)
 
 
 def parse(name: str) -> tuple[int, str]:

@@ -58,6 +58,7 @@ class Opening:
         log_start_offset: from the checkpoint, 0 without a line.
         now_ms: wall clock.
         progress: told how the scan comes along.
+        is_new: the folder was just made, and is durable with the first flush only.
     """
 
     clean: bool
@@ -65,6 +66,7 @@ class Opening:
     log_start_offset: int = 0
     now_ms: int = 0
     progress: Progress | None = None
+    is_new: bool = False
 
 
 def open_log(
@@ -147,7 +149,7 @@ class _Loader:
             epochs=self.epochs,
             producers=self.producers,
             recovery=self.report,
-            is_new=not self.found,
+            is_new=how.is_new,
             epochs_are_saved=how.clean and not self.epochs_lost,
         )
 

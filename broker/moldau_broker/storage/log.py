@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -653,6 +653,25 @@ class Log:
         self._folder_changed = True
         return [Deletion(s.base_offset, s.size, why) for s, why in zip(gone, reasons, strict=True)]
 
+    def replace_segments(self, old: Sequence[Segment], new: Segment, now_ms: int) -> None:
+        """Put `new`, what compaction kept of `old`, in the place of these consecutive closed segments.
+
+        Raises:
+            StorageError: a file could not be renamed; the log has failed.
+        """
+        at = self.segments.index(old[0])
+        self.segments = (*self.segments[:at], new, *self.segments[at + len(old) :])
+        self._unsynced = tuple(segment for segment in self._unsynced if segment not in old)
+        self._folder_changed = True
+        try:
+            for segment in old:
+                segment.retire()
+                self._trash.append((now_ms + self.config.file_delete_delay_ms, segment))
+            self._producers.snapshots.drop_strays(segment.base_offset for segment in self.segments)
+        except StorageError as error:
+            self.fail(error)
+            raise
+
     def purge(self, now_ms: int) -> int:
         """Unlink the files of removed segments that are due; returns the bytes freed. Blocks; any thread."""
         freed = 0
@@ -661,6 +680,19 @@ class Log:
             freed += segment.size
             segment.remove()
         return freed
+
+    def move_away(self, folder: str) -> None:
+        """Rename the folder and stop serving: the partition is deleted. Waits for a flush under way.
+
+        Raises:
+            StorageError: the folder could not be renamed; the log serves on.
+        """
+        with self._io_lock:
+            self.place.disk.rename(self.place.folder, folder)
+            self.place.folder = folder
+            if self.failure is None:
+                self.failure = FileMissing(f"{self.topic}-{self.partition} was deleted")
+        self.close(clean=False)
 
     def close(self, *, clean: bool = True) -> None:
         """Stop using the log; `clean` makes everything durable and leaves a producer snapshot at the end.

@@ -1,0 +1,440 @@
+"""One data directory: whose it is, which logs it holds, what its checkpoints say.
+
+`open`, `load_logs` and `close` block. Everything else belongs to the loop thread, except `checkpoint` with
+values taken there (`collect`), and `purge`.
+Source: protocol guide of Kafka 4.3, on-disk format; `LogManager`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random, SystemRandom
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from moldau_broker.base.clock import Clock, SystemClock
+from moldau_broker.base.ids import Uuid, format_uuid, parse_uuid, random_uuid
+from moldau_broker.base.topics import CLUSTER_METADATA
+from moldau_broker.storage.checkpoints import (
+    decode_clean_shutdown,
+    decode_offsets,
+    decode_properties,
+    encode_clean_shutdown,
+    encode_offsets,
+    encode_partition_metadata,
+    encode_properties,
+)
+from moldau_broker.storage.disk import Disk, DiskFile, OsDisk
+from moldau_broker.storage.errors import CorruptLog, FileMissing, StorageError
+from moldau_broker.storage.loading import Opening, open_log
+from moldau_broker.storage.names import (
+    CLEAN_SHUTDOWN,
+    DELETE_FOLDER,
+    HIGH_WATERMARKS,
+    LOCK,
+    LOG_STARTS,
+    META_PROPERTIES,
+    PARTITION_METADATA,
+    RECOVERY_POINTS,
+    STRAY_FOLDER,
+    folder_name,
+    marked_folder_name,
+    parse_folder,
+)
+from moldau_broker.storage.place import OpenFiles, Place
+from moldau_broker.storage.policy import StoragePolicy
+
+if TYPE_CHECKING:
+    from moldau_broker.base.topic_config import TopicConfig
+    from moldau_broker.storage.log import Log
+
+TopicPartition: TypeAlias = tuple[str, int]
+Offsets: TypeAlias = dict[TopicPartition, int]
+
+_CHECKPOINTS: Final = (RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS)
+
+
+@dataclass(slots=True)
+class LoadProgress:
+    """How loading comes along; `scanned` and `to_scan` are bytes of the log that is being recovered."""
+
+    logs: int = 0
+    logs_loaded: int = 0
+    current: str = ""
+    scanned: int = 0
+    to_scan: int = 0
+
+
+@dataclass(slots=True)
+class Collected:
+    """Checkpoint values as of one moment."""
+
+    number: int
+    offsets: dict[str, Offsets] = field(default_factory=dict)
+
+
+class LogDir:
+    """An open data directory, locked against other processes.
+
+    Attributes:
+        cluster_id, node_id, directory_id: from meta.properties.
+        was_clean: it was closed cleanly by its last user.
+        previous_broker_epoch: the epoch that user wrote down; -1 if unknown.
+        logs: by (topic, partition).
+        offline: partitions whose folder could not be opened, or whose log has failed since, and why.
+        damaged: checkpoints that were unreadable at opening, for the log line.
+    """
+
+    def __init__(self, disk: Disk, lock: DiskFile, clock: Clock, policy: StoragePolicy, rng: Random) -> None:
+        self.disk = disk
+        self.clock = clock
+        self.policy = policy
+        self.cluster_id = ""
+        self.node_id = -1
+        self.directory_id = Uuid(bytes(16))
+        self.was_clean = False
+        self.previous_broker_epoch = -1
+        self.logs: dict[TopicPartition, Log] = {}
+        self.offline: dict[TopicPartition, StorageError] = {}
+        self.damaged: list[str] = []
+        self._lock_file: DiskFile | None = lock
+        self._rng = rng
+        self._files = OpenFiles(policy.open_files_max)
+        self._written: dict[str, Offsets | None] = dict.fromkeys(_CHECKPOINTS)
+        # Lines of partitions that are there but not open: a checkpoint must not forget what it promised.
+        self._carried: dict[str, Offsets] = {name: {} for name in _CHECKPOINTS}
+        self._recovery_points_lost = False
+        self._collections = 0
+        self._last_written = 0
+        self._write_lock = threading.Lock()
+        self._trash: deque[tuple[int, str]] = deque()
+
+    # --- opening and closing -------------------------------------------------------------------------
+
+    @classmethod
+    def open(
+        cls,
+        where: str | os.PathLike[str] | Disk,
+        *,
+        cluster_id: str | None,
+        node_id: int,
+        clock: Clock | None = None,
+        policy: StoragePolicy | None = None,
+        rng: Random | None = None,
+    ) -> LogDir:
+        """Lock the directory and read what it says of itself; an empty one is formatted.
+
+        `cluster_id` None accepts the directory's own; a new directory needs one.
+
+        Raises:
+            StorageError: it is in use, belongs to another cluster or node, or cannot be read.
+        """
+        disk = OsDisk(where) if isinstance(where, str | os.PathLike) else where
+        directory = cls(
+            disk, disk.lock(LOCK), clock or SystemClock(), policy or StoragePolicy(), rng or SystemRandom()
+        )
+        directory._identify(cluster_id, node_id)
+        directory._read_checkpoints()
+        directory._take_clean_marker()
+        return directory
+
+    def _identify(self, cluster_id: str | None, node_id: int) -> None:
+        try:
+            values = decode_properties(self.disk.read(META_PROPERTIES))
+        except FileMissing:
+            if cluster_id is None:
+                raise StorageError(f"{self.disk.name} is not formatted (no {META_PROPERTIES})") from None
+            self._format(cluster_id, node_id)
+            return
+        self.cluster_id = values.get("cluster.id", "")
+        if cluster_id is not None and cluster_id != self.cluster_id:
+            raise StorageError(
+                f"{self.disk.name} belongs to cluster {self.cluster_id or '(none)'}, not {cluster_id}"
+            )
+        if values.get("node.id") != str(node_id):
+            raise StorageError(
+                f"{self.disk.name} belongs to node {values.get('node.id', '(none)')}, not {node_id}"
+            )
+        self.node_id = node_id
+        try:
+            self.directory_id = parse_uuid(values.get("directory.id", ""))
+        except ValueError as error:
+            raise StorageError(f"{self.disk.name}: {META_PROPERTIES} has no directory.id") from error
+
+    def _format(self, cluster_id: str, node_id: int) -> None:
+        self.cluster_id, self.node_id = cluster_id, node_id
+        self.directory_id = random_uuid(self._rng)
+        for name in _CHECKPOINTS:
+            self.disk.replace(name, encode_offsets({}))
+        values = {
+            "version": "1",
+            "cluster.id": cluster_id,
+            "node.id": str(node_id),
+            "directory.id": format_uuid(self.directory_id),
+        }
+        self.disk.replace(META_PROPERTIES, encode_properties(values))
+
+    def _read_checkpoints(self) -> None:
+        for name in _CHECKPOINTS:
+            try:
+                offsets = decode_offsets(self.disk.read(name))
+            except (CorruptLog, FileMissing) as error:
+                self.damaged.append(f"{name}: {error}")
+                self._recovery_points_lost |= name == RECOVERY_POINTS
+                continue
+            self._written[name] = offsets
+            self._carried[name] = dict(offsets)
+
+    def _take_clean_marker(self) -> None:
+        """From here on an end of this process is a crash until `close` says otherwise."""
+        try:
+            self.previous_broker_epoch = decode_clean_shutdown(self.disk.read(CLEAN_SHUTDOWN))
+        except FileMissing:
+            return
+        self.was_clean = True
+        self.disk.unlink(CLEAN_SHUTDOWN)
+        self.disk.sync_folder()
+
+    def close(self, *, clean: bool = True, broker_epoch: int = -1) -> None:
+        """Close every log; after a clean close the next opening checks nothing. Blocks for the flushes.
+
+        A log that cannot be flushed makes the whole close unclean, so that the next opening looks at it.
+        """
+        if self._lock_file is None:
+            return
+        for log in self.logs.values():
+            try:
+                log.close(clean=clean)
+            except StorageError:
+                clean = False
+            clean = clean and log.failure is None
+        try:
+            if clean:
+                self.checkpoint(self.collect())
+                self.disk.replace(CLEAN_SHUTDOWN, encode_clean_shutdown(broker_epoch))
+        finally:
+            self._lock_file = None
+
+    # --- logs ----------------------------------------------------------------------------------------
+
+    def load_logs(
+        self,
+        config_for: Callable[[str], TopicConfig],
+        progress: Callable[[LoadProgress], None] | None = None,
+    ) -> dict[TopicPartition, Log]:
+        """Open every partition's folder but the metadata log's. Damaged ones end up in `offline`.
+
+        Blocks, for long after a crash; may run on a helper thread before the directory is used otherwise.
+        """
+        found = []
+        for entry in self.disk.entries():
+            if not entry.is_folder:
+                continue
+            key = parse_folder(entry.name)
+            if entry.name.endswith(DELETE_FOLDER):
+                self._trash.append((0, entry.name))
+            elif key is not None and key not in self.logs and key[0] != CLUSTER_METADATA:
+                found.append(key)
+        state = LoadProgress(logs=len(found))
+        for key in sorted(found):
+            state.current, state.scanned, state.to_scan = folder_name(*key), 0, 0
+            if progress is not None:
+                progress(state)
+
+            def scanned(_: str, done: int, to_do: int) -> None:
+                state.scanned, state.to_scan = done, to_do
+                if progress is not None:
+                    progress(state)
+
+            try:
+                self._open(key, config_for(key[0]), scanned)
+            except StorageError as error:
+                self.offline[key] = error
+            state.logs_loaded += 1
+        if progress is not None:
+            progress(state)
+        present = {*self.logs, *self.offline}
+        for name, offsets in self._carried.items():
+            self._carried[name] = {
+                key: offset for key, offset in offsets.items() if key in present or key[0] == CLUSTER_METADATA
+            }
+        return self.logs
+
+    def open_log(
+        self,
+        topic: str,
+        partition: int,
+        config: TopicConfig,
+        *,
+        topic_id: Uuid | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> Log:
+        """Open one log, made if it is not there: for logs that `load_logs` leaves out (cluster metadata).
+
+        Raises:
+            CorruptLog: durable data is damaged.
+            StorageError: the disk refuses.
+        """
+        key = (topic, partition)
+        assert key not in self.logs, f"{key} is open"
+        folder = folder_name(topic, partition)
+        if any(entry.name == folder for entry in self.disk.entries()):
+            return self._open(key, config, progress)
+        return self._create(key, topic_id, config)
+
+    def create_log(self, topic: str, partition: int, topic_id: Uuid, config: TopicConfig) -> Log:
+        """Make a partition's folder and its empty log. Durable with the log's first flush.
+
+        Raises:
+            StorageError: the name is illegal, the partition exists, or the disk refuses.
+        """
+        key = (topic, partition)
+        if key in self.logs or key in self.offline:
+            raise StorageError(f"{topic}-{partition} exists already")
+        try:
+            folder_name(topic, partition)
+        except ValueError as error:
+            raise StorageError(str(error)) from error
+        return self._create(key, topic_id, config)
+
+    def _create(self, key: TopicPartition, topic_id: Uuid | None, config: TopicConfig) -> Log:
+        stale = [name for name in _CHECKPOINTS if key in (self._written[name] or {})]
+        if stale:  # lines of a deleted namesake would promise offsets that this log never had
+            for name in stale:
+                self._carried[name].pop(key, None)
+            self.checkpoint(self.collect())
+        folder = folder_name(*key)
+        self.disk.make_folder(folder)
+        try:
+            if topic_id is not None:
+                self.disk.write(f"{folder}/{PARTITION_METADATA}", encode_partition_metadata(topic_id))
+            how = Opening(clean=True, now_ms=self.clock.wall_ms(), is_new=True)
+            return self._adopt(key, open_log(*key, config, Place(self.disk, folder), self._files, how))
+        except StorageError:
+            self.disk.remove_folder(folder)
+            raise
+
+    def _open(
+        self, key: TopicPartition, config: TopicConfig, progress: Callable[[str, int, int], None] | None
+    ) -> Log:
+        point = None if self._recovery_points_lost else self._carried[RECOVERY_POINTS].get(key, 0)
+        how = Opening(
+            clean=self.was_clean,
+            recovery_point=point,
+            log_start_offset=self._carried[LOG_STARTS].get(key, 0),
+            now_ms=self.clock.wall_ms(),
+            progress=progress,
+        )
+        place = Place(self.disk, folder_name(*key))
+        log = open_log(*key, config, place, self._files, how)
+        mark = self._carried[HIGH_WATERMARKS].get(key, 0)
+        log.high_watermark = min(max(mark, log.log_start_offset), log.log_end_offset)
+        for carried in self._carried.values():
+            carried.pop(key, None)
+        return self._adopt(key, log)
+
+    def _adopt(self, key: TopicPartition, log: Log) -> Log:
+        log.on_failure = self._failed
+        log.before_truncation = self._truncating
+        self.logs[key] = log
+        return log
+
+    def _failed(self, log: Log, error: StorageError) -> None:
+        self.offline[log.topic, log.partition] = error
+
+    def _truncating(self, log: Log, offset: int) -> None:
+        """No checkpoint may promise what is about to be cut. Blocks for the write."""
+        collected = self.collect()
+        for offsets in collected.offsets.values():
+            key = log.topic, log.partition
+            if key in offsets:
+                offsets[key] = min(offsets[key], offset)
+        self.checkpoint(collected)
+
+    def delete_log(self, log: Log, *, delay_ms: int | None = None) -> None:
+        """Take a log out of service and its folder out of sight; `purge` frees the space when it is due.
+
+        Raises:
+            StorageError: the folder could not be renamed.
+        """
+        folder = self._mark(log, DELETE_FOLDER)
+        delay = log.config.file_delete_delay_ms if delay_ms is None else delay_ms
+        self._trash.append((self.clock.wall_ms() + delay, folder))
+
+    def stray_log(self, log: Log) -> None:
+        """Set a folder aside that the cluster's metadata does not know; nothing is deleted.
+
+        Raises:
+            StorageError: the folder could not be renamed.
+        """
+        self._mark(log, STRAY_FOLDER)
+
+    def _mark(self, log: Log, mark: str) -> str:
+        unique = f"{self._rng.getrandbits(128):032x}"
+        folder = marked_folder_name(log.topic, log.partition, unique, mark)
+        log.move_away(folder)
+        key = log.topic, log.partition
+        self.logs.pop(key, None)
+        self.offline.pop(key, None)
+        return folder
+
+    def remove_offline(self, topic: str, partition: int) -> None:
+        """Set the folder of a partition aside that could not be opened, so that it can be made anew.
+
+        Raises:
+            StorageError: the folder could not be renamed.
+        """
+        unique = f"{self._rng.getrandbits(128):032x}"
+        target = marked_folder_name(topic, partition, unique, STRAY_FOLDER)
+        self.disk.rename(folder_name(topic, partition), target)
+        self.offline.pop((topic, partition), None)
+        for carried in self._carried.values():
+            carried.pop((topic, partition), None)
+
+    def purge(self, now_ms: int) -> int:
+        """Free what deleted folders and segments hold once their delay is over; bytes freed. Blocks."""
+        freed = sum(log.purge(now_ms) for log in list(self.logs.values()))
+        for _ in range(len(self._trash)):
+            due, folder = self._trash.popleft()
+            if due > now_ms:
+                self._trash.append((due, folder))
+                continue
+            freed += sum(entry.size for entry in self.disk.entries(folder))
+            self.disk.remove_folder(folder)
+        return freed
+
+    # --- checkpoints ---------------------------------------------------------------------------------
+
+    def collect(self) -> Collected:
+        """The checkpoints' values as of now. Loop thread."""
+        points, starts, marks = (dict(self._carried[name]) for name in _CHECKPOINTS)
+        for key, log in self.logs.items():
+            points[key] = log.durable_offset
+            if log.log_start_offset > log.segments[0].base_offset:
+                starts[key] = log.log_start_offset
+            marks[key] = log.high_watermark
+        self._collections += 1
+        values = {RECOVERY_POINTS: points, LOG_STARTS: starts, HIGH_WATERMARKS: marks}
+        return Collected(self._collections, values)
+
+    def checkpoint(self, collected: Collected) -> None:
+        """Write the checkpoints whose values changed, durably, unless newer ones were written. Any thread.
+
+        Raises:
+            StorageError: a file could not be replaced; the old one stands.
+        """
+        with self._write_lock:
+            if collected.number <= self._last_written:
+                return
+            for name, offsets in collected.offsets.items():
+                if offsets != self._written[name]:
+                    self.disk.replace(name, encode_offsets(offsets))
+                    self._written[name] = offsets
+            self._last_written = collected.number
+
+    def checkpointed(self, name: str) -> Mapping[TopicPartition, int]:
+        """What the checkpoint of that name says on disk."""
+        return self._written[name] or {}
