@@ -1,0 +1,228 @@
+"""`BrokerAdmin` over the Kafka admin protocol."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Final, TypeVar
+
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.client.admin import configs, groups, nodes, offsets, topics
+from moldau_broker.client.cluster import Cluster
+from moldau_broker.client.config import ClientConfig
+from moldau_broker.client.errors import BrokerUnreachable, ClientError, RequestFailed
+from moldau_broker.client.metadata import NO_LEADER, TopicInfo
+from moldau_broker.client.partitions import EARLIEST, LATEST, TopicPartition
+from moldau_operator.errors import AdminError
+from moldau_operator.resources.consumergroup import Edge
+from moldau_operator.seams.broker_admin import (
+    ClusterView,
+    ConfigChange,
+    GroupView,
+    NewTopic,
+    Partition,
+    TopicView,
+)
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+ADMIN_PATIENCE: Final = ClientConfig(
+    client_id="moldau-operator", connect_timeout_ms=2_000, request_timeout_ms=10_000, deadline_ms=5_000
+)
+"""A reconciler comes again in seconds, so it gives up early and lets the next pass try."""
+
+
+class KafkaAdmin:
+    """Asks the brokers of one cluster. Connections are made on first use; `close` ends them."""
+
+    def __init__(self, bootstrap: str, config: ClientConfig = ADMIN_PATIENCE) -> None:
+        self._cluster = Cluster(bootstrap, config)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._cluster.close()
+
+    async def describe_cluster(self) -> ClusterView:
+        """Who is there."""
+        found = await _ask(lambda: nodes.describe_cluster(self._cluster))
+        controller = found.controller if found.controller >= 0 else None
+        return ClusterView(
+            cluster_id=found.cluster_id,
+            controller_id=controller,
+            broker_ids=tuple(node.id for node in found.nodes),
+        )
+
+    async def list_topics(self) -> dict[str, TopicView]:
+        """All topics, without their overrides."""
+        found = await _ask(lambda: topics.list_topics(self._cluster))
+        return {info.name: _topic_view(info, ()) for info in found}
+
+    async def describe_topics(self, names: Sequence[str]) -> dict[str, TopicView]:
+        """These topics with their overrides; a topic that does not exist is left out."""
+        infos = await self._topic_infos(names)
+        if not infos:
+            return {}
+        resources = [configs.topic_resource(name) for name in infos]
+        settings = await _ask(lambda: configs.describe_configs(self._cluster, resources))
+        views: dict[str, TopicView] = {}
+        for name, info in infos.items():
+            found = settings.get(configs.topic_resource(name))
+            if found is None or isinstance(found, ClientError):
+                if _is_missing(found):
+                    continue  # deleted between the two questions
+                raise _admin_error(found or RequestFailed(ErrorCode.UNKNOWN_SERVER_ERROR, f"topic {name}"))
+            views[name] = _topic_view(info, found.values())
+        return views
+
+    async def _topic_infos(self, names: Sequence[str]) -> dict[str, TopicInfo]:
+        if not names:
+            return {}
+        found = await _ask(lambda: topics.describe_topics(self._cluster, names))
+        infos: dict[str, TopicInfo] = {}
+        for name, info in found.items():
+            if isinstance(info, TopicInfo):
+                infos[name] = info
+            elif not _is_missing(info):
+                raise _admin_error(info)
+        return infos
+
+    async def create_topics(self, new: Sequence[NewTopic]) -> dict[str, AdminError | None]:
+        """Create topics."""
+        wanted = [
+            topics.NewTopic(
+                name=topic.name,
+                partitions=topic.partitions,
+                replication_factor=topic.replicas,
+                config=topic.config,
+            )
+            for topic in new
+        ]
+        return _outcomes(await _ask(lambda: topics.create_topics(self._cluster, wanted)))
+
+    async def create_partitions(self, totals: Mapping[str, int]) -> dict[str, AdminError | None]:
+        """Grow topics to these total numbers of partitions."""
+        return _outcomes(await _ask(lambda: topics.create_partitions(self._cluster, totals)))
+
+    async def alter_topics(self, changes: Mapping[str, ConfigChange]) -> dict[str, AdminError | None]:
+        """Change topic settings; what a change does not name stays."""
+        wanted: dict[configs.Resource, dict[str, str | None]] = {
+            configs.topic_resource(name): {**change.set, **dict.fromkeys(change.remove)}
+            for name, change in changes.items()
+        }
+        found = await _ask(lambda: configs.alter_configs(self._cluster, wanted))
+        return _outcomes({resource.name: result for resource, result in found.items()})
+
+    async def delete_topics(self, names: Sequence[str]) -> dict[str, AdminError | None]:
+        """Delete topics with their records."""
+        return _outcomes(await _ask(lambda: topics.delete_topics(self._cluster, names)))
+
+    async def list_groups(self) -> tuple[str, ...]:
+        """Ids of all groups, sorted."""
+        return tuple(group.id for group in await _ask(lambda: groups.list_groups(self._cluster)))
+
+    async def describe_groups(self, group_ids: Sequence[str]) -> dict[str, GroupView | AdminError]:
+        """These groups; one that nobody knows is Dead."""
+        found = await _ask(lambda: groups.describe_groups(self._cluster, group_ids))
+        views: dict[str, GroupView | AdminError] = {}
+        for group_id, group in found.items():
+            if isinstance(group, ClientError):
+                unknown = isinstance(group, RequestFailed) and group.code is ErrorCode.GROUP_ID_NOT_FOUND
+                dead = GroupView(group_id=group_id, state=groups.DEAD, members=0)
+                views[group_id] = dead if unknown else _admin_error(group)
+            else:
+                views[group_id] = GroupView(group_id=group_id, state=group.state, members=len(group.members))
+        return views
+
+    async def committed_offsets(
+        self, group_ids: Sequence[str]
+    ) -> dict[str, dict[Partition, int] | AdminError]:
+        """What each group has committed; partitions without a commit are left out."""
+        found = await _ask(lambda: offsets.fetch_offsets(self._cluster, dict.fromkeys(group_ids)))
+        return {
+            group_id: _admin_error(commits)
+            if isinstance(commits, ClientError)
+            else {Partition(*place): commit.offset for place, commit in commits.items()}
+            for group_id, commits in found.items()
+        }
+
+    async def offsets_at(
+        self, partitions: Sequence[Partition], place: Edge | int
+    ) -> dict[Partition, int | AdminError]:
+        """Offsets at an end of the log, or of the first record at or after a time in ms (the end if none)."""
+        if isinstance(place, Edge):
+            return await self._list_offsets(partitions, EARLIEST if place is Edge.EARLIEST else LATEST)
+        found = await self._list_offsets(partitions, place)
+        beyond = [partition for partition, offset in found.items() if offset == -1]
+        return {**found, **(await self._list_offsets(beyond, LATEST))} if beyond else found
+
+    async def _list_offsets(
+        self, partitions: Sequence[Partition], timestamp: int
+    ) -> dict[Partition, int | AdminError]:
+        wanted = {TopicPartition(*partition): timestamp for partition in partitions}
+        found = await _ask(lambda: offsets.list_offsets(self._cluster, wanted, deadline_ms=0))
+        return {
+            Partition(*place): _admin_error(one) if isinstance(one, ClientError) else one.offset
+            for place, one in found.items()
+        }
+
+    async def partitions_of(self, names: Sequence[str]) -> dict[str, int]:
+        """Partition counts; a topic that does not exist is left out."""
+        return {name: len(info.partitions) for name, info in (await self._topic_infos(names)).items()}
+
+    async def alter_offsets(
+        self, group_id: str, places: Mapping[Partition, int]
+    ) -> dict[Partition, AdminError | None]:
+        """Commit offsets for a group without members."""
+        wanted = {TopicPartition(*place): offsets.CommittedOffset(offset) for place, offset in places.items()}
+        found = await _ask(lambda: offsets.commit_offsets(self._cluster, group_id, wanted))
+        return {
+            Partition(*place): _admin_error(one) if one is not None else None for place, one in found.items()
+        }
+
+    async def delete_groups(self, group_ids: Sequence[str]) -> dict[str, AdminError | None]:
+        """Delete groups without members, with their offsets."""
+        return _outcomes(await _ask(lambda: groups.delete_groups(self._cluster, group_ids)))
+
+
+async def _ask(call: Callable[[], Awaitable[T]]) -> T:
+    try:
+        return await call()
+    except ClientError as error:
+        raise _admin_error(error) from error
+
+
+def _outcomes(found: Mapping[K, object]) -> dict[K, AdminError | None]:
+    return {key: _admin_error(one) if isinstance(one, ClientError) else None for key, one in found.items()}
+
+
+def _admin_error(error: ClientError) -> AdminError:
+    if isinstance(error, RequestFailed):
+        words = error.detail.rstrip(".") if error.detail else error.code.name.replace("_", " ").lower()
+        return AdminError(error.code, words)
+    code = (
+        ErrorCode.BROKER_NOT_AVAILABLE
+        if isinstance(error, BrokerUnreachable)
+        else ErrorCode.NETWORK_EXCEPTION
+    )
+    return AdminError(code, str(error), retriable=error.retriable)
+
+
+def _is_missing(error: ClientError | None) -> bool:
+    return isinstance(error, RequestFailed) and error.code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
+def _topic_view(info: TopicInfo, settings: Iterable[configs.Setting]) -> TopicView:
+    return TopicView(
+        name=info.name,
+        topic_id=base64.urlsafe_b64encode(info.topic_id).rstrip(b"=").decode(),
+        partitions=len(info.partitions),
+        replicas=max((len(partition.replicas) for partition in info.partitions), default=0),
+        leaderless=sum(partition.leader == NO_LEADER for partition in info.partitions),
+        internal=info.internal,
+        overrides={
+            setting.name: setting.value or ""
+            for setting in settings
+            if setting.source is configs.ConfigSource.TOPIC
+        },
+    )

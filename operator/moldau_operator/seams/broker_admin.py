@@ -1,0 +1,149 @@
+"""What the reconcilers ask of the brokers. Pure values and one Protocol.
+
+Every method about several things answers for each of them, so that one bad name spoils nothing; a whole
+call that fails raises `AdminError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+from moldau_operator.errors import AdminError
+from moldau_operator.resources.consumergroup import Edge
+
+BROKER_DEFAULT: Final = -1
+"""A partition count or replication factor left to the brokers."""
+
+
+class Partition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterView:
+    """The cluster as it describes itself. `controller_id` is None while there is none."""
+
+    cluster_id: str
+    controller_id: int | None
+    broker_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicView:
+    """A topic as it is.
+
+    Attributes:
+        topic_id: its unique id as text; a topic made again under the same name has another.
+        replicas: the largest replication factor among its partitions.
+        leaderless: partitions without a leader.
+        overrides: settings that differ from the cluster's defaults because somebody set them.
+    """
+
+    name: str
+    topic_id: str
+    partitions: int
+    replicas: int
+    leaderless: int = 0
+    internal: bool = False
+    overrides: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupView:
+    """A group as its coordinator sees it. `state` is Kafka's name; a group nobody knows is Dead."""
+
+    group_id: str
+    state: str
+    members: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTopic:
+    """A topic to create; numbers may be `BROKER_DEFAULT`."""
+
+    name: str
+    partitions: int
+    replicas: int
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigChange:
+    """Topic settings to set, and overrides to remove."""
+
+    set: Mapping[str, str] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
+
+
+class BrokerAdmin(Protocol):
+    """Kafka's admin protocol, narrowed. Implementation: `adapters.brokers`."""
+
+    async def describe_cluster(self) -> ClusterView:
+        """Who is there."""
+        ...
+
+    async def describe_topics(self, names: Sequence[str]) -> dict[str, TopicView]:
+        """These topics with their overrides; a topic that does not exist is left out."""
+        ...
+
+    async def list_topics(self) -> dict[str, TopicView]:
+        """All topics, without their overrides."""
+        ...
+
+    async def create_topics(self, topics: Sequence[NewTopic]) -> dict[str, AdminError | None]:
+        """Create topics."""
+        ...
+
+    async def create_partitions(self, totals: Mapping[str, int]) -> dict[str, AdminError | None]:
+        """Grow topics to these total numbers of partitions."""
+        ...
+
+    async def alter_topics(self, changes: Mapping[str, ConfigChange]) -> dict[str, AdminError | None]:
+        """Change topic settings; what a change does not name stays."""
+        ...
+
+    async def delete_topics(self, names: Sequence[str]) -> dict[str, AdminError | None]:
+        """Delete topics with their records."""
+        ...
+
+    async def list_groups(self) -> tuple[str, ...]:
+        """Ids of all groups, sorted."""
+        ...
+
+    async def describe_groups(self, group_ids: Sequence[str]) -> dict[str, GroupView | AdminError]:
+        """These groups."""
+        ...
+
+    async def committed_offsets(
+        self, group_ids: Sequence[str]
+    ) -> dict[str, dict[Partition, int] | AdminError]:
+        """What each group has committed; partitions without a commit are left out."""
+        ...
+
+    async def offsets_at(
+        self, partitions: Sequence[Partition], place: Edge | int
+    ) -> dict[Partition, int | AdminError]:
+        """Offsets at an end of the log, or of the first record at or after a time in ms (the end if none)."""
+        ...
+
+    async def partitions_of(self, topics: Sequence[str]) -> dict[str, int]:
+        """Partition counts; a topic that does not exist is left out."""
+        ...
+
+    async def alter_offsets(
+        self, group_id: str, offsets: Mapping[Partition, int]
+    ) -> dict[Partition, AdminError | None]:
+        """Commit offsets for a group without members."""
+        ...
+
+    async def delete_groups(self, group_ids: Sequence[str]) -> dict[str, AdminError | None]:
+        """Delete groups without members, with their offsets."""
+        ...
