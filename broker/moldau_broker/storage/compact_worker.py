@@ -1,0 +1,105 @@
+"""The cleaning process: reads a job on standard input, rewrites segments, says so on standard output.
+
+Cleaning costs a microsecond or two of Python for every record, which on the broker's own interpreter would be
+taken from its clients. So it runs here, at low priority, for one round, and its memory goes with it. It never
+touches a live file: see `compact_rewrite`. Started by `compact_cleaner`, never by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from typing import Final
+
+from moldau_broker.storage.compact_job import CleanJob, Failed, Message, decode, encode
+from moldau_broker.storage.compact_rewrite import Round
+from moldau_broker.storage.disk import OsDisk
+from moldau_broker.storage.errors import StorageError
+
+NICENESS: Final = 10
+"""Below every client request, but not starved on a busy machine (docs/adr/0004-compaction.md)."""
+
+_PR_SET_PDEATHSIG: Final = 1
+_SIGKILL: Final = 9
+
+
+class Orphaned(Exception):
+    """The broker is gone, or has closed the pipe to stop us."""
+
+
+class Throttle:
+    """Keeps reading and writing below a rate, and notices when the owner is gone."""
+
+    def __init__(self, bytes_per_second: float) -> None:
+        """`bytes_per_second` 0 or infinite: no bound."""
+        self._rate = bytes_per_second
+        self._due = time.monotonic()
+        self._poll = select.poll()
+        self._poll.register(0, select.POLLHUP)
+
+    def __call__(self, count: int) -> None:
+        """Account for `count` bytes; sleeps while they come too fast.
+
+        Raises:
+            Orphaned: the other end of standard input was closed.
+        """
+        if any(events & (select.POLLHUP | select.POLLERR) for _, events in self._poll.poll(0)):
+            raise Orphaned
+        if self._rate <= 0 or self._rate == float("inf"):
+            return
+        now = time.monotonic()
+        self._due = max(self._due, now) + count / self._rate
+        if self._due > now:
+            time.sleep(self._due - now)
+
+
+def run(disk: OsDisk, job: CleanJob) -> None:
+    """One round, group by group as the owner allows."""
+    began = time.monotonic()
+    cleaning = Round(disk, job, Throttle(job.io_bytes_per_second))
+    cleaning.index()
+    for ready in cleaning.groups():
+        _say(ready)
+        if not sys.stdin.buffer.readline():
+            raise Orphaned
+    cleaning.done.seconds = time.monotonic() - began
+    cleaning.done.memory_kib = _peak_memory_kib()
+    _say(cleaning.done)
+
+
+def main() -> int:
+    """Entry point; the argument is the data directory."""
+    _die_with_parent()
+    os.nice(NICENESS)
+    job = decode(sys.stdin.buffer.readline())
+    assert isinstance(job, CleanJob)
+    try:
+        run(OsDisk(sys.argv[1], create=False), job)
+    except (Orphaned, BrokenPipeError):
+        return 1
+    except StorageError as error:
+        _say(Failed(type(error).__name__, str(error)))
+    return 0
+
+
+def _say(message: Message) -> None:
+    sys.stdout.buffer.write(encode(message))
+    sys.stdout.buffer.flush()
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to kill us when the broker is killed: no half-dead cleaner writes beside a new broker."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    except (ImportError, OSError, AttributeError):
+        return  # `Throttle` notices too, one read later
+
+
+def _peak_memory_kib() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
