@@ -1,1 +1,1 @@
-"""Metrics in one table and JSON logs; the only place that imports prometheus_client."""
+"""Metrics in one table, and logs: numbers and lines out of the process. Knows no component above `base`."""
