@@ -8,14 +8,12 @@ a flush that was under way learns that its result is void.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from moldau_broker.storage.batches import INT32_MAX, Batch, Reader, Scan
+from moldau_broker.storage.chain import SegmentChain
 from moldau_broker.storage.checkpoints import encode_epochs
 from moldau_broker.storage.disk import Buffer
 from moldau_broker.storage.errors import (
@@ -28,6 +26,7 @@ from moldau_broker.storage.errors import (
 )
 from moldau_broker.storage.index import Cold
 from moldau_broker.storage.names import LEADER_EPOCHS
+from moldau_broker.storage.reading import TimestampedOffset, aborted_in, find_by_time, find_newest, read_from
 from moldau_broker.storage.retention import Reason, SegmentFacts, expired
 from moldau_broker.storage.segment import NEVER, Segment
 
@@ -39,12 +38,12 @@ if TYPE_CHECKING:
     from moldau_broker.storage.producer_log import ProducerLog
     from moldau_broker.storage.producers import ProducerState
     from moldau_broker.storage.recovery import RecoveryReport
+    from moldau_broker.storage.txn_index import AbortedTxn
     from moldau_broker.wire.records import BatchHeader
 
 SNAPSHOT_EVERY_BYTES: Final = 64 * 1024 * 1024
 """How much of the active segment a restart may have to walk for producer state: 0.1 s of headers."""
 
-_BASE: Final = attrgetter("base_offset")
 _PATCH_OFFSET: Final = Struct(">q").pack_into
 _PATCH_EPOCH: Final = Struct(">i").pack_into
 _EPOCH_AT: Final = 12
@@ -65,7 +64,6 @@ class Log:
     Attributes:
         topic_id: None for a folder without partition.metadata.
         config: the topic's settings; change them with `update_config`.
-        segments: oldest first; the last one is active. Replaced, never changed.
         active: the segment that is appended to.
         log_start_offset: first offset that may be read.
         log_end_offset: offset of the next record.
@@ -81,10 +79,9 @@ class Log:
     """
 
     __slots__ = (
+        "_chain",
         "_epochs_image",
         "_epochs_saved",
-        "_files",
-        "_folder_changed",
         "_io_lock",
         "_leader_epoch",
         "_producers",
@@ -93,8 +90,6 @@ class Log:
         "_root_changed",
         "_size_limit",
         "_snapshot_at",
-        "_trash",
-        "_unsynced",
         "active",
         "before_truncation",
         "config",
@@ -109,7 +104,6 @@ class Log:
         "partition",
         "place",
         "recovery",
-        "segments",
         "topic",
         "topic_id",
         "unsynced_since_ms",
@@ -139,7 +133,6 @@ class Log:
         self.topic_id = topic_id
         self.config = config
         self.place = place
-        self.segments = segments
         self.active = segments[-1]
         self.log_start_offset = log_start_offset
         self.log_end_offset = log_end_offset
@@ -152,21 +145,24 @@ class Log:
         self.before_truncation: Callable[[Log, int], None] | None = None
         self.recovery = recovery
         self.unsynced_since_ms = -1
-        self._files = files
+        self._chain = SegmentChain(place, files, segments, is_new=is_new)
         self._producers = producers
         self._io_lock = threading.Lock()
         self._leader_epoch = epochs.latest
         self._epochs_image = (epochs.version, encode_epochs(epochs.entries()))
         self._epochs_saved = epochs.version if epochs_are_saved else -1
-        self._folder_changed = self._root_changed = is_new
-        self._unsynced = (*(segment for segment in segments[:-1] if segment.is_dirty), self.active)
-        self._trash: deque[tuple[int, Segment]] = deque()
+        self._root_changed = is_new
         self._plan()
 
     def __repr__(self) -> str:
         return f"Log({self.topic}-{self.partition} {self.log_start_offset}..{self.log_end_offset})"
 
     # --- facts ---------------------------------------------------------------------------------------
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Its segments, oldest first; the last one is active."""
+        return self._chain.segments
 
     @property
     def producers(self) -> ProducerState:
@@ -188,13 +184,12 @@ class Log:
     @property
     def unsynced_bytes(self) -> int:
         """Bytes that are not known to be durable."""
-        return sum(segment.size - segment.synced_size for segment in self._unsynced)
+        return sum(segment.size - segment.synced_size for segment in self._chain.unsynced)
 
     def update_config(self, config: TopicConfig) -> None:
         """Take changed topic settings; they bind from the next append or retention round on."""
         self.config = config
-        for segment in self.segments:
-            segment.configure(config.index_interval_bytes, config.segment_index_bytes)
+        self._chain.configure(config)
         self._plan()
 
     def end_offset_for(self, epoch: int) -> tuple[int, int]:
@@ -376,33 +371,10 @@ class Log:
         old = self.active
         if old.size == 0 and old.base_offset == base:
             return old
-        fresh = self._new_segment(base, now_ms)
-        fresh.create()
-        self._folder_changed = True
         self._producers.snapshots.take(base, self._producers.state)
-        keep = self.segments
-        if old.size == 0:
-            keep = keep[:-1]
-            self._unsynced = self._unsynced[:-1]
-            old.remove()
-        else:
-            old.finish()
-        self._unsynced = (*self._unsynced, fresh)
-        self.segments = (*keep, fresh)
-        self.active = fresh
+        self.active = self._chain.roll(base, self.config, now_ms)
         self._plan()
-        return fresh
-
-    def _new_segment(self, base: int, now_ms: int) -> Segment:
-        config = self.config
-        return Segment(
-            self.place,
-            self._files,
-            base,
-            created_ms=now_ms,
-            interval=config.index_interval_bytes,
-            index_bytes=config.segment_index_bytes,
-        )
+        return self.active
 
     # --- read ----------------------------------------------------------------------------------------
 
@@ -439,7 +411,7 @@ class Log:
             if offset >= limit:
                 return b""
             try:
-                data = self._read_from(segments, offset, max_bytes, limit, min_one=min_one, nowait=nowait)
+                data = read_from(segments, offset, max_bytes, limit, min_one=min_one, nowait=nowait)
             except (FileMissing, CorruptLog):
                 if segments is self.segments and generation == self.generation:
                     raise
@@ -447,25 +419,33 @@ class Log:
             if generation == self.generation:
                 return data
 
-    @staticmethod
-    def _read_from(
-        segments: tuple[Segment, ...], offset: int, max_bytes: int, limit: int, *, min_one: bool, nowait: bool
-    ) -> Buffer:
-        last = len(segments) - 1
-        at = last
-        if offset < segments[-1].base_offset:
-            at = max(0, bisect_right(segments, offset, key=_BASE) - 1)
-        while True:
-            segment = segments[at]
-            bound = NEVER if at < last and segments[at + 1].base_offset <= limit else limit
-            data = segment.read(offset, max_bytes, bound, min_one=min_one, nowait=nowait)
-            if data or at == last or bound != NEVER or segment.locate(offset, nowait=nowait) < segment.size:
-                return data
-            at += 1  # compaction left nothing here from `offset` on
-
     def segment_for(self, offset: int) -> Segment:
         """The segment that holds `offset`, or would."""
-        return self.segments[max(0, bisect_right(self.segments, offset, key=_BASE) - 1)]
+        return self.segments[self._chain.at(offset)]
+
+    def offset_for_timestamp(self, timestamp: int, up_to: int | None = None) -> TimestampedOffset | None:
+        """The first record with a timestamp (ms) of `timestamp` or later, below offset `up_to`.
+
+        Opens batches and may wait for the disk: for a thread, if anything else matters.
+
+        Raises:
+            StorageError: the log has failed, or could not be read.
+        """
+        if self.failure is not None:
+            raise self.failure
+        found = find_by_time(self.segments, timestamp, self.log_start_offset)
+        return found if found is None or up_to is None or found.offset < up_to else None
+
+    def max_timestamp_offset(self, up_to: int | None = None) -> TimestampedOffset | None:
+        """The first record with the largest timestamp of all, if it is below offset `up_to`; as above."""
+        if self.failure is not None:
+            raise self.failure
+        found = find_newest(self.segments, self.log_start_offset)
+        return found if found is None or up_to is None or found.offset < up_to else None
+
+    def aborted_transactions(self, start: int, end: int) -> list[AbortedTxn]:
+        """Aborted transactions that touch offsets `start` to `end`, sorted by first offset."""
+        return aborted_in(self.segments, self.place, start, end)
 
     # --- durability ----------------------------------------------------------------------------------
 
@@ -493,11 +473,7 @@ class Log:
                 self.fail(error)
                 raise
             try:
-                for segment in self._unsynced:
-                    segment.sync(finished=segment is not self.active)
-                if self._folder_changed:
-                    self._folder_changed = False
-                    self.place.disk.sync_folder(self.place.folder)
+                self._chain.sync()
                 if self._root_changed:
                     self._root_changed = False
                     self.place.disk.sync_folder()
@@ -512,11 +488,7 @@ class Log:
             return
         if offset > self.durable_offset:
             self.durable_offset = offset
-        if len(self._unsynced) > 1:
-            active = self.active
-            self._unsynced = tuple(
-                segment for segment in self._unsynced if segment is active or not segment.settled
-            )
+        self._chain.settle()
         if self.unsynced_since_ms >= 0 and self.durable_offset >= self.log_end_offset:
             self.unsynced_since_ms = -1
 
@@ -544,25 +516,11 @@ class Log:
         with self._io_lock:
             self.generation += 1
             try:
-                self._cut(offset)
-                self.place.disk.sync_folder(self.place.folder)
+                self.log_end_offset = self._chain.cut(offset)
             except StorageError as error:
                 self.fail(error)
                 raise
         self._settle_end()
-
-    def _cut(self, offset: int) -> None:
-        disk_segments = self.segments
-        while len(disk_segments) > 1 and disk_segments[-1].base_offset >= offset:
-            disk_segments[-1].retire()  # newest first: what a crash leaves is still gapless
-            self._trash.append((0, disk_segments[-1]))
-            disk_segments = disk_segments[:-1]
-        active = disk_segments[-1].truncated(offset)
-        self.segments = (*disk_segments[:-1], active)
-        self.active = active
-        self._unsynced = (*(s for s in self._unsynced if s in disk_segments[:-1]), active)
-        self.log_end_offset = active.resume()
-        self._producers.snapshots.drop_above(self.log_end_offset)
 
     def truncate_fully(self, offset: int) -> None:
         """Drop all data and start again, empty, at `offset`."""
@@ -571,18 +529,10 @@ class Log:
         with self._io_lock:
             self.generation += 1
             try:
-                for segment in reversed(self.segments):
-                    segment.retire()
-                    self._trash.append((0, segment))
-                self._producers.snapshots.drop_above(-1)
-                fresh = self._new_segment(offset, 0)
-                fresh.create()
-                self.place.disk.sync_folder(self.place.folder)
+                self._chain.restart(offset, self.config, 0)
             except StorageError as error:
                 self.fail(error)
                 raise
-            self.segments = self._unsynced = (fresh,)
-            self.active = fresh
             self.log_start_offset = self.log_end_offset = offset
         self.epochs.clear()
         self._epochs_changed()
@@ -591,6 +541,7 @@ class Log:
     def _settle_end(self) -> None:
         """Bring everything that follows from the log's end in line with it."""
         end = self.log_end_offset
+        self.active = self._chain.active
         self.durable_offset = min(self.durable_offset, end)
         self.high_watermark = min(self.high_watermark, end)
         before = self.epochs.version
@@ -598,6 +549,7 @@ class Log:
         if self.epochs.version != before:
             self._epochs_changed()
         self._leader_epoch = self.epochs.latest
+        self._producers.snapshots.drop_above(end)
         self._producers.rebuild(self.segments, end)
         self._plan()
 
@@ -642,15 +594,9 @@ class Log:
             return []
         if len(reasons) == len(self.segments):
             self.roll(now_ms=now_ms)
-        gone = self.segments[: len(reasons)]
-        self.segments = self.segments[len(reasons) :]
-        self._unsynced = tuple(segment for segment in self._unsynced if segment not in gone)
+        gone = self._chain.retire_oldest(len(reasons), now_ms + self.config.file_delete_delay_ms)
         self.advance_log_start(self.segments[0].base_offset)
-        for segment in gone:
-            segment.retire()
-            self._trash.append((now_ms + self.config.file_delete_delay_ms, segment))
         self._producers.snapshots.drop_below(self.segments[0].base_offset)
-        self._folder_changed = True
         return [Deletion(s.base_offset, s.size, why) for s, why in zip(gone, reasons, strict=True)]
 
     def replace_segments(self, old: Sequence[Segment], new: Segment, now_ms: int) -> None:
@@ -659,14 +605,8 @@ class Log:
         Raises:
             StorageError: a file could not be renamed; the log has failed.
         """
-        at = self.segments.index(old[0])
-        self.segments = (*self.segments[:at], new, *self.segments[at + len(old) :])
-        self._unsynced = tuple(segment for segment in self._unsynced if segment not in old)
-        self._folder_changed = True
         try:
-            for segment in old:
-                segment.retire()
-                self._trash.append((now_ms + self.config.file_delete_delay_ms, segment))
+            self._chain.replace(old, new, now_ms + self.config.file_delete_delay_ms)
             self._producers.snapshots.drop_strays(segment.base_offset for segment in self.segments)
         except StorageError as error:
             self.fail(error)
@@ -674,12 +614,7 @@ class Log:
 
     def purge(self, now_ms: int) -> int:
         """Unlink the files of removed segments that are due; returns the bytes freed. Blocks; any thread."""
-        freed = 0
-        while self._trash and self._trash[0][0] <= now_ms:
-            _, segment = self._trash.popleft()
-            freed += segment.size
-            segment.remove()
-        return freed
+        return self._chain.purge(now_ms)
 
     def move_away(self, folder: str) -> None:
         """Rename the folder and stop serving: the partition is deleted. Waits for a flush under way.
@@ -711,5 +646,4 @@ class Log:
                     snapshots.sync(self.log_end_offset)
                     self.place.disk.sync_folder(self.place.folder)
         finally:
-            for segment in self.segments:
-                self._files.forget(segment)
+            self._chain.let_go()
