@@ -1,0 +1,79 @@
+"""What a controller operation sees and gives. Pure.
+
+An operation is a function of a `View`; it changes nothing. Its records go to the log, the same records are
+replayed into the next image, and its response leaves once they are committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final, Generic, TypeAlias, TypeVar
+
+from moldau_broker.base.broker_config import GroupSettings, TopicDefaults
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.metadata.image import MetadataImage
+from moldau_broker.wire.schema import Struct
+
+T = TypeVar("T")
+
+RECORDS_MAX: Final = 10_000
+"""Records of one operation: they are one atomic batch, and Kafka's controller draws the same line."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSettings:
+    """What the node's configuration says to the controller.
+
+    Attributes:
+        node_id: this node.
+        topics, groups: the typed settings.
+        explicit: every broker setting written in the configuration, by name; supplies topic defaults.
+    """
+
+    node_id: int
+    topics: TopicDefaults = field(default_factory=TopicDefaults)
+    groups: GroupSettings = field(default_factory=GroupSettings)
+    explicit: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The state an operation decides on.
+
+    Attributes:
+        image: includes what was written and is not committed yet.
+        next_offset: offset that the operation's first record will get.
+        settings: configuration of this node.
+        rng: for topic ids and where placement begins.
+    """
+
+    image: MetadataImage
+    next_offset: int
+    settings: ControllerSettings
+    rng: Random
+
+    def broker_defaults(self) -> Mapping[str, str]:
+        """Explicit broker settings that supply topic defaults, dynamic ones over the configuration's."""
+        dynamic = self.image.broker_settings(self.settings.node_id)
+        return {**self.settings.explicit, **dynamic} if dynamic else self.settings.explicit
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Generic[T]):
+    """Records to write as one atomic batch, and the answer once they are committed."""
+
+    response: T
+    records: tuple[Struct, ...] = ()
+
+
+Operation: TypeAlias = Callable[[View], Result[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why one item of a request is refused: a protocol error and words for the client."""
+
+    error: ErrorCode
+    message: str | None = None

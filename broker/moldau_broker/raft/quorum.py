@@ -1,0 +1,131 @@
+"""Voters and majorities. Pure.
+
+A voter is known by node id *and* directory id (KIP-853): a node that lost its disk comes back under a new
+directory id and cannot speak with its old voice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from moldau_broker.base.ids import Uuid, format_uuid
+from moldau_broker.wire.messages import raft_records as records
+
+KRAFT_VERSION_RANGE: Final = (0, 1)
+"""Levels of kraft.version this node can run with; what a VotersRecord says of it."""
+KRAFT_VERSION: Final = 1
+"""The level new quorums are formatted with: dynamic voters (KIP-853)."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class VoterKey:
+    """Who a vote belongs to."""
+
+    node_id: int
+    directory_id: Uuid
+
+    def __str__(self) -> str:
+        return f"{self.node_id} (directory {format_uuid(self.directory_id)})"
+
+
+@dataclass(frozen=True, slots=True)
+class VoterEndpoint:
+    """Where a voter is reached; `name` is the controller listener's."""
+
+    name: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Voter:
+    """A member of the quorum."""
+
+    key: VoterKey
+    endpoints: tuple[VoterEndpoint, ...]
+    kraft_versions: tuple[int, int] = KRAFT_VERSION_RANGE
+
+
+class VoterSet:
+    """The voters in force; immutable."""
+
+    __slots__ = ("_by_id",)
+
+    def __init__(self, voters: Iterable[Voter]) -> None:
+        ordered = sorted(voters, key=lambda voter: voter.key)
+        self._by_id: Mapping[int, Voter] = {voter.key.node_id: voter for voter in ordered}
+        assert len(self._by_id) == len(ordered), "a node id votes once"
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, VoterSet) and self._by_id == other._by_id
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._by_id.values()))
+
+    def __contains__(self, key: VoterKey) -> bool:
+        voter = self._by_id.get(key.node_id)
+        return voter is not None and voter.key == key
+
+    @property
+    def voters(self) -> tuple[Voter, ...]:
+        """All voters by ascending node id."""
+        return tuple(self._by_id.values())
+
+    @property
+    def keys(self) -> tuple[VoterKey, ...]:
+        """All voters' keys by ascending node id."""
+        return tuple(voter.key for voter in self._by_id.values())
+
+    @property
+    def majority(self) -> int:
+        """How many voters decide."""
+        return len(self._by_id) // 2 + 1
+
+    def has_majority(self, keys: Collection[VoterKey]) -> bool:
+        """Whether these voters are enough; keys that are not voters do not count."""
+        return sum(1 for key in set(keys) if key in self) >= self.majority
+
+    def updated(self, voter: Voter) -> VoterSet:
+        """The set with this voter's endpoints and versions replaced; the key must be in it."""
+        assert voter.key in self, "only a voter can be updated"
+        return VoterSet([voter, *(other for other in self.voters if other.key != voter.key)])
+
+    def to_record(self) -> records.VotersRecord:
+        """The control record that makes this set known to the log."""
+        return records.VotersRecord(
+            version=0,
+            voters=[
+                records.Voter(
+                    voter_id=voter.key.node_id,
+                    voter_directory_id=voter.key.directory_id,
+                    endpoints=[
+                        records.Endpoint(name=at.name, host=at.host, port=at.port) for at in voter.endpoints
+                    ],
+                    kraft_version_feature=records.KRaftVersionFeature(
+                        min_supported_version=voter.kraft_versions[0],
+                        max_supported_version=voter.kraft_versions[1],
+                    ),
+                )
+                for voter in self.voters
+            ],
+        )
+
+    @classmethod
+    def from_record(cls, record: records.VotersRecord) -> VoterSet:
+        """The set a VotersRecord describes."""
+        return cls(
+            Voter(
+                VoterKey(voter.voter_id, Uuid(voter.voter_directory_id)),
+                tuple(VoterEndpoint(at.name, at.host, at.port) for at in voter.endpoints),
+                (
+                    voter.kraft_version_feature.min_supported_version,
+                    voter.kraft_version_feature.max_supported_version,
+                ),
+            )
+            for voter in record.voters
+        )

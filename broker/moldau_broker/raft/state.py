@@ -1,0 +1,98 @@
+"""The role of this node in the quorum, and the part of it that must survive a crash. Pure.
+
+Theory of operation: a role changes only through `RaftNode._become`, which checks `TRANSITIONS`. Whatever
+changes the epoch, the vote or the known leader gives a new `ElectionState`, and no answer that depends on
+it may leave before the quorum-state file holds it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from moldau_broker.base.ids import NULL_UUID, format_uuid, parse_uuid
+from moldau_broker.raft.errors import RaftError
+from moldau_broker.raft.quorum import VoterKey
+
+NO_LEADER: Final = -1
+DATA_VERSION: Final = 1
+_DAMAGED: Final = (
+    "quorum-state is damaged; restore it from a backup: starting without it could repeat an epoch"
+)
+
+
+class Role(Enum):
+    """What a node is in its current epoch.
+
+    A quorum of one needs no followers; those roles come with the second voter.
+    """
+
+    UNATTACHED = "unattached"
+    """Knows the epoch, no leader in it."""
+    CANDIDATE = "candidate"
+    """Asks for votes in a new epoch."""
+    LEADER = "leader"
+    """Appends; tells others what is committed."""
+    RESIGNED = "resigned"
+    """Was leader in this epoch and gave up; waits for the next one."""
+
+
+TRANSITIONS: Final[dict[Role, frozenset[Role]]] = {
+    Role.UNATTACHED: frozenset({Role.UNATTACHED, Role.CANDIDATE}),
+    Role.CANDIDATE: frozenset({Role.UNATTACHED, Role.CANDIDATE, Role.LEADER}),
+    Role.LEADER: frozenset({Role.UNATTACHED, Role.RESIGNED}),
+    Role.RESIGNED: frozenset({Role.UNATTACHED, Role.CANDIDATE}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionState:
+    """What the quorum-state file holds.
+
+    Attributes:
+        epoch: the highest epoch this node has taken part in; never goes back.
+        leader_id: the leader of that epoch, `NO_LEADER` if unknown.
+        voted: whom this node voted for in that epoch, if it did and no leader is known.
+    """
+
+    epoch: int = 0
+    leader_id: int = NO_LEADER
+    voted: VoterKey | None = None
+
+    def encode(self) -> bytes:
+        """The file's content: one line of JSON with Kafka's field names (QuorumStateData, version 1)."""
+        voted = self.voted or VoterKey(-1, NULL_UUID)
+        return json.dumps(
+            {
+                "leaderId": self.leader_id,
+                "leaderEpoch": self.epoch,
+                "votedId": voted.node_id,
+                "votedDirectoryId": format_uuid(voted.directory_id),
+                "data_version": DATA_VERSION,
+            },
+            separators=(",", ":"),
+        ).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> ElectionState:
+        """Read a quorum-state file.
+
+        Raises:
+            RaftError: it is not the JSON this version writes. Guessing an epoch could elect two leaders in
+            it.
+        """
+        try:
+            fields = json.loads(data)
+            version = fields["data_version"]
+            if version != DATA_VERSION:
+                raise RaftError(f"quorum-state has data_version {version}; this version reads {DATA_VERSION}")
+            epoch, leader_id, voted_id = fields["leaderEpoch"], fields["leaderId"], fields["votedId"]
+            directory = parse_uuid(fields["votedDirectoryId"])
+            sound = all(type(number) is int for number in (epoch, leader_id, voted_id)) and epoch >= 0
+        except (ValueError, KeyError, TypeError) as error:
+            raise RaftError(f"{_DAMAGED} ({error!r})") from error
+        if not sound:
+            raise RaftError(_DAMAGED)
+        return cls(epoch, leader_id, VoterKey(voted_id, directory) if voted_id >= 0 else None)

@@ -1,0 +1,272 @@
+"""The quorum's log, snapshots and state file on disk: `__cluster_metadata-0` and `bootstrap.checkpoint`.
+
+The only module of this package that does I/O. File formats and names are Kafka's (KIP-595, KIP-630,
+KIP-853), so `kafka-dump-log --cluster-metadata-decoder` and `kafka-metadata-shell --snapshot` read the
+folder.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from moldau_broker.base.ids import METADATA_TOPIC_ID
+from moldau_broker.base.topic_config import TopicConfig
+from moldau_broker.raft.batches import ReadBatch, decode_batches, encode_batch
+from moldau_broker.raft.control import decode_control
+from moldau_broker.raft.errors import RaftError, UnsupportedQuorum
+from moldau_broker.raft.messages import LogBatch
+from moldau_broker.raft.node import Initial
+from moldau_broker.raft.quorum import Voter, VoterSet
+from moldau_broker.raft.snapshot import BOOTSTRAP, Snapshot, SnapshotId, read_snapshot, write_snapshot
+from moldau_broker.raft.state import ElectionState
+from moldau_broker.storage.disk import Disk
+from moldau_broker.storage.errors import FileMissing
+from moldau_broker.storage.log import Log
+from moldau_broker.wire.messages.raft_records import VotersRecord
+from moldau_broker.wire.records import parse_header
+
+logger = logging.getLogger(__name__)
+
+TOPIC: Final = "__cluster_metadata"
+PARTITION: Final = 0
+FOLDER: Final = f"{TOPIC}-{PARTITION}"
+TOPIC_ID: Final = METADATA_TOPIC_ID
+QUORUM_STATE: Final = f"{FOLDER}/quorum-state"
+BOOTSTRAP_FILE: Final = "bootstrap.checkpoint"
+
+BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Largest batch, as in KRaft: what one atomic write may hold."""
+SNAPSHOTS_KEPT: Final = 2
+"""The newest, and one to fall back on should it be damaged; the log keeps what the older one lacks."""
+_READ_BYTES: Final = 1024 * 1024
+
+LOG_CONFIG: Final = TopicConfig(
+    segment_bytes=2 * BATCH_BYTES_MAX,  # small enough that dropping what a snapshot covers frees space
+    max_message_bytes=BATCH_BYTES_MAX,
+    retention_ms=-1,  # only snapshots shorten this log
+    retention_bytes=-1,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSnapshot:
+    """A snapshot on disk and what it says."""
+
+    id: SnapshotId
+    content: Snapshot
+
+
+def is_formatted(disk: Disk) -> bool:
+    """Whether the data directory holds a quorum's folder with anything in it."""
+    try:
+        names = {entry.name for entry in disk.entries(FOLDER)}
+    except FileMissing:
+        return False
+    return BOOTSTRAP.file_name in names or "quorum-state" in names
+
+
+def format_quorum(disk: Disk, me: Voter, bootstrap: Iterable[bytes], now_ms: int) -> None:
+    """Make this node the only voter of a new quorum.
+
+    Args:
+        disk: the data directory.
+        me: this node; its directory id is that of meta.properties.
+        bootstrap: encoded metadata records the first leader writes into the empty log.
+        now_ms: wall time.
+
+    The voters' file comes last: it is what says that the quorum exists.
+    """
+    disk.make_folder(FOLDER)
+    disk.sync_folder()
+    records = write_snapshot(BOOTSTRAP, bootstrap, voters=None, last_timestamp_ms=0, now_ms=now_ms)
+    disk.replace(BOOTSTRAP_FILE, b"".join(records))
+    empty = write_snapshot(BOOTSTRAP, (), voters=VoterSet([me]), last_timestamp_ms=now_ms, now_ms=now_ms)
+    disk.replace(f"{FOLDER}/{BOOTSTRAP.file_name}", b"".join(empty))
+
+
+class RaftStore:
+    """An opened quorum folder.
+
+    Attributes:
+        log: the metadata log, recovered by whoever opened it.
+        snapshot: the newest snapshot that can be read, None if there is none.
+        initial: what the core starts from.
+    """
+
+    def __init__(self, disk: Disk, log: Log) -> None:
+        """Look at what is there.
+
+        Raises:
+            RaftError: it cannot be used; the text says why.
+            StorageError: the disk failed.
+        """
+        self.log = log
+        self._disk = disk
+        self._remove_leftovers()
+        self.snapshot = self._newest_snapshot()
+        self.initial = self._examine()
+
+    # -- opening ------------------------------------------------------------------------------------------
+
+    def _remove_leftovers(self) -> None:
+        for entry in self._disk.entries(FOLDER):
+            if entry.name.endswith((".checkpoint.tmp", "quorum-state.tmp")):
+                self._disk.unlink(f"{FOLDER}/{entry.name}")
+
+    def snapshot_ids(self) -> list[SnapshotId]:
+        """All snapshots in the folder, oldest first."""
+        ids = (SnapshotId.from_file_name(entry.name) for entry in self._disk.entries(FOLDER))
+        return sorted(found for found in ids if found is not None)
+
+    def _newest_snapshot(self) -> StoredSnapshot | None:
+        damage: RaftError | None = None
+        for snapshot_id in reversed(self.snapshot_ids()):
+            name = snapshot_id.file_name
+            try:
+                content = read_snapshot(self._disk.read(f"{FOLDER}/{name}"), name)
+            except RaftError as error:
+                logger.warning("snapshot.damaged", extra={"file": name, "reason": str(error)})
+                damage = damage or error
+                continue
+            self._check_range(snapshot_id)
+            return StoredSnapshot(snapshot_id, content)
+        if self.log.log_start_offset > 0:
+            raise RaftError(
+                f"the metadata log begins at offset {self.log.log_start_offset} and no readable snapshot "
+                "stands for what came before" + (f": {damage}" if damage else "")
+            )
+        return None
+
+    def _check_range(self, snapshot_id: SnapshotId) -> None:
+        start, end = self.log.log_start_offset, self.log.log_end_offset
+        if not start <= snapshot_id.end_offset <= end:
+            raise RaftError(
+                f"snapshot {snapshot_id.file_name} does not meet the metadata log, which holds offsets "
+                f"{start} to {end}: files are missing or from another folder"
+            )
+
+    def _examine(self) -> Initial:
+        try:
+            election: ElectionState | None = ElectionState.decode(self._disk.read(QUORUM_STATE))
+        except FileMissing:
+            election = None
+        voters: VoterSet | None = None
+        in_log = False
+        last_epoch = 0
+        from_offset = 0
+        if self.snapshot is not None:
+            voters = self.snapshot.content.voters
+            last_epoch = self.snapshot.id.epoch
+            from_offset = self.snapshot.id.end_offset
+            in_log = from_offset > 0
+        for batch in self.read(from_offset, self.log.log_end_offset, control_only=True):
+            for key, value in batch.records:
+                record = decode_control(key, value)
+                if isinstance(record, VotersRecord):
+                    voters, in_log = VoterSet.from_record(record), True
+        if self.log.log_end_offset > from_offset:
+            last_epoch = max(last_epoch, self.log.epochs.latest)
+        if voters is None:
+            raise RaftError(
+                f"neither {FOLDER} nor its snapshots name the quorum's voters; is this the right folder?"
+            )
+        return Initial(election, voters, in_log, self.log.log_end_offset, last_epoch)
+
+    def check_voter(self, me: Voter) -> None:
+        """Refuse a quorum that this version cannot serve.
+
+        Raises:
+            UnsupportedQuorum: more than one voter, or a sole voter that is not this node with this directory.
+        """
+        voters = self.initial.voters
+        if len(voters) > 1:
+            names = ", ".join(str(key) for key in voters.keys)
+            raise UnsupportedQuorum(
+                f"this folder belongs to a quorum of {len(voters)} voters ({names}); "
+                "this version runs a quorum of one"
+            )
+        if me.key not in voters:
+            raise UnsupportedQuorum(
+                f"the quorum's only voter is node {voters.keys[0]}, but this is node {me.key}: "
+                "the folder is another node's, or its meta.properties was replaced"
+            )
+
+    def bootstrap_records(self) -> list[bytes]:
+        """The encoded metadata records of bootstrap.checkpoint."""
+        content = read_snapshot(self._disk.read(BOOTSTRAP_FILE), BOOTSTRAP_FILE)
+        return [bytes(value or b"") for batch in content.batches for _, value in batch.records]
+
+    # -- the core's wishes --------------------------------------------------------------------------------
+
+    def save_election(self, election: ElectionState) -> None:
+        """Replace quorum-state, atomically and durably."""
+        self._disk.replace(QUORUM_STATE, election.encode())
+
+    def append(self, batch: LogBatch) -> None:
+        """Write a batch at the log's end; durable only after a flush.
+
+        Raises:
+            StorageError: nothing of it is in the log.
+        """
+        data = encode_batch(
+            batch.records,
+            base_offset=batch.base_offset,
+            epoch=batch.epoch,
+            timestamp_ms=batch.timestamp_ms,
+            control=batch.control,
+        )
+        assert batch.base_offset == self.log.log_end_offset, "the core and the log disagree on the log's end"
+        self.log.append(data, parse_header(data), batch.epoch, batch.timestamp_ms)
+
+    # -- reading back -------------------------------------------------------------------------------------
+
+    def read(self, from_offset: int, up_to: int, *, control_only: bool = False) -> Iterator[ReadBatch]:
+        """Whole batches from `from_offset` (a batch's base) to below `up_to`.
+
+        Raises:
+            RaftError, StorageError: they cannot be read.
+        """
+        offset = from_offset
+        while offset < up_to:
+            data = self.log.read(offset, _READ_BYTES, up_to=up_to)
+            if not data:
+                raise RaftError(f"the metadata log gives nothing at offset {offset}, below its end {up_to}")
+            for batch in decode_batches(data, f"{FOLDER} from offset {offset}", control_only=control_only):
+                offset = batch.next_offset
+                if batch.control or not control_only:
+                    yield batch
+
+    # -- snapshots ----------------------------------------------------------------------------------------
+
+    def write_snapshot(
+        self,
+        snapshot_id: SnapshotId,
+        values: Iterable[bytes],
+        *,
+        voters: VoterSet,
+        last_timestamp_ms: int,
+        now_ms: int,
+    ) -> int:
+        """Write a snapshot durably; its size in bytes. Touches only its own file, so any thread may call."""
+        pieces = write_snapshot(
+            snapshot_id, values, voters=voters, last_timestamp_ms=last_timestamp_ms, now_ms=now_ms
+        )
+        data = b"".join(pieces)
+        self._disk.replace(f"{FOLDER}/{snapshot_id.file_name}", data)
+        return len(data)
+
+    def drop_before_snapshots(self) -> None:
+        """Keep the newest snapshots; shorten the log to what the oldest of them lacks; drop the rest.
+
+        In this order a crash leaves too much, never too little.
+        """
+        ids = self.snapshot_ids()
+        if len(ids) <= SNAPSHOTS_KEPT:
+            return
+        oldest = ids[-SNAPSHOTS_KEPT]
+        self.log.advance_log_start(oldest.end_offset)
+        for snapshot_id in ids[:-SNAPSHOTS_KEPT]:
+            self._disk.unlink(f"{FOLDER}/{snapshot_id.file_name}")
