@@ -7,7 +7,7 @@ A member gives its partitions up by committing and joining again, which happens 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,16 +106,16 @@ class GroupConsumer:
             await self._rejoin()
         return await self.consumer.poll(timeout_ms)
 
-    async def commit(self) -> None:
-        """Commit the offsets after everything `poll` has returned.
+    async def commit(self, offsets: Mapping[TopicPartition, int] | None = None) -> None:
+        """Commit these offsets, or (None) those after everything `poll` has returned.
 
         Raises:
             RequestFailed: the group has rebalanced without this member; the records may be read again.
         """
         moved = {
             partition: CommittedOffset(offset)
-            for partition, offset in self.consumer.positions.items()
-            if self._committed.get(partition) != offset
+            for partition, offset in (self.consumer.positions if offsets is None else offsets).items()
+            if self._committed.get(partition) != offset and partition in self.consumer.positions
         }
         if moved and self._generation >= 0:
             member = Member(self._member_id, self._generation)

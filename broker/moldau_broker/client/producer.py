@@ -115,7 +115,10 @@ class Producer:
         self._sender: asyncio.Task[None] | None = None
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._crash: BaseException | None = None
-        self._failed = 0
+        self.delivered = 0
+        """Records acknowledged so far."""
+        self.failed = 0
+        """Records given up since the last flush."""
         self._first_error: ClientError | None = None
 
     async def __aenter__(self) -> Self:
@@ -183,8 +186,8 @@ class Producer:
         finally:
             self._flushing -= 1
         if self._first_error is not None:
-            error = DeliveryFailed(self._failed, self._first_error)
-            self._failed, self._first_error = 0, None
+            error = DeliveryFailed(self.failed, self._first_error)
+            self.failed, self._first_error = 0, None
             raise error from error.first
 
     async def close(self, *, abandon: bool = False) -> None:
@@ -374,6 +377,7 @@ class Producer:
         assert batch.identity is not None
         batch.identity.advance(batch.partition, len(batch.records))
         self._accumulator.settle(batch)
+        self.delivered += len(batch.tokens)
         for position, token in enumerate(batch.tokens):
             if not token.done():
                 token.set_result(
@@ -394,7 +398,7 @@ class Producer:
         if batch.encoded is not None and batch.identity is self._identity and self.config.idempotent:
             self._identity = None
         self._accumulator.settle(batch)
-        self._failed += len(batch.tokens)
+        self.failed += len(batch.tokens)
         self._first_error = self._first_error or error
         for token in batch.tokens:
             if not token.done():
