@@ -16,6 +16,7 @@ from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
 from moldau_broker.base.topic_config import TopicConfig, resolve_topic_config
+from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.image import MetadataImage, ResourceType, TopicImage
 from moldau_broker.replication.outcome import AppendOutcome
 from moldau_broker.replication.partition import Committer, Partition
@@ -36,6 +37,10 @@ class LogDirectory(Protocol):
 
     def delete_log(self, log: Log) -> None:
         """Rename the folder out of the way now and remove it later."""
+        ...
+
+    def stray_log(self, log: Log) -> None:
+        """Set a folder aside that belongs to nobody we know; nothing is deleted."""
         ...
 
 
@@ -72,7 +77,6 @@ class ReplicaManager:
         self._clock = clock
         self._broker_defaults = broker_defaults
         self._flush_acks_all = flush_acks_all
-        self._image: MetadataImage | None = None
         self._partitions: dict[tuple[str, int], Partition] = {}
         self._by_id: dict[tuple[Uuid, int], Partition] = {}
         self._listeners: list[LeadershipListener] = []
@@ -89,6 +93,12 @@ class ReplicaManager:
     def partition_by_id(self, topic_id: Uuid, index: int) -> Partition | None:
         """The hosted replica by topic id, or None."""
         return self._by_id.get((topic_id, index))
+
+    def missing_error(self, topic: str, index: int) -> ErrorCode:
+        """What to answer for a partition that `partition` does not give: its disk failed, or it is unknown here."""
+        if (topic, index) in self.failures:
+            return ErrorCode.KAFKA_STORAGE_ERROR
+        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
     def partitions(self) -> Iterator[Partition]:
         """Every hosted replica."""
@@ -111,23 +121,22 @@ class ReplicaManager:
         """Logs found on disk that no image has asked for: strays, kept but not served."""
         return self._loaded
 
-    def apply(self, image: MetadataImage) -> None:
-        """Make, change and drop replicas so that they match `image`."""
-        before, self._image = self._image, image
-        for topic in image.topics.values():
-            old = before.topics.get(topic.name) if before is not None else None
-            if old is not topic or self._has_failures(topic.name):
-                self._apply_topic(image, topic)
-            if before is not None and old is topic:
-                self._apply_config_change(before, image, topic)
-        if before is not None:
-            for name, old in before.topics.items():
-                now = image.topics.get(name)
-                if now is None or now.topic_id != old.topic_id:
-                    self._drop_topic(old)
+    def apply(self, delta: MetadataDelta, image: MetadataImage) -> None:
+        """Make, change and drop replicas so that they match `image`; a subscriber of the publisher.
 
-    def _has_failures(self, topic: str) -> bool:
-        return any(name == topic for name, _ in self.failures)
+        Deletions first: a topic made again under its old name needs the folder's name.
+        """
+        for topic in delta.deleted_topics():
+            self._drop_topic(topic)
+        for topic in delta.created_topics():
+            self._apply_topic(image, topic)
+        for _, topic in delta.changed_topics():
+            self._apply_topic(image, topic)
+        for name in {name for name, _ in self.failures}:
+            failed = image.topics.get(name)
+            if failed is not None:
+                self._apply_topic(image, failed)
+        self._apply_configs(delta.changed_configs(), image)
 
     def _apply_topic(self, image: MetadataImage, topic: TopicImage) -> None:
         config: TopicConfig | None = None
@@ -157,17 +166,16 @@ class ReplicaManager:
         try:
             if log is not None and log.topic_id != topic.topic_id:
                 logger.warning("log.stray", extra={"topic": topic.name, "partition": index})
-                self._log_dir.delete_log(log)
+                self._log_dir.stray_log(log)
                 log = None
             if log is None:
                 log = self._log_dir.create_log(topic.name, index, topic.topic_id, config)
             else:
                 log.update_config(config)
         except StorageError as error:
-            self.failures[key] = str(error)
-            logger.exception(
-                "log.create_failed", extra={"topic": topic.name, "partition": index, "reason": str(error)}
-            )
+            if self.failures.get(key) != str(error):
+                self.failures[key] = str(error)
+                logger.exception("log.unusable", extra={"topic": topic.name, "partition": index})
             return None
         self.failures.pop(key, None)
         partition = Partition(log, topic.topic_id, self._node_id, self._committer)
@@ -176,22 +184,20 @@ class ReplicaManager:
         self.generation += 1
         return partition
 
-    def _apply_config_change(self, before: MetadataImage, image: MetadataImage, topic: TopicImage) -> None:
-        key = (int(ResourceType.TOPIC), topic.name)
-        if before.configs.get(key) is image.configs.get(key) and self._same_defaults(before, image):
-            return
-        config = self.topic_config(image, topic.name)
-        for index in range(len(topic.partitions)):
-            partition = self._partitions.get((topic.name, index))
-            if partition is not None:
-                partition.log.update_config(config)
-
-    def _same_defaults(self, before: MetadataImage, image: MetadataImage) -> bool:
-        kind = int(ResourceType.BROKER)
-        return all(
-            before.configs.get((kind, name)) is image.configs.get((kind, name))
-            for name in ("", str(self._node_id))
-        )
+    def _apply_configs(self, changed: set[tuple[int, str]], image: MetadataImage) -> None:
+        everywhere = {(int(ResourceType.BROKER), ""), (int(ResourceType.BROKER), str(self._node_id))}
+        if changed & everywhere:
+            names = {topic for topic, _ in self._partitions}
+        else:
+            names = {name for kind, name in changed if kind == ResourceType.TOPIC}
+        for name in names:
+            topic = image.topics.get(name)
+            if topic is not None:
+                config = self.topic_config(image, name)
+                for index in range(len(topic.partitions)):
+                    partition = self._partitions.get((name, index))
+                    if partition is not None:
+                        partition.log.update_config(config)
 
     def topic_config(self, image: MetadataImage, topic: str) -> TopicConfig:
         """The settings of a topic: its own, over dynamic and static broker settings, over Kafka's defaults."""
@@ -200,6 +206,7 @@ class ReplicaManager:
 
     def _drop_topic(self, topic: TopicImage) -> None:
         for index in range(len(topic.partitions)):
+            self.failures.pop((topic.name, index), None)
             partition = self._by_id.get((topic.topic_id, index))
             if partition is not None:
                 self._drop(partition)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.base.ids import NULL_UUID, Uuid
+from moldau_broker.base.ids import Uuid
 from moldau_broker.server.fetch_sessions import FetchSessions
 from moldau_broker.server.handlers.spec import Handler, ListenerKind
 from moldau_broker.server.turn import LoopTimers, Turn
@@ -54,8 +54,7 @@ class Broker:
     served: Mapping[ListenerKind, tuple[Handler, ...]]
     supported_features: Mapping[str, tuple[int, int]]
 
-    def unknown_topic_id_error(self, topic_id: bytes) -> ErrorCode:
+    def missing_id_error(self, topic_id: bytes, index: int) -> ErrorCode:
         """What a request by topic id gets for a partition that is not hosted here (KIP-516)."""
-        if topic_id == NULL_UUID or Uuid(topic_id) not in self.metadata.image.topics_by_id:
-            return ErrorCode.UNKNOWN_TOPIC_ID
-        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        topic = self.metadata.image.topics_by_id.get(Uuid(topic_id))
+        return ErrorCode.UNKNOWN_TOPIC_ID if topic is None else self.replicas.missing_error(topic.name, index)

@@ -44,7 +44,7 @@ def _delete(broker: Broker, topic: str, wanted: DeleteRecordsPartition) -> Delet
     partition = broker.replicas.partition(topic, index)
     error = ErrorCode.NONE
     if partition is None:
-        error = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        error = broker.replicas.missing_error(topic, index)
     elif topic in INTERNAL_TOPICS:
         error = ErrorCode.INVALID_TOPIC_EXCEPTION
     elif not partition.log.config.is_deleted:

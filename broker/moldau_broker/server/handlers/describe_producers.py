@@ -42,7 +42,9 @@ def handle(
 def _describe(broker: Broker, topic: str, index: int) -> PartitionResponse:
     partition = broker.replicas.partition(topic, index)
     if partition is None:
-        return PartitionResponse(partition_index=index, error_code=ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        return PartitionResponse(
+            partition_index=index, error_code=broker.replicas.missing_error(topic, index)
+        )
     error = partition.leadership_error(-1)
     if error is not ErrorCode.NONE:
         return PartitionResponse(partition_index=index, error_code=error)

@@ -138,11 +138,11 @@ class _Fetch:
         if self._context.api_version >= _TOPIC_IDS_SINCE:
             partition = replicas.partition_by_id(Uuid(wish.topic_id), wish.index)
             if partition is None:
-                return self._broker.unknown_topic_id_error(wish.topic_id)
+                return self._broker.missing_id_error(wish.topic_id, wish.index)
         else:
             partition = replicas.partition(wish.name, wish.index)
             if partition is None:
-                return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+                return replicas.missing_error(wish.name, wish.index)
         return partition
 
     def _replica_id(self) -> int:

@@ -51,16 +51,19 @@ def handle(broker: Broker, context: RequestContext, request: ListOffsetsRequest)
                 answers.append(_failed(wanted, ErrorCode.INVALID_REQUEST))
                 continue
             partition = broker.replicas.partition(topic.name, wanted.partition_index)
-            answers.append(_answer(partition, wanted, context.api_version, committed=committed))
+            if partition is None:
+                answers.append(
+                    _failed(wanted, broker.replicas.missing_error(topic.name, wanted.partition_index))
+                )
+            else:
+                answers.append(_answer(partition, wanted, context.api_version, committed=committed))
         topics.append(ListOffsetsTopicResponse(name=topic.name, partitions=answers))
     return ListOffsetsResponse(topics=topics)
 
 
 def _answer(
-    partition: Partition | None, wanted: ListOffsetsPartition, version: int, *, committed: bool
+    partition: Partition, wanted: ListOffsetsPartition, version: int, *, committed: bool
 ) -> ListOffsetsPartitionResponse:
-    if partition is None:
-        return _failed(wanted, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
     error = partition.leadership_error(wanted.current_leader_epoch)
     if error is not ErrorCode.NONE:
         return _failed(wanted, error)

@@ -42,7 +42,8 @@ def handle(
 def _answer(broker: Broker, topic: str, asked: OffsetForLeaderPartition) -> EpochEndOffset:
     partition = broker.replicas.partition(topic, asked.partition)
     if partition is None:
-        return EpochEndOffset(error_code=ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, partition=asked.partition)
+        missing = broker.replicas.missing_error(topic, asked.partition)
+        return EpochEndOffset(error_code=missing, partition=asked.partition)
     error = partition.leadership_error(asked.current_leader_epoch)
     if error is not ErrorCode.NONE:
         return EpochEndOffset(error_code=error, partition=asked.partition)

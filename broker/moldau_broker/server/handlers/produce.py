@@ -88,7 +88,7 @@ def _append_one(
         return AppendOutcome(refusal.error, message=refusal.message), None
     partition = find_partition(broker, context.api_version, topic, data.index)
     if partition is None:
-        return AppendOutcome(_missing_error(broker, context.api_version, topic)), None
+        return AppendOutcome(_missing_error(broker, context.api_version, topic, data.index)), None
     if not may_write(partition.topic, context.client_id):
         return AppendOutcome(
             ErrorCode.INVALID_TOPIC_EXCEPTION, message="clients may not write internal topics"
@@ -103,10 +103,10 @@ def find_partition(broker: Broker, version: int, topic: TopicProduceData, index:
     return broker.replicas.partition(topic.name, index)
 
 
-def _missing_error(broker: Broker, version: int, topic: TopicProduceData) -> ErrorCode:
+def _missing_error(broker: Broker, version: int, topic: TopicProduceData, index: int) -> ErrorCode:
     if version >= _TOPIC_IDS_SINCE:
-        return broker.unknown_topic_id_error(topic.topic_id)
-    return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        return broker.missing_id_error(topic.topic_id, index)
+    return broker.replicas.missing_error(topic.name, index)
 
 
 def may_write(topic: str, client_id: str | None) -> bool:
