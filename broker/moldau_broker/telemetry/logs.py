@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TextIO
 
+from moldau_broker.base.broker_config import TelemetrySettings
 from moldau_broker.telemetry.exposition import Exposition
 
 _ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -156,19 +157,17 @@ class LineHandler(logging.StreamHandler[TextIO]):
         exposition.add("moldau_log_lines_suppressed_total", self.limiter.suppressed)
 
 
-def set_up_logs(level: str, form: str, stream: TextIO | None = None) -> LineHandler:
-    """Send the process' log lines to `stream` (standard error), replacing what was set up before.
-
-    `level` is debug, info, warn or error; `form` is json, human or auto: human on a terminal.
-    """
+def configure_logging(settings: TelemetrySettings, stream: TextIO | None = None) -> LineHandler:
+    """Send the process' log lines to `stream` (standard error), replacing what was set up before."""
     stream = sys.stderr if stream is None else stream
+    form = settings.log_format
     human = form == "human" or (form == "auto" and stream.isatty())
     handler = LineHandler(stream, HumanFormatter() if human else JsonFormatter())
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(_NAMES[level])
+    root.setLevel(_NAMES[settings.log_level])
     logging.raiseExceptions = False  # a full disk under the log must not end a request
     return handler
 
