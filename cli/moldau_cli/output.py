@@ -28,6 +28,10 @@ GOOD: Final = "green"
 FAINT: Final = "bright_black"
 
 
+GAP: Final = 3
+"""Blank columns between two of a table as rich draws it."""
+
+
 class Styled(NamedTuple):
     """A cell with a colour (one of the names above) on terminals that have colours."""
 
@@ -175,8 +179,15 @@ def _print_rich(table: Table) -> None:
     drawn = RichTable(
         title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
     )
-    for name, is_right in zip(table.columns, _right_aligned(table), strict=True):
-        drawn.add_column(name, justify="right" if is_right else "left", overflow="fold")
+    texts = [[_text(cell)[0] for cell in row] for row in ([*table.columns], *table.rows)]
+    widths = [max(len(line[i]) for line in texts) for i in range(len(table.columns))]
+    # Only the last column, which holds words, is broken: half a number helps nobody.
+    widths[-1] = max(len(word) for line in texts for word in line[-1].split() or [""])
+    right = _right_aligned(table)
+    for name, width, is_right in zip(table.columns, widths, right, strict=True):
+        drawn.add_column(name, justify="right" if is_right else "left", min_width=width, overflow="fold")
     for row in table.rows:
         drawn.add_row(*(Text(text, style=style) for text, style in map(_text, row)))
-    Console().print(drawn)
+    console = Console()
+    console.width = max(console.width, sum(widths) + GAP * (len(widths) - 1))  # the terminal wraps the rest
+    console.print(drawn)
