@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Final
 
 from moldau_broker.base.broker_config import ALIASES, BROKER_SETTINGS
-from moldau_broker.base.config_types import Setting, SettingType
+from moldau_broker.base.config_types import Setting, SettingError, SettingType
 from moldau_broker.base.topic_config import TOPIC_SETTINGS, synonym_text
 
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
@@ -66,16 +66,18 @@ class ConfigEntry:
     synonyms: tuple[ConfigSynonym, ...]
 
 
-def describe_topic(overrides: Mapping[str, str], layers: BrokerLayers) -> list[ConfigEntry]:
-    """Every topic setting, sorted by name; `overrides` are the topic's own."""
-    return _describe_owned(TOPIC_SETTINGS, overrides, ConfigSource.TOPIC, layers)
+def describe_topic(
+    overrides: Mapping[str, str], layers: BrokerLayers, names: Collection[str] | None = None
+) -> list[ConfigEntry]:
+    """Every topic setting (or those in `names`), sorted by name; `overrides` are the topic's own."""
+    return _describe_owned(TOPIC_SETTINGS, overrides, ConfigSource.TOPIC, layers, names)
 
 
 def describe_group(overrides: Mapping[str, str], layers: BrokerLayers) -> list[ConfigEntry]:
     """Every group setting, sorted by name; `overrides` are the group's own."""
     from moldau_broker.base.group_config import GROUP_SETTINGS
 
-    return _describe_owned(GROUP_SETTINGS, overrides, ConfigSource.GROUP, layers)
+    return _describe_owned(GROUP_SETTINGS, overrides, ConfigSource.GROUP, layers, None)
 
 
 def describe_broker(layers: BrokerLayers) -> list[ConfigEntry]:
@@ -102,10 +104,16 @@ def describe_broker_default(layers: BrokerLayers) -> list[ConfigEntry]:
 
 
 def _describe_owned(
-    table: Mapping[str, Setting], overrides: Mapping[str, str], source: ConfigSource, layers: BrokerLayers
+    table: Mapping[str, Setting],
+    overrides: Mapping[str, str],
+    source: ConfigSource,
+    layers: BrokerLayers,
+    names: Collection[str] | None,
 ) -> list[ConfigEntry]:
     entries = []
     for name in sorted({*table, *overrides}):
+        if names is not None and name not in names:
+            continue
         setting = table.get(name) or _unknown(name)
         synonyms = []
         if name in overrides:
@@ -160,7 +168,15 @@ def _broker_places(name: str, setting: Setting, layers: BrokerLayers) -> Iterato
 
 
 def _place(setting: Setting, name: str, value: str | None, source: ConfigSource) -> ConfigSynonym:
-    return ConfigSynonym(name, None if setting.sensitive else value, source)
+    return ConfigSynonym(name, None if setting.sensitive else _plain(setting, value), source)
+
+
+def _plain(setting: Setting, text: str | None) -> str | None:
+    """The text as Kafka lists it (`5` for ` +5 `); as it is, should it have become illegal since it was set."""
+    try:
+        return setting.normalize(text)
+    except SettingError:
+        return text
 
 
 def _broker_setting(name: str) -> Setting:

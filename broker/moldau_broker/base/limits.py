@@ -106,6 +106,10 @@ open files; 4,000 is also what Kafka's operators are told, and an accidental 10^
 TOPICS_PER_REQUEST_MAX: Final = 10_000
 """Topics or resources in one admin request: each becomes records of one atomic metadata write."""
 
+DESCRIBED_SETTINGS_MAX: Final = 200_000
+"""Settings in one DescribeConfigs answer: all of 5,000 topics, one more than a broker may hold. Naming one broker a
+million times would otherwise fill memory with copies of its 340 settings."""
+
 CONFIG_VALUE_CHARS_MAX: Final = 32_767
 """Longest value of a dynamic setting (Kafka's controller has the same bound: Short.MAX_VALUE)."""
 

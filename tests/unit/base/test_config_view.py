@@ -66,6 +66,18 @@ def test_topic_setting_without_effect_is_listed_as_such():
     assert entries["message.format.version"].type is SettingType.UNKNOWN
 
 
+def test_topic_value_is_listed_in_its_plain_form():
+    """Whatever blanks and signs a value was set with; one that is no longer legal is shown as it is."""
+    entries = _named(describe_topic({"retention.ms": " +5 ", "segment.ms": "soon"}, BrokerLayers()))
+    assert (entries["retention.ms"].value, entries["segment.ms"].value) == ("5", "soon")
+
+
+def test_topic_lists_only_what_is_asked_for():
+    """Names nobody knows are not listed."""
+    entries = describe_topic({}, BrokerLayers(), {"segment.ms", "retention.ms", "foo"})
+    assert [entry.name for entry in entries] == ["retention.ms", "segment.ms"]
+
+
 def test_broker_lists_every_setting():
     """Ours and all that Kafka knows, 340 and more."""
     entries = _named(describe_broker(LAYERS))

@@ -1,0 +1,45 @@
+"""AlterConfigs: served 0-2.
+
+Behaviour: the settings named replace all that the resource has of its own; each resource whole or not at all.
+Deprecated since IncrementalAlterConfigs (KIP-339), and still what older tools send. Loggers have no such
+operation, as in Kafka. Version notes: v1 throttles before answering; v2 is flexible.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from moldau_broker.metadata.configs_control import alter_configs
+from moldau_broker.metadata.errors import ControllerUnavailable
+from moldau_broker.server.handlers.spec import Handler, RequestContext
+from moldau_broker.wire.apis import ApiKey
+from moldau_broker.wire.messages.alter_configs import (
+    AlterConfigsRequest,
+    AlterConfigsResourceResponse,
+    AlterConfigsResponse,
+)
+
+if TYPE_CHECKING:
+    from moldau_broker.server.broker import Broker
+
+
+async def handle(broker: Broker, _: RequestContext, request: AlterConfigsRequest) -> AlterConfigsResponse:
+    """One result for each resource, in that order, once the change is committed and applied here."""
+    try:
+        return await broker.controller.write(partial(alter_configs, request=request))
+    except ControllerUnavailable as error:
+        return AlterConfigsResponse(
+            responses=[
+                AlterConfigsResourceResponse(
+                    error_code=error.error,
+                    error_message=str(error),
+                    resource_type=resource.resource_type,
+                    resource_name=resource.resource_name,
+                )
+                for resource in request.resources
+            ]
+        )
+
+
+HANDLER = Handler(api=ApiKey.ALTER_CONFIGS, versions=(0, 2), handle=handle)
