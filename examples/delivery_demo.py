@@ -85,8 +85,8 @@ def _delivery(message: Message) -> Delivery:
     key, value = message.key(), message.value() or b""
     return Delivery(
         topic=message.topic() or "",
-        partition=message.partition() if message.partition() is not None else -1,
-        offset=message.offset() if message.offset() is not None else -1,
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
         key=None if key is None else key.decode(),
         value=value.decode(),
     )
