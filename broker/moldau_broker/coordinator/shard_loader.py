@@ -40,7 +40,7 @@ class ReadableLog(Protocol):
 
     def read(
         self, offset: int, max_bytes: int, *, up_to: int | None = None, min_one: bool = True
-    ) -> bytes | memoryview:
+    ) -> bytes | bytearray | memoryview:
         """Whole batches from the one that contains `offset`."""
         ...
 
@@ -77,7 +77,7 @@ def load_steps(log: ReadableLog, shard: GroupShard, now: Callable[[], Now]) -> I
 
 
 def _digest_batch(
-    digest: LogDigest, data: bytes | memoryview, at: int, header: BatchHeader, start_offset: int
+    digest: LogDigest, data: bytes | bytearray | memoryview, at: int, header: BatchHeader, start_offset: int
 ) -> None:
     for record in read_records(data, at):
         if record.offset < start_offset or record.key is None:

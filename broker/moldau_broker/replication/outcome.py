@@ -37,7 +37,7 @@ class PartitionRead:
     high_watermark: int = NO_OFFSET
     last_stable_offset: int = NO_OFFSET
     log_start_offset: int = NO_OFFSET
-    records: bytes | bytearray | memoryview | None = None
+    records: memoryview | None = None
     diverging: tuple[int, int] | None = None
     leader: tuple[int, int] | None = None
     """(leader id, leader epoch) for the KIP-951 hint in NOT_LEADER answers."""

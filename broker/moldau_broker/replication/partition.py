@@ -23,6 +23,7 @@ from moldau_broker.storage.log import Log
 from moldau_broker.storage.producers import WrittenBatch
 
 NO_LEADER = -1
+_NOTHING = memoryview(b"")
 
 
 class Committer(Protocol):
@@ -249,13 +250,16 @@ class Partition:
         start = log.log_start_offset
         if offset < start or offset > log.log_end_offset:
             return PartitionRead(ErrorCode.OFFSET_OUT_OF_RANGE, self.high_watermark, bound, start)
-        records: Buffer | None = b""
+        records: Buffer = _NOTHING
         if offset < bound and (max_bytes > 0 or min_one):
             try:
                 if wait:
                     records = log.read(offset, max_bytes, up_to=bound, min_one=min_one)
                 else:
-                    records = log.read_nowait(offset, max_bytes, up_to=bound, min_one=min_one)
+                    found = log.read_nowait(offset, max_bytes, up_to=bound, min_one=min_one)
+                    if found is None:
+                        return None
+                    records = found
             except OffsetOutOfRange:
                 return PartitionRead(
                     ErrorCode.OFFSET_OUT_OF_RANGE, self.high_watermark, bound, log.log_start_offset
@@ -263,9 +267,7 @@ class Partition:
             except (CorruptLog, StorageError) as failure:
                 self.go_offline(str(failure))
                 return PartitionRead(ErrorCode.KAFKA_STORAGE_ERROR)
-            if records is None:
-                return None
-        return PartitionRead(ErrorCode.NONE, self.high_watermark, bound, start, records)
+        return PartitionRead(ErrorCode.NONE, self.high_watermark, bound, start, memoryview(records))
 
     def delete_records(self, before_offset: int) -> ErrorCode:
         """Move the log start to `before_offset` (-1: the high watermark); DeleteRecords."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from moldau_broker.base.clock import Clock
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from moldau_broker.metadata.publisher import MetadataPublisher
     from moldau_broker.metadata.runtime import ControllerRuntime
     from moldau_broker.replication.manager import ReplicaManager
+    from moldau_broker.replication.waiting import DelayedFetch
     from moldau_broker.server.config import BrokerConfig
     from moldau_broker.server.readers import Readers
     from moldau_broker.storage.logdir import LogDir
@@ -53,6 +54,12 @@ class Broker:
     timers: LoopTimers
     served: Mapping[ListenerKind, tuple[Handler, ...]]
     supported_features: Mapping[str, tuple[int, int]]
+    waiting_fetches: set[DelayedFetch] = field(default_factory=set)
+
+    def finish_fetches(self) -> None:
+        """Answer every long poll with what there is: the broker stops."""
+        for waiting in tuple(self.waiting_fetches):
+            waiting.finish()
 
     def missing_id_error(self, topic_id: bytes, index: int) -> ErrorCode:
         """What a request by topic id gets for a partition that is not hosted here (KIP-516)."""

@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from time import perf_counter_ns
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.server import fast_produce
@@ -86,7 +86,7 @@ class Dispatcher:
             )
             outcome = self._call(handler, context, request)
             if handler.api is ApiKey.PRODUCE:
-                self._learn(connection, buffer, start, end, version, request)
+                self._learn(connection, buffer, start, end, version, cast("ProduceRequest", request))
         return self._answer(handler, context, outcome, started)
 
     def _produce_again(

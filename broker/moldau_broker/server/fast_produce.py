@@ -11,7 +11,7 @@ anything is appended.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
@@ -143,7 +143,9 @@ def find(known: list[KnownProduce], buffer: bytearray, start: int, version: int)
     return None
 
 
-def produce(broker: Broker, entry: KnownProduce, buffer: bytearray, start: int, end: int) -> Answer | bool:
+def produce(
+    broker: Broker, entry: KnownProduce, buffer: bytearray, start: int, end: int
+) -> Answer | Literal[False]:
     """Append and answer, or False where the ordinary way has to be taken (nothing was appended then)."""
     at = start + 8 + len(entry.prefix)
     version = entry.version

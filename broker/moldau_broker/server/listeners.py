@@ -43,7 +43,7 @@ class Listeners:
         limits: ConnectionLimits,
         frame_bytes_max: int,
         in_flight_bytes_max: int,
-        on_refused: Callable[[str], None],
+        backlog: int,
     ) -> None:
         self._loop = loop
         self._clock = clock
@@ -53,7 +53,8 @@ class Listeners:
         self.buffers = ReceiveBuffers()
         self.in_flight = InFlightBytes(in_flight_bytes_max)
         self.handler: RequestHandler
-        self._on_refused = on_refused
+        self.on_closing: Callable[[str], None] = lambda reason: None
+        self._backlog = backlog
         self._servers: list[asyncio.Server] = []
         self._connections: dict[int, Connection] = {}
         self._per_host: dict[str, int] = {}
@@ -68,8 +69,8 @@ class Listeners:
 
     # --- opening and closing --------------------------------------------------------------------------
 
-    async def listen(self, name: str, kind: ListenerKind, host: str, port: int) -> int:
-        """Open a listener; gives the port (a free one where `port` is 0).
+    async def bind(self, name: str, kind: ListenerKind, host: str, port: int) -> int:
+        """Take a listener's address; gives the port (a free one where `port` is 0). `serve` opens it.
 
         Raises:
             OSError: the address is taken or not ours.
@@ -79,11 +80,17 @@ class Listeners:
             self._next_id += 1
             return Connection(self, self._next_id, name, kind)
 
-        server = await self._loop.create_server(connect, host or None, port, backlog=1024)
+        server = await self._loop.create_server(
+            connect, host or None, port, backlog=self._backlog, start_serving=False
+        )
         self._servers.append(server)
-        if self._sweeper is None:
-            self._sweeper = self._loop.call_later(SWEEP_INTERVAL_MS / 1000, self._sweep)
         return int(server.sockets[0].getsockname()[1])
+
+    async def serve(self) -> None:
+        """Let peers connect to every bound listener."""
+        for server in self._servers:
+            await server.start_serving()
+        self._sweeper = self._loop.call_later(SWEEP_INTERVAL_MS / 1000, self._sweep)
 
     def stop_accepting(self) -> None:
         """Close the listening sockets; connections live on."""
@@ -133,7 +140,7 @@ class Listeners:
 
     def closing(self, connection: Connection, reason: str, detail: str) -> None:
         """The broker ends a connection: count why, and say it once per peer where it is the peer's fault."""
-        self._on_refused(reason)
+        self.on_closing(reason)
         where = (connection.peer_host, detail if reason == "frame_size" else reason)
         if reason in _LOUD_REASONS and where not in self._warned_hosts and len(self._warned_hosts) < 1000:
             self._warned_hosts.add(where)

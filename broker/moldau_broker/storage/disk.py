@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from moldau_broker.storage.errors import DiskFull, FileMissing, StorageError
+from moldau_broker.storage.errors import DirectoryInUse, DiskFull, FileMissing, StorageError
 from moldau_broker.storage.names import valid_part
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -406,5 +406,5 @@ class OsDisk:
             fcntl.flock(file._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.lockf(file._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise StorageError(f"{self.name} is in use by another process (its {path} is locked)") from error
+            raise DirectoryInUse(f"{self.name} is in use by another process (its {path} is locked)") from error
         return file

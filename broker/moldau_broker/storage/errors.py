@@ -11,6 +11,10 @@ class StorageError(Exception):
     """A disk operation failed, or data is unusable; the partition (or the whole directory) is affected."""
 
 
+class DirectoryInUse(StorageError):
+    """Another process holds the data directory's lock."""
+
+
 class DiskFull(StorageError):
     """No space left. Nothing of the attempted write remains; the next attempt may succeed."""
 

@@ -80,10 +80,6 @@ class _Describer:
         """What one resource has, or why it cannot be said."""
         error, message, configs = ErrorCode.NONE, "", Described()
         try:
-            if self._room <= 0:
-                raise Refused(
-                    ErrorCode.POLICY_VIOLATION, "too many settings for one answer; ask for fewer resources"
-                )
             keys = frozenset(resource.configuration_keys or ()) or _EVERYTHING
             configs = self._configs(resource, keys)
             self._room -= len(configs)
@@ -98,6 +94,10 @@ class _Describer:
         )
 
     def _configs(self, resource: DescribeConfigsResource, keys: Collection[str] | None) -> Described:
+        if self._room <= 0:
+            raise Refused(
+                ErrorCode.POLICY_VIOLATION, "too many settings for one answer; ask for fewer resources"
+            )
         name = resource.resource_name
         match resource.resource_type:
             case ResourceType.TOPIC:

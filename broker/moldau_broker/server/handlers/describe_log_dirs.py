@@ -42,17 +42,19 @@ def handle(
                 )
             )
     try:
-        total, usable = broker.log_dir.volume_bytes()
+        usable, total = broker.log_dir.disk.free_bytes()
     except StorageError:
         return DescribeLogDirsResponse(
             results=[
-                DescribeLogDirsResult(error_code=ErrorCode.KAFKA_STORAGE_ERROR, log_dir=broker.log_dir.path)
+                DescribeLogDirsResult(
+                    error_code=ErrorCode.KAFKA_STORAGE_ERROR, log_dir=broker.log_dir.disk.name
+                )
             ]
         )
     return DescribeLogDirsResponse(
         results=[
             DescribeLogDirsResult(
-                log_dir=broker.log_dir.path,
+                log_dir=broker.log_dir.disk.name,
                 topics=[
                     DescribeLogDirsTopic(name=name, partitions=parts)
                     for name, parts in sorted(topics.items())

@@ -10,12 +10,14 @@ v13 topic ids, v15 replica state, v16 current leader (KIP-951).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
+from moldau_broker.base.limits import WAITING_FETCHES_MAX
 from moldau_broker.replication.outcome import PartitionRead
 from moldau_broker.replication.partition import Partition
 from moldau_broker.replication.waiting import DelayedFetch
@@ -44,6 +46,7 @@ _TOPIC_IDS_SINCE = 13
 _REPLICA_STATE_SINCE = 15
 _READ_COMMITTED = 1
 _CONSUMER = -1
+_NO_RECORDS = memoryview(b"")
 
 
 def handle(
@@ -157,9 +160,11 @@ class _Fetch:
         size = sum(len(read.records) for read in reads if read.records)
         request = self._request
         failed = any(read.error is not ErrorCode.NONE for read in reads)
-        if request.max_wait_ms <= 0 or not reads or failed or size >= request.min_bytes:
+        crowded = len(self._broker.waiting_fetches) >= WAITING_FETCHES_MAX
+        if request.max_wait_ms <= 0 or not reads or failed or size >= request.min_bytes or crowded:
             return self._respond(reads)
-        self._later = later = Deferred()
+        later: Deferred[FetchResponse] = Deferred()
+        self._later = later
         self._wait(later, request.min_bytes - size)
         return later
 
@@ -170,15 +175,18 @@ class _Fetch:
         def done() -> None:
             timer.cancel()
             connection.on_close.pop(waiting, None)
+            broker.waiting_fetches.discard(waiting)
             broker.turn.soon(self._finish)
 
         def gone() -> None:
             timer.cancel()
             waiting.cancel()
+            broker.waiting_fetches.discard(waiting)
 
         waiting = DelayedFetch(partitions, missing_bytes, done)
         timer = broker.timers.call_later(self._request.max_wait_ms, waiting.finish)
         connection.on_close[waiting] = gone
+        broker.waiting_fetches.add(waiting)
 
     def _finish(self) -> None:
         later = self._later
@@ -235,7 +243,7 @@ class _Fetch:
                             target.high_watermark,
                             target.last_stable_offset,
                             target.log_start_offset,
-                            b"",
+                            _NO_RECORDS,
                             diverging,
                         )
                     )
@@ -256,7 +264,7 @@ class _Fetch:
         return reads
 
     def _respond(self, reads: list[PartitionRead]) -> FetchResponse:
-        topics: list[FetchableTopicResponse] = []
+        topics: list[tuple[FetchPartition, list[PartitionData]]] = []
         session = self._session
         for wish, read in zip(self._asked, reads, strict=True):
             size = len(read.records) if read.records else 0
@@ -268,11 +276,15 @@ class _Fetch:
                         session.partitions.move_to_end(key)
                 if self._incremental and not tell:
                     continue
-            if not topics or topics[-1].topic != wish.name or topics[-1].topic_id != wish.topic_id:
-                topics.append(FetchableTopicResponse(topic=wish.name, topic_id=wish.topic_id, partitions=[]))
-            topics[-1].partitions.append(_partition_data(wish.index, read))
+            if not topics or topics[-1][0].name != wish.name or topics[-1][0].topic_id != wish.topic_id:
+                topics.append((wish, []))
+            topics[-1][1].append(_partition_data(wish.index, read))
         return FetchResponse(
-            session_id=session.session_id if session is not None else NO_SESSION, responses=topics
+            session_id=session.session_id if session is not None else NO_SESSION,
+            responses=[
+                FetchableTopicResponse(topic=wish.name, topic_id=wish.topic_id, partitions=partitions)
+                for wish, partitions in topics
+            ],
         )
 
 
@@ -285,21 +297,22 @@ def _divergence(partition: Partition, wish: FetchPartition) -> tuple[int, int] |
 
 
 def _partition_data(index: int, read: PartitionRead) -> PartitionData:
-    extra = {}
-    if read.diverging is not None:
-        extra["diverging_epoch"] = EpochEndOffset(epoch=read.diverging[0], end_offset=read.diverging[1])
-    if read.leader is not None:
-        extra["current_leader"] = LeaderIdAndEpoch(leader_id=read.leader[0], leader_epoch=read.leader[1])
-    return PartitionData(
+    data = PartitionData(
         partition_index=index,
         error_code=read.error,
         high_watermark=read.high_watermark,
         last_stable_offset=read.last_stable_offset,
         log_start_offset=read.log_start_offset,
         aborted_transactions=None,
-        records=read.records if read.records is not None else b"",
-        **extra,
+        records=read.records if read.records is not None else _NO_RECORDS,
     )
+    if read.diverging is not None:
+        epoch, end_offset = read.diverging
+        data = replace(data, diverging_epoch=EpochEndOffset(epoch=epoch, end_offset=end_offset))
+    if read.leader is not None:
+        leader_id, leader_epoch = read.leader
+        data = replace(data, current_leader=LeaderIdAndEpoch(leader_id=leader_id, leader_epoch=leader_epoch))
+    return data
 
 
 HANDLER = Handler(api=ApiKey.FETCH, versions=(4, 18), handle=handle)

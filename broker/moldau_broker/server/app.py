@@ -1,0 +1,415 @@
+"""Builds a broker out of its parts, starts them in order and stops them in order.
+
+Start: bind sockets, lock the data directory, lead the metadata quorum, recover logs, host replicas, serve.
+Stop: refuse new work, let answers leave, write everything down, release the directory. Each stage may fail with
+a `StartError` that carries the process' exit status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+from moldau_broker.base.clock import Clock, SystemClock
+from moldau_broker.base.ids import format_uuid, random_uuid
+from moldau_broker.base.topic_config import resolve_topic_config
+from moldau_broker.base.topics import CONSUMER_OFFSETS
+from moldau_broker.coordinator.config import GroupConfig
+from moldau_broker.coordinator.runtime import GroupCoordinator
+from moldau_broker.metadata.delta import MetadataDelta
+from moldau_broker.metadata.errors import MetadataError
+from moldau_broker.metadata.features import SUPPORTED
+from moldau_broker.metadata.image import Endpoint, MetadataImage, ResourceType
+from moldau_broker.metadata.operation import ControllerSettings
+from moldau_broker.metadata.publisher import MetadataPublisher
+from moldau_broker.metadata.runtime import ControllerRuntime, LocalNode
+from moldau_broker.metadata.snapshotter import SnapshotPolicy
+from moldau_broker.raft.errors import RaftError
+from moldau_broker.raft.quorum import VoterEndpoint
+from moldau_broker.replication.manager import LeadershipListener, ReplicaManager
+from moldau_broker.replication.partition import Partition
+from moldau_broker.server.broker import Broker
+from moldau_broker.server.config import BrokerConfig
+from moldau_broker.server.dispatch import Dispatcher
+from moldau_broker.server.exit_codes import ExitCode
+from moldau_broker.server.fetch_sessions import FetchSessions
+from moldau_broker.server.handlers import HANDLERS
+from moldau_broker.server.handlers.spec import ListenerKind
+from moldau_broker.server.http import HttpServer, Pages
+from moldau_broker.server.lifecycle import Lifecycle, NodeState
+from moldau_broker.server.listeners import ConnectionLimits, Listeners
+from moldau_broker.server.listeners_config import Listener
+from moldau_broker.server.metrics import emit_connections, emit_logs, emit_node, emit_requests
+from moldau_broker.server.readers import Readers
+from moldau_broker.server.turn import LoopTimers, Turn
+from moldau_broker.server.upkeep import Upkeep
+from moldau_broker.storage.errors import DirectoryInUse, StorageError
+from moldau_broker.storage.group_commit import GroupCommit
+from moldau_broker.storage.logdir import LoadProgress, LogDir
+from moldau_broker.telemetry.loop_lag import LoopLag
+from moldau_broker.telemetry.process import emit_process
+from moldau_broker.telemetry.registry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+DRAIN_MS_MAX = 5_000
+COLD_READ_THREADS = 2
+
+
+class StartError(Exception):
+    """The broker cannot start; one line for people, and what the process exits with."""
+
+    def __init__(self, exit_code: ExitCode, text: str) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class App:
+    """One broker in this event loop.
+
+    Attributes:
+        broker: the parts, once `start` has built them.
+        lifecycle: what the node is doing.
+        ports: the bound port of each listener by name, and of `http`.
+    """
+
+    broker: Broker
+
+    def __init__(self, config: BrokerConfig, clock: Clock | None = None) -> None:
+        self._config = config
+        self._clock = clock or SystemClock()
+        self._loop = asyncio.get_running_loop()
+        self._rng = SystemRandom()
+        self._stop = self._loop.create_future()
+        self.lifecycle = Lifecycle()
+        self.ports: dict[str, int] = {}
+        self.turn = Turn(self._loop)
+        self.timers = LoopTimers(self._loop)
+        self.telemetry = Telemetry(self._clock.monotonic_ms)
+        self._http = HttpServer(self._loop, Pages(self.lifecycle, self.telemetry))
+        self._loop_lag = LoopLag(self._loop)
+        self._log_dir: LogDir | None = None
+        self._controller: ControllerRuntime | None = None
+        self._groups: GroupCoordinator | None = None
+        self._upkeep: Upkeep | None = None
+        self._cleaner: Any = None
+        self._commit = GroupCommit(self._loop.call_soon_threadsafe)
+        self._readers = Readers(self._loop, COLD_READ_THREADS)
+        self._listeners = self._make_listeners()
+
+    # --- start ----------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Come up; serving when this returns.
+
+        Raises:
+            StartError: a stage failed; call `stop` to release what was taken.
+        """
+        for warning in self._config.warnings:
+            logger.warning("config.warning", extra={"text": warning})
+        await self._bind()
+        self._log_dir = log_dir = self._open_log_dir()
+        publisher = MetadataPublisher(log_dir.cluster_id)
+        self._controller = controller = self._make_controller(log_dir, publisher)
+        replicas = ReplicaManager(
+            self._config.node.id,
+            log_dir,
+            self._commit,
+            self._clock,
+            self._config.explicit,
+            flush_acks_all=self._config.log.flush_acks_all,
+        )
+        try:
+            image = await controller.start()
+            await self._load_logs(log_dir, image, replicas)
+        except (RaftError, MetadataError, StorageError) as error:
+            raise StartError(ExitCode.DATA_UNUSABLE, str(error)) from error
+        self._groups = groups = self._make_groups(publisher, replicas)
+        self.broker = broker = Broker(
+            node_id=self._config.node.id,
+            cluster_id=log_dir.cluster_id,
+            settings=self._config,
+            clock=self._clock,
+            log_dir=log_dir,
+            metadata=publisher,
+            controller=controller,
+            replicas=replicas,
+            groups=groups,
+            fetch_sessions=FetchSessions(self._config.network.fetch_session_slots, self._rng),
+            readers=self._readers,
+            turn=self.turn,
+            timers=self.timers,
+            served={
+                kind: tuple(handler for handler in HANDLERS if kind in handler.listeners)
+                for kind in ListenerKind
+            },
+            supported_features={name: (levels.lowest, levels.highest) for name, levels in SUPPORTED.items()},
+        )
+        publisher.subscribe(self._follow_settings)
+        publisher.subscribe(replicas.apply)
+        publisher.subscribe(self._follow_deletions)
+        dispatcher = Dispatcher(broker, self._spawn)
+        self._listeners.handler = dispatcher
+        self._observe(dispatcher)
+        self._upkeep = Upkeep(
+            log_dir, replicas, self._commit, self._clock, self.timers, lambda: broker.settings
+        )
+        self._upkeep.start()
+        self._start_cleaner(log_dir, replicas)
+        await self._listeners.serve()
+        self.lifecycle.become(NodeState.SERVING)
+        logger.info("broker.serving", extra={"node_id": broker.node_id, "ports": str(self.ports)})
+
+    async def _bind(self) -> None:
+        try:
+            for listener in self._config.listeners:
+                port = await self._listeners.bind(listener.name, listener.kind, listener.host, listener.port)
+                self.ports[listener.name] = port
+        except OSError as error:
+            raise StartError(
+                ExitCode.PORT_TAKEN,
+                f"cannot listen on {listener.name}://{listener.host}:{listener.port}: {error.strerror or error}",
+            ) from error
+        http = self._config.http
+        if http.port >= 0:
+            try:
+                self.ports["http"] = self._http.listen(http.host, http.port)
+            except OSError as error:
+                raise StartError(
+                    ExitCode.PORT_TAKEN,
+                    f"cannot serve HTTP on {http.host}:{http.port}: {error.strerror or error}",
+                ) from error
+
+    def _open_log_dir(self) -> LogDir:
+        path = Path(self._config.node.data_dir)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            cluster_id = self._config.node.cluster_id
+            if cluster_id is None and not (path / "meta.properties").exists():
+                cluster_id = format_uuid(random_uuid(self._rng))
+            return LogDir.open(path, cluster_id=cluster_id, node_id=self._config.node.id, clock=self._clock)
+        except DirectoryInUse as error:
+            raise StartError(ExitCode.DATA_LOCKED, str(error)) from error
+        except (StorageError, OSError) as error:
+            raise StartError(ExitCode.DATA_UNUSABLE, str(error)) from error
+
+    def _make_controller(self, log_dir: LogDir, publisher: MetadataPublisher) -> ControllerRuntime:
+        config = self._config
+        brokers = [one for one in config.listeners if one.kind is not ListenerKind.CONTROLLER]
+        controllers = [one for one in config.listeners if one.kind is ListenerKind.CONTROLLER]
+        node = LocalNode(
+            endpoints={
+                one.name: Endpoint(one.advertised_host, self._advertised_port(one)) for one in brokers
+            },
+            controller_endpoints=tuple(
+                VoterEndpoint(one.name, one.advertised_host, self._advertised_port(one))
+                for one in controllers
+            ),
+            rack=config.node.rack,
+        )
+        return ControllerRuntime(
+            log_dir,
+            node,
+            ControllerSettings(config.node.id, config.topics, config.groups, config.explicit),
+            publisher,
+            self._commit,
+            self._clock,
+            self._rng,
+            SnapshotPolicy(
+                bytes_between=config.metadata.snapshot_bytes, interval_ms=config.metadata.snapshot_interval_ms
+            ),
+        )
+
+    def _advertised_port(self, listener: Listener) -> int:
+        return listener.advertised_port or self.ports[listener.name]
+
+    async def _load_logs(self, log_dir: LogDir, image: MetadataImage, replicas: ReplicaManager) -> None:
+        """Open every log off the loop; `/readyz` shows how far it is."""
+        self.lifecycle.become(NodeState.RECOVERING)
+
+        def progress(state: LoadProgress) -> None:
+            self.lifecycle.recovery = {
+                "logs": state.logs,
+                "logs_loaded": state.logs_loaded,
+                "log": state.current,
+                "bytes": state.to_scan,
+                "bytes_scanned": state.scanned,
+            }
+
+        defaults: Mapping[str, str] = {**self._config.explicit, **image.broker_settings(self._config.node.id)}
+        logs = await asyncio.to_thread(
+            log_dir.load_logs,
+            lambda topic: resolve_topic_config(image.config(ResourceType.TOPIC, topic), defaults),
+            progress,
+        )
+        self.lifecycle.recovery = {}
+        replicas.adopt({key: log for key, log in logs.items() if key[0] in image.topics})
+        for (topic, partition), error in log_dir.offline.items():
+            logger.error("log.offline", extra={"topic": topic, "partition": partition, "reason": str(error)})
+
+    def _make_groups(self, publisher: MetadataPublisher, replicas: ReplicaManager) -> GroupCoordinator:
+        groups = GroupCoordinator(
+            replicas,
+            self._clock,
+            self._group_config(self._config, publisher.image),
+            lambda: publisher.image,
+            soon=self.turn.soon,
+            call_later=self.timers.call_later,
+            default_partitions=self._config.groups.offsets_partitions,
+        )
+
+        def elected(partition: Partition) -> None:
+            groups.on_elected(partition.index, partition.leader_epoch, partition.log)
+
+        replicas.listen(
+            LeadershipListener(
+                CONSUMER_OFFSETS, elected, lambda partition: groups.on_resigned(partition.index)
+            )
+        )
+        return groups
+
+    def _group_config(self, config: BrokerConfig, image: MetadataImage) -> GroupConfig:
+        topic = image.config(ResourceType.TOPIC, CONSUMER_OFFSETS)
+        return GroupConfig.of(config.groups, resolve_topic_config(topic, config.explicit))
+
+    # --- following the metadata -------------------------------------------------------------------------
+
+    def _follow_settings(self, delta: MetadataDelta, image: MetadataImage) -> None:
+        changed = delta.changed_configs()
+        if not changed:
+            return
+        config = self._config.with_dynamic(image.broker_settings(self._config.node.id))
+        self.broker.settings = config
+        self.broker.groups.update_config(self._group_config(config, image))
+        self._listeners.limits = self._connection_limits(config)
+        largest = max(
+            (
+                resolve_topic_config(settings, config.explicit).max_message_bytes
+                for (kind, _), settings in image.configs.items()
+                if kind == ResourceType.TOPIC and "max.message.bytes" in settings
+            ),
+            default=config.topic_defaults.max_message_bytes,
+        )
+        self._listeners.frame_bytes_max = config.frame_bytes_max(largest)
+
+    def _follow_deletions(self, delta: MetadataDelta, image: MetadataImage) -> None:
+        del image
+        deleted = [(topic.name, topic.topic_id) for topic in delta.deleted_topics()]
+        if deleted:
+            self.broker.groups.on_topics_deleted(deleted)
+
+    # --- parts ----------------------------------------------------------------------------------------
+
+    def _make_listeners(self) -> Listeners:
+        config = self._config
+        return Listeners(
+            self._loop,
+            self._clock,
+            self.turn,
+            self._connection_limits(config),
+            config.frame_bytes_max(),
+            config.network.in_flight_bytes_max,
+            config.network.listen_backlog,
+        )
+
+    def _connection_limits(self, config: BrokerConfig) -> ConnectionLimits:
+        network = config.network
+        return ConnectionLimits(
+            network.connections_max,
+            network.connections_per_ip_max,
+            dict(config.per_ip_connections),
+            network.connections_idle_ms_max,
+            network.connection_creation_rate,
+        )
+
+    def _observe(self, dispatcher: Dispatcher) -> None:
+        self._listeners.on_closing = dispatcher.stats.closed
+        self._loop_lag.start()
+        for emitter in (
+            emit_process,
+            self._loop_lag.emit,
+            emit_node(self.lifecycle),
+            emit_requests(dispatcher.stats),
+            emit_connections(self._listeners, self.broker.fetch_sessions),
+            emit_logs(self.broker.replicas, self.broker.metadata),
+        ):
+            self.telemetry.add(emitter)
+
+    def _start_cleaner(self, log_dir: LogDir, replicas: ReplicaManager) -> None:
+        settings = self._config.log
+        if not settings.cleaner_enable:
+            return
+        from moldau_broker.storage.compact_cleaner import Candidate, Cleaner
+        from moldau_broker.storage.compact_job import CleanerSettings
+
+        def candidates() -> list[Candidate]:
+            return [
+                Candidate(partition.log, partition.last_stable_offset)
+                for partition in replicas.partitions()
+                if partition.offline_reason is None
+            ]
+
+        def problem(log: Any, text: str) -> None:
+            logger.error(
+                "cleaner.problem", extra={"topic": log.topic, "partition": log.partition, "reason": text}
+            )
+
+        self._cleaner = Cleaner(
+            log_dir.disk,
+            candidates,
+            CleanerSettings(
+                map_bytes_max=settings.cleaner_dedupe_bytes,
+                map_load_max=settings.cleaner_load_factor,
+                io_bytes=settings.cleaner_io_bytes,
+                io_bytes_per_second=settings.cleaner_bytes_per_second,
+                backoff_ms=settings.cleaner_backoff_ms,
+            ),
+            wall_ms=self._clock.wall_ms,
+            on_problem=problem,
+        )
+        self._cleaner.start()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self._loop.create_task(coroutine)
+
+    # --- stop -----------------------------------------------------------------------------------------
+
+    def request_stop(self) -> None:
+        """Ask the broker to stop (SIGTERM); asking twice changes nothing."""
+        if not self._stop.done():
+            self._stop.set_result(ExitCode.CLEAN)
+
+    async def wait(self) -> int:
+        """Until somebody asks to stop; gives the exit status."""
+        return int(await self._stop)
+
+    async def stop(self) -> None:
+        """Stop in order; may be called after a failed start."""
+        self.lifecycle.become(NodeState.DRAINING)
+        self._listeners.stop_accepting()
+        if self._groups is not None:
+            self._groups.stop()
+        if hasattr(self, "broker"):
+            self.broker.finish_fetches()
+            await self._listeners.drain(DRAIN_MS_MAX)
+        self._listeners.close_all("shutdown")
+        if self._upkeep is not None:
+            self._upkeep.stop()
+        if self._cleaner is not None:
+            await self._cleaner.stop()
+        if self._controller is not None:
+            await self._controller.close()
+        self._loop_lag.stop()
+        await self._http.close()
+        self._readers.close()
+        self._commit.close()
+        log_dir, self._log_dir = self._log_dir, None
+        if log_dir is not None:
+            registration = self._controller.registration if self._controller is not None else None
+            epoch = registration.epoch if registration is not None else -1
+            await asyncio.to_thread(log_dir.close, clean=registration is not None, broker_epoch=epoch)
+        logger.info("broker.stopped")

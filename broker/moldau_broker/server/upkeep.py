@@ -1,0 +1,124 @@
+"""What a broker does by the clock: flushes that nobody waits for, checkpoints, retention, purging, idle buffers.
+
+Everything blocking goes to the group commit's helper thread; the loop only takes values and asks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from moldau_broker.storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from moldau_broker.base.clock import Clock
+    from moldau_broker.replication.manager import ReplicaManager
+    from moldau_broker.server.config import BrokerConfig
+    from moldau_broker.server.turn import LoopTimers
+    from moldau_broker.storage.group_commit import GroupCommit
+    from moldau_broker.storage.logdir import LogDir
+
+logger = logging.getLogger(__name__)
+
+FLUSH_CHECK_MS: Final = 1_000
+PRODUCER_CHECK_MS: Final = 600_000
+PURGE_CHECK_MS: Final = 5_000
+
+
+class Upkeep:
+    """The broker's periodic chores.
+
+    Attributes:
+        segments_deleted: segments that retention took away, since start.
+    """
+
+    def __init__(
+        self,
+        log_dir: LogDir,
+        replicas: ReplicaManager,
+        commit: GroupCommit,
+        clock: Clock,
+        timers: LoopTimers,
+        settings: Callable[[], BrokerConfig],
+    ) -> None:
+        self._log_dir = log_dir
+        self._replicas = replicas
+        self._commit = commit
+        self._clock = clock
+        self._timers = timers
+        self._settings = settings
+        self._stopped = False
+        self._checkpoint_wanted = False
+        self.segments_deleted = 0
+
+    def start(self) -> None:
+        """Begin; every chore then sets its own next time."""
+        self._every(lambda: FLUSH_CHECK_MS, self._flush_old_writes)
+        self._every(lambda: self._settings().log.high_watermark_checkpoint_interval_ms, self.checkpoint)
+        self._every(lambda: self._settings().log.retention_check_interval_ms, self._retain)
+        self._every(lambda: PRODUCER_CHECK_MS, self._expire_producers)
+        self._every(lambda: PURGE_CHECK_MS, self._purge)
+
+    def stop(self) -> None:
+        """No chore begins any more."""
+        self._stopped = True
+
+    def _every(self, interval_ms: Callable[[], float], chore: Callable[[], None]) -> None:
+        def run() -> None:
+            if not self._stopped:
+                chore()
+                self._timers.call_later(max(100, interval_ms()), run)
+
+        self._timers.call_later(max(100, interval_ms()), run)
+
+    def _flush_old_writes(self) -> None:
+        """Keep what a crash would have to re-read within the bounds of bytes and time."""
+        bounds = self._settings().log
+        oldest = self._clock.wall_ms() - bounds.recovery_ms_max
+        for partition in self._replicas.partitions():
+            log = partition.log
+            if 0 <= log.unsynced_since_ms < oldest or log.unsynced_bytes > bounds.recovery_bytes_max:
+                self._commit.flush_later(log)
+
+    def checkpoint(self) -> None:
+        """Write recovery points, log starts and high watermarks down."""
+        collected = self._log_dir.collect()
+        self._commit.run(lambda: self._log_dir.checkpoint(collected), self._told("checkpoint.failed"))
+
+    def _retain(self) -> None:
+        now = self._clock.wall_ms()
+        for partition in self._replicas.partitions():
+            try:
+                deleted = partition.log.enforce_retention(now)
+            except StorageError as error:
+                partition.go_offline(str(error))
+                continue
+            for deletion in deleted:
+                self.segments_deleted += 1
+                logger.info(
+                    "log.segment_deleted",
+                    extra={
+                        "topic": partition.topic,
+                        "partition": partition.index,
+                        "base_offset": deletion.base_offset,
+                        "bytes": deletion.size,
+                        "reason": deletion.reason.value,
+                    },
+                )
+
+    def _expire_producers(self) -> None:
+        now = self._clock.wall_ms()
+        for partition in self._replicas.partitions():
+            partition.log.producers.expire(now, self._settings().log.producer_id_expiration_ms)
+
+    def _purge(self) -> None:
+        now = self._clock.wall_ms()
+        self._commit.run(lambda: self._log_dir.purge(now), self._told("purge.failed"))
+
+    def _told(self, event: str) -> Callable[[StorageError | None], None]:
+        def answer(error: StorageError | None) -> None:
+            if error is not None:
+                logger.error(event, extra={"reason": str(error)})
+
+        return answer
