@@ -114,13 +114,23 @@ class _Writer:
             self.put("x", None)
 
     def tags(self, tagged: list[Field], holder: str) -> None:
+        """The tag section: a zero byte in the pending run when every tagged field has its default."""
+        values = {self.unique("v"): field for field in sorted(tagged, key=lambda field: field.tag or 0)}
+        for value, field in values.items():
+            self.emit(f"{value} = {holder}.{field.name}")
+        pending = list(self.pending)
+        self.put("x", None)
+        self.emit(f"if {' and '.join(self.is_default(field, value) for value, field in values.items())}:")
+        self.emit(f"    {self.append}({self.packed()})")
+        self.emit("else:")
+        self.pending = pending
+        self.depth += 1
         self.flush()
         section = self.unique("t")
         self.emit(f"{section} = []")
-        for field in sorted(tagged, key=lambda f: f.tag or 0):
-            value, content = self.unique("v"), self.unique("c")
-            self.emit(f"{value} = {holder}.{field.name}")
-            self.emit(f"if {self.differs(field, value)}:")
+        for value, field in values.items():
+            content = self.unique("c")
+            self.emit(f"if not ({self.is_default(field, value)}):")
             self.depth += 1
             self.emit(f"{content} = []")
             outer, self.append = self.append, f"{content}.append"
@@ -132,15 +142,17 @@ class _Writer:
             self.depth -= 1
         self.emit(f"{self.append}(uvarint(len({section}) // 3))")
         self.emit(f"for {section} in {section}: {self.append}({section})")
+        self.depth -= 1
 
-    def differs(self, field: Field, value: str) -> str:
-        """The test whether a tagged field has to be written at all."""
-        default = field.default
-        if default is None:
-            return f"{value} is not None"
-        if field.array or default == b"":
-            return f"{value} is None or len({value})" if field.nullable(self.version) else f"len({value})"
-        return f"{value} != {self.bind('d', default)}"
+    def is_default(self, field: Field, value: str) -> str:
+        """The test whether a tagged field can be left out."""
+        if field.default is None:
+            return f"{value} is None"
+        if field.array or field.default == b"":
+            return f"{value} is not None and not len({value})"
+        default = self.bind("d", field.default)
+        # What nobody set is the very default, and telling that costs nothing.
+        return f"({value} is {default} or {value} == {default})"
 
     def field(self, field: Field, value: str) -> None:
         if field.array:

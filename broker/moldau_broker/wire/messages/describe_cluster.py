@@ -50,4 +50,4 @@ class DescribeClusterResponse(Struct):
     cluster_id: String = ""
     controller_id: Int32 = -1
     brokers: Array[DescribeClusterBroker] = ()
-    cluster_authorized_operations: Int32 = -2147483648
+    cluster_authorized_operations: Int32 = -(2**31)

@@ -50,7 +50,7 @@ class DescribedGroup(Struct):
     protocol_type: String = ""
     protocol_data: String = ""
     members: Array[DescribedGroupMember] = ()
-    authorized_operations: Int32 = field(default=-2147483648, since=3)
+    authorized_operations: Int32 = field(default=-(2**31), since=3)
 
 
 @message(key=15, versions=(0, 6), flexible=5)

@@ -67,7 +67,7 @@ class DescribeTopicPartitionsResponseTopic(Struct):
     topic_id: Uuid = ZERO_UUID
     is_internal: Boolean = False
     partitions: Array[DescribeTopicPartitionsResponsePartition] = ()
-    topic_authorized_operations: Int32 = -2147483648
+    topic_authorized_operations: Int32 = -(2**31)
 
 
 @message(key=75, versions=(0, 0), flexible=0)

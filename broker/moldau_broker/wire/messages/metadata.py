@@ -71,7 +71,7 @@ class MetadataResponseTopic(Struct):
     topic_id: Uuid = field(default=ZERO_UUID, since=10)
     is_internal: Boolean = field(default=False, since=1)
     partitions: Array[MetadataResponsePartition] = ()
-    topic_authorized_operations: Int32 = field(default=-2147483648, since=8)
+    topic_authorized_operations: Int32 = field(default=-(2**31), since=8)
 
 
 @message(key=3, versions=(0, 13), flexible=9)
@@ -84,4 +84,4 @@ class MetadataResponse(Struct):
     controller_id: Int32 = field(default=-1, since=1)
     topics: Array[MetadataResponseTopic] = ()
     error_code: Int16 = field(default=0, since=13)
-    cluster_authorized_operations: Int32 = field(default=-2147483648, since=8, until=10)
+    cluster_authorized_operations: Int32 = field(default=-(2**31), since=8, until=10)

@@ -103,7 +103,7 @@ class SnapshotFooterRecord(Struct):
 class QuorumStateVoter(Struct):
     """A voter, by id."""
 
-    voter_id: Int32 = field(default=0, until=0)
+    voter_id: Int32 = 0
 
 
 @message(versions=(0, 1), flexible=0)
