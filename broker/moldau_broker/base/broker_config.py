@@ -298,25 +298,11 @@ class LogSettings:
         "Longest time a written byte stays above its log's recovery point.",
         at_least(100),
     )
-    recovery_checkpoint_interval_ms: int = _field(
-        "log.flush.offset.checkpoint.interval.ms",
-        _INT,
-        "60000",
-        "How often recovery points are written to their checkpoint file.",
-        at_least(0),
-    )
-    start_offset_checkpoint_interval_ms: int = _field(
-        "log.flush.start.offset.checkpoint.interval.ms",
-        _INT,
-        "60000",
-        "How often log start offsets are written to their checkpoint file.",
-        at_least(0),
-    )
     high_watermark_checkpoint_interval_ms: int = _field(
         "replica.high.watermark.checkpoint.interval.ms",
         _LONG,
         "5000",
-        "How often high watermarks are written to their checkpoint file.",
+        "How often high watermarks, log starts and recovery points are written to their checkpoint files.",
     )
     retention_check_interval_ms: int = _field(
         "log.retention.check.interval.ms",

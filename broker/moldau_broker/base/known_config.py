@@ -110,6 +110,8 @@ kafka.metrics.reporters list
 leader.imbalance.check.interval.seconds long 300
 log.cleaner.threads int 1
 log.dir.failure.timeout.ms long 30000
+log.flush.offset.checkpoint.interval.ms int 60000
+log.flush.start.offset.checkpoint.interval.ms int 60000
 metadata.log.segment.bytes int 1073741824
 metadata.log.segment.ms long 604800000
 metadata.max.idle.interval.ms int 500

@@ -63,6 +63,7 @@ _TABLE: Final = (
         either(-1, between(1, 9)),
         "compression.gzip.level",
         "Level used when the broker itself compresses with gzip; -1 is the library's default.",
+        acted_on=False,
     ),
     _setting(
         "compression.lz4.level",
@@ -71,6 +72,7 @@ _TABLE: Final = (
         between(1, 17),
         "compression.lz4.level",
         "Level used when the broker itself compresses with lz4.",
+        acted_on=False,
     ),
     _setting(
         "compression.type",
@@ -87,6 +89,7 @@ _TABLE: Final = (
         between(-131072, 22),
         "compression.zstd.level",
         "Level used when the broker itself compresses with zstd.",
+        acted_on=False,
     ),
     _setting(
         "delete.retention.ms",
@@ -110,7 +113,7 @@ _TABLE: Final = (
         _NEVER,
         at_least(1),
         "log.flush.interval.messages",
-        "Number of records after which the log is forced to disk.",
+        "Number of records after which the log is forced to disk, looked at once a second.",
     ),
     _setting(
         "flush.ms",
@@ -118,7 +121,7 @@ _TABLE: Final = (
         _NEVER,
         at_least(0),
         "log.flush.interval.ms log.flush.scheduler.interval.ms",
-        "Longest time a written record waits before the log is forced to disk.",
+        "Longest time a written record waits before the log is forced to disk, looked at once a second.",
     ),
     _setting(
         "follower.replication.throttled.replicas",
@@ -344,10 +347,7 @@ class TopicConfig:
     """
 
     cleanup_policy: frozenset[str] = frozenset({"delete"})
-    compression_gzip_level: int = -1
-    compression_lz4_level: int = 9
     compression_type: str = "producer"
-    compression_zstd_level: int = 3
     delete_retention_ms: int = 86_400_000
     file_delete_delay_ms: int = 60_000
     flush_messages: int = LONG_MAX

@@ -364,6 +364,8 @@ def delete_topics(view: View, request: DeleteTopicsRequest) -> Result[DeleteTopi
         found: TopicImage | Refusal
         if len(states) > RECORDS_MAX:
             found = Refusal(ErrorCode.POLICY_VIOLATION, "Excessively large number of topics per request.")
+        elif not view.settings.topics.delete_enable:
+            found = Refusal(ErrorCode.TOPIC_DELETION_DISABLED, "delete.topic.enable is false on this broker")
         else:
             found = _topic_to_delete(view.image, state, names, ids)
         if isinstance(found, Refusal):

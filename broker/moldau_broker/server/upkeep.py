@@ -73,12 +73,17 @@ class Upkeep:
         self._timers.call_later(max(100, interval_ms()), run)
 
     def _flush_old_writes(self) -> None:
-        """Keep what a crash would have to re-read within the bounds of bytes and time."""
+        """Keep what a crash would have to re-read within the bounds of bytes and time, and the topic's own."""
         bounds = self._settings().log
-        oldest = self._clock.wall_ms() - bounds.recovery_ms_max
+        now = self._clock.wall_ms()
         for partition in self._replicas.partitions():
             log = partition.log
-            if 0 <= log.unsynced_since_ms < oldest or log.unsynced_bytes > bounds.recovery_bytes_max:
+            oldest = now - min(bounds.recovery_ms_max, log.config.flush_ms)
+            if (
+                0 <= log.unsynced_since_ms < oldest
+                or log.unsynced_bytes > bounds.recovery_bytes_max
+                or log.log_end_offset - log.durable_offset >= log.config.flush_messages
+            ):
                 self._commit.flush_later(log)
 
     def checkpoint(self) -> None:

@@ -25,10 +25,7 @@ ALL = {**KNOWN_SETTINGS, **BROKER_SETTINGS}
 
 DYNAMIC_IN_KAFKA = frozenset(
     [
-        "compression.gzip.level",
-        "compression.lz4.level",
         "compression.type",
-        "compression.zstd.level",
         "log.cleaner.delete.retention.ms",
         "log.cleaner.max.compaction.lag.ms",
         "log.cleaner.min.cleanable.ratio",

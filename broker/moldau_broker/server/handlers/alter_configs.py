@@ -7,18 +7,11 @@ operation, as in Kafka. Version notes: v1 throttles before answering; v2 is flex
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
-from moldau_broker.metadata.configs_control import alter_configs
-from moldau_broker.metadata.errors import ControllerUnavailable
 from moldau_broker.server.handlers.spec import Handler, RequestContext
 from moldau_broker.wire.apis import ApiKey
-from moldau_broker.wire.messages.alter_configs import (
-    AlterConfigsRequest,
-    AlterConfigsResourceResponse,
-    AlterConfigsResponse,
-)
+from moldau_broker.wire.messages.alter_configs import AlterConfigsRequest, AlterConfigsResponse
 
 if TYPE_CHECKING:
     from moldau_broker.server.broker import Broker
@@ -26,20 +19,7 @@ if TYPE_CHECKING:
 
 async def handle(broker: Broker, _: RequestContext, request: AlterConfigsRequest) -> AlterConfigsResponse:
     """One result for each resource, in that order, once the change is committed and applied here."""
-    try:
-        return await broker.controller.write(partial(alter_configs, request=request))
-    except ControllerUnavailable as error:
-        return AlterConfigsResponse(
-            responses=[
-                AlterConfigsResourceResponse(
-                    error_code=error.error,
-                    error_message=str(error),
-                    resource_type=resource.resource_type,
-                    resource_name=resource.resource_name,
-                )
-                for resource in request.resources
-            ]
-        )
+    return await broker.controller.alter_configs(request)
 
 
 HANDLER = Handler(api=ApiKey.ALTER_CONFIGS, versions=(0, 2), handle=handle)

@@ -8,13 +8,10 @@ this process alone: their levels change at once and last until it ends (KIP-412)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from moldau_broker.base.config_types import clip
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.metadata.configs_control import incremental_alter_configs
-from moldau_broker.metadata.errors import ControllerUnavailable
 from moldau_broker.metadata.image import ResourceType
 from moldau_broker.server.handlers.spec import Handler, RequestContext
 from moldau_broker.wire.apis import ApiKey
@@ -59,11 +56,7 @@ async def _write(
     if not resources:
         return ()
     narrowed = IncrementalAlterConfigsRequest(resources=resources, validate_only=request.validate_only)
-    try:
-        response = await broker.controller.write(partial(incremental_alter_configs, request=narrowed))
-    except ControllerUnavailable as error:
-        return [_response(resource, error.error, str(error)) for resource in resources]
-    return response.responses
+    return (await broker.controller.incremental_alter_configs(narrowed)).responses
 
 
 def _is_logger(resource: AlterConfigsResource) -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import random_uuid
+from moldau_broker.metadata.admin import ControllerAdmin
 from moldau_broker.metadata.errors import ControllerUnavailable
 from moldau_broker.metadata.image import BrokerImage, MetadataImage, ResourceType, TopicImage
 from moldau_broker.metadata.operation import ControllerSettings, View
@@ -33,7 +34,7 @@ SET, DELETE, APPEND, SUBTRACT = range(4)
 TOPIC, BROKER, LOGGER, METRICS, GROUP = 2, 4, 8, 16, 32
 
 
-class Controller:
+class Controller(ControllerAdmin):
     """Runs real operations on a real image; commits at once."""
 
     def __init__(self, broker):
