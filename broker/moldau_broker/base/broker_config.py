@@ -206,18 +206,6 @@ class NetworkSettings:
     connections_idle_ms_max: int = _field(
         "connections.max.idle.ms", _LONG, "600000", "A connection without a request for this long is closed."
     )
-    send_buffer_bytes: int = _field(
-        "socket.send.buffer.bytes",
-        _INT,
-        "-1",
-        "Kernel send buffer of a connection; -1 leaves it to the kernel.",
-    )
-    receive_buffer_bytes: int = _field(
-        "socket.receive.buffer.bytes",
-        _INT,
-        "-1",
-        "Kernel receive buffer of a connection; -1 leaves it to the kernel.",
-    )
     listen_backlog: int = _field(
         "socket.listen.backlog.size",
         _INT,
@@ -579,14 +567,6 @@ DIFFERENT_DEFAULTS: Final[Mapping[str, tuple[str | None, str]]] = {
     "socket.request.max.bytes": ("104857600", "One frame of 100 MiB is twice our memory budget; see limits."),
     "queued.max.request.bytes": ("-1", "Without a bound, a hundred slow large requests exhaust memory."),
     "max.connections": (str(INT_MAX), "Bounded by memory, not by the kernel running out of descriptors."),
-    "socket.send.buffer.bytes": (
-        "102400",
-        "A fixed 100 KiB turns the kernel's own tuning off and slows bulk reads.",
-    ),
-    "socket.receive.buffer.bytes": (
-        "102400",
-        "A fixed 100 KiB turns the kernel's own tuning off and slows bulk writes.",
-    ),
     "socket.listen.backlog.size": ("50", "A reconnect storm after a restart should queue, not be refused."),
     "fetch.max.bytes": ("57671680", "Consumers ask for 50 MiB by default; more only costs memory."),
     "group.max.size": (str(INT_MAX), "A loop of joining clients must not fill the memory."),
