@@ -113,6 +113,7 @@ class RaftDriver:
                 logger.info("raft.role", extra={"role": ready.role.value, "epoch": self.node.epoch})
                 self._listener.on_role(ready.role, self.node.epoch)
             if ready.high_watermark is not None:
+                self.store.log.high_watermark = ready.high_watermark
                 self._listener.on_commit(ready.high_watermark)
 
     def _flush(self) -> None:

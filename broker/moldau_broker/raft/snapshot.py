@@ -26,8 +26,9 @@ from moldau_broker.wire.messages.raft_records import (
 SUFFIX: Final = ".checkpoint"
 _NAME: Final = re.compile(r"(\d{20})-(\d{10})\.checkpoint")
 
-BATCH_RECORDS_MAX: Final = 1024
-"""Records of one data batch: small enough to decode in pieces, large enough that headers cost nothing."""
+BATCH_VALUE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Values of one data batch; half of what a batch of this log may have. Most snapshots are one batch, as Kafka's are:
+`kafka-metadata-shell` with a command on its line looks at the first data batch only."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,11 +86,13 @@ def write_snapshot(
         head.append(encode_control(voters.to_record()))
     yield batch([*head], control=True)
     pending: list[KeyValue] = []
+    size = 0
     for value in values:
         pending.append((None, value))
-        if len(pending) == BATCH_RECORDS_MAX:
+        size += len(value)
+        if size >= BATCH_VALUE_BYTES_MAX:
             yield batch(pending, control=False)
-            pending = []
+            pending, size = [], 0
     if pending:
         yield batch(pending, control=False)
     yield batch([encode_control(SnapshotFooterRecord(version=0))], control=True)

@@ -25,6 +25,7 @@ from moldau_broker.raft.state import ElectionState
 from moldau_broker.storage.disk import Disk
 from moldau_broker.storage.errors import FileMissing
 from moldau_broker.storage.log import Log
+from moldau_broker.storage.logdir import LogDir
 from moldau_broker.wire.messages.raft_records import VotersRecord
 from moldau_broker.wire.records import parse_header
 
@@ -59,27 +60,29 @@ class StoredSnapshot:
     content: Snapshot
 
 
-def is_formatted(disk: Disk) -> bool:
-    """Whether the data directory holds a quorum's folder with anything in it."""
-    try:
-        names = {entry.name for entry in disk.entries(FOLDER)}
-    except FileMissing:
-        return False
-    return BOOTSTRAP.file_name in names or "quorum-state" in names
-
-
-def format_quorum(disk: Disk, me: Voter, bootstrap: Iterable[bytes], now_ms: int) -> None:
-    """Make this node the only voter of a new quorum.
+def open_store(log_dir: LogDir, me: Voter, bootstrap: Iterable[bytes], now_ms: int) -> RaftStore:
+    """Open the data directory's quorum folder; where there is none yet, make `me` its only voter.
 
     Args:
-        disk: the data directory.
-        me: this node; its directory id is that of meta.properties.
-        bootstrap: encoded metadata records the first leader writes into the empty log.
+        log_dir: the opened data directory.
+        me: this node.
+        bootstrap: encoded metadata records for a new quorum's bootstrap.checkpoint.
         now_ms: wall time.
 
-    The voters' file comes last: it is what says that the quorum exists.
+    Raises:
+        RaftError: the folder cannot be used; the text says why.
+        StorageError: the disk failed, or the log is damaged.
     """
-    disk.make_folder(FOLDER)
+    log = log_dir.open_log(TOPIC, PARTITION, LOG_CONFIG, topic_id=TOPIC_ID)
+    names = {entry.name for entry in log_dir.disk.entries(FOLDER)}
+    is_new = log.log_end_offset == 0 and not names & {BOOTSTRAP.file_name, "quorum-state"}
+    if is_new:
+        _format(log_dir.disk, me, bootstrap, now_ms)
+    return RaftStore(log_dir.disk, log)
+
+
+def _format(disk: Disk, me: Voter, bootstrap: Iterable[bytes], now_ms: int) -> None:
+    """Make this node the only voter. The voters' file comes last: it is what says that the quorum exists."""
     disk.sync_folder()
     records = write_snapshot(BOOTSTRAP, bootstrap, voters=None, last_timestamp_ms=0, now_ms=now_ms)
     disk.replace(BOOTSTRAP_FILE, b"".join(records))

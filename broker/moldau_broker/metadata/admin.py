@@ -1,0 +1,137 @@
+"""Admin requests to the controller, each answered in its own response type whatever happens."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from functools import partial
+from typing import TypeVar
+
+from moldau_broker.metadata import configs_control, topics_control
+from moldau_broker.metadata.auto_topics import auto_create_topics
+from moldau_broker.metadata.errors import ControllerUnavailable
+from moldau_broker.metadata.operation import Operation
+from moldau_broker.wire.messages import alter_configs as replacing
+from moldau_broker.wire.messages import incremental_alter_configs as incremental
+from moldau_broker.wire.messages.create_partitions import (
+    CreatePartitionsRequest,
+    CreatePartitionsResponse,
+    CreatePartitionsTopicResult,
+)
+from moldau_broker.wire.messages.create_topics import (
+    CreatableTopicResult,
+    CreateTopicsRequest,
+    CreateTopicsResponse,
+)
+from moldau_broker.wire.messages.delete_topics import (
+    DeletableTopicResult,
+    DeleteTopicsRequest,
+    DeleteTopicsResponse,
+    DeleteTopicState,
+)
+
+T = TypeVar("T")
+
+
+class ControllerAdmin(ABC):
+    """The admin operations, on top of a `write` that knows how operations become committed records.
+
+    None of them raises `ControllerUnavailable`: where there is no controller, each item of the request is
+    answered with that error.
+    """
+
+    @abstractmethod
+    async def write(self, operation: Operation[T]) -> T:
+        """Decide, append, wait for the commit, answer. Raises ControllerUnavailable."""
+
+    async def create_topics(self, request: CreateTopicsRequest) -> CreateTopicsResponse:
+        """CreateTopics."""
+        try:
+            return await self.write(partial(topics_control.create_topics, request=request))
+        except ControllerUnavailable as error:
+            return _no_topics(error, (topic.name for topic in request.topics))
+
+    async def auto_create_topics(self, names: Iterable[str]) -> CreateTopicsResponse:
+        """Create topics that somebody uses, with default settings; `__consumer_offsets` with its own."""
+        wanted = list(names)
+        try:
+            return await self.write(partial(auto_create_topics, names=wanted))
+        except ControllerUnavailable as error:
+            return _no_topics(error, wanted)
+
+    async def delete_topics(self, request: DeleteTopicsRequest) -> DeleteTopicsResponse:
+        """DeleteTopics."""
+        try:
+            return await self.write(partial(topics_control.delete_topics, request=request))
+        except ControllerUnavailable as error:
+            states = [*request.topics, *(DeleteTopicState(name=name) for name in request.topic_names)]
+            return DeleteTopicsResponse(
+                responses=[
+                    DeletableTopicResult(
+                        name=state.name,
+                        topic_id=state.topic_id,
+                        error_code=error.error,
+                        error_message=str(error),
+                    )
+                    for state in states
+                ]
+            )
+
+    async def create_partitions(self, request: CreatePartitionsRequest) -> CreatePartitionsResponse:
+        """CreatePartitions."""
+        try:
+            return await self.write(partial(topics_control.create_partitions, request=request))
+        except ControllerUnavailable as error:
+            return CreatePartitionsResponse(
+                results=[
+                    CreatePartitionsTopicResult(
+                        name=topic.name, error_code=error.error, error_message=str(error)
+                    )
+                    for topic in request.topics
+                ]
+            )
+
+    async def incremental_alter_configs(
+        self, request: incremental.IncrementalAlterConfigsRequest
+    ) -> incremental.IncrementalAlterConfigsResponse:
+        """IncrementalAlterConfigs for topics and brokers."""
+        try:
+            return await self.write(partial(configs_control.incremental_alter_configs, request=request))
+        except ControllerUnavailable as error:
+            return incremental.IncrementalAlterConfigsResponse(
+                responses=[
+                    incremental.AlterConfigsResourceResponse(
+                        error_code=error.error,
+                        error_message=str(error),
+                        resource_type=resource.resource_type,
+                        resource_name=resource.resource_name,
+                    )
+                    for resource in request.resources
+                ]
+            )
+
+    async def alter_configs(self, request: replacing.AlterConfigsRequest) -> replacing.AlterConfigsResponse:
+        """AlterConfigs for topics and brokers."""
+        try:
+            return await self.write(partial(configs_control.alter_configs, request=request))
+        except ControllerUnavailable as error:
+            return replacing.AlterConfigsResponse(
+                responses=[
+                    replacing.AlterConfigsResourceResponse(
+                        error_code=error.error,
+                        error_message=str(error),
+                        resource_type=resource.resource_type,
+                        resource_name=resource.resource_name,
+                    )
+                    for resource in request.resources
+                ]
+            )
+
+
+def _no_topics(error: ControllerUnavailable, names: Iterable[str]) -> CreateTopicsResponse:
+    return CreateTopicsResponse(
+        topics=[
+            CreatableTopicResult(name=name, error_code=error.error, error_message=str(error))
+            for name in names
+        ]
+    )
