@@ -15,7 +15,8 @@ def message_classes() -> dict[str, type[Struct]]:
     for info in pkgutil.iter_modules(messages.__path__):
         module = importlib.import_module(f"{messages.__name__}.{info.name}")
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Struct) and value is not Struct:
-                if value.__schema__.versions is not None:
-                    found[value.__name__] = value
+            if not isinstance(value, type) or not issubclass(value, Struct) or value is Struct:
+                continue
+            if value.__schema__.versions is not None:
+                found[value.__name__] = value
     return found

@@ -75,9 +75,14 @@ def uvarint(value: int) -> bytes:
 
 def varint(value: int) -> bytes:
     """The zigzag varint of a signed 32-bit `value`."""
+    if 0 <= value < len(_SMALL_VARINTS):
+        return _SMALL_VARINTS[value]
     return uvarint((value << 1) ^ (value >> 31))
 
 
 def varlong(value: int) -> bytes:
     """The zigzag varlong of a signed 64-bit `value`."""
     return uvarint((value << 1) ^ (value >> 63))
+
+
+_SMALL_VARINTS: Final = tuple(uvarint(value << 1) for value in range(512))
