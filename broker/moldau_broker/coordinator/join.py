@@ -193,6 +193,7 @@ def _rejoin(
         why = "has changed its subscription"
     else:
         # It may have missed the answer; nobody else needs to know.
+        keep_alive(shard, group, member)
         shard.answer(reply, generation_response(group, member))
         return
     _park(shard, group, member, request, protocols, reply)
@@ -262,6 +263,8 @@ def _store_replacement(
     Older ones are told the previous leader's id, so that they take themselves for followers.
     """
     generation = group.generation
+    group.refresh_topics()
+    shard.note_subscription(group)
 
     def stored(error: ErrorCode) -> None:
         if group.state is not GroupState.STABLE or group.generation != generation:

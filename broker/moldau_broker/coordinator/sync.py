@@ -37,6 +37,7 @@ def sync(shard: ShardState, request: SyncGroupRequest, reply: Deferred[SyncGroup
     if not group.pending_sync:
         shard.timers.cancel(("sync", group.group_id))
     if group.state is GroupState.STABLE:
+        keep_alive(shard, group, member)
         shard.answer(
             reply,
             SyncGroupResponse(
