@@ -88,12 +88,17 @@ def emit_logs(replicas: ReplicaManager, metadata: MetadataPublisher) -> Emitter:
         exposition.add("moldau_partition_failures", len(replicas.failures))
         for partition in replicas.partitions():
             log = partition.log
-            labels = (partition.topic, str(partition.index))
-            exposition.add("moldau_log_start_offset", log.log_start_offset, *labels)
-            exposition.add("moldau_log_end_offset", log.log_end_offset, *labels)
-            exposition.add("moldau_log_durable_offset", log.durable_offset, *labels)
-            exposition.add("moldau_partition_high_watermark", partition.high_watermark, *labels)
-            exposition.add("moldau_log_size_bytes", log.size_bytes, *labels)
-            exposition.add("moldau_log_segments", len(log.segments), *labels)
+            exposition.add_all(
+                {
+                    "moldau_log_start_offset": log.log_start_offset,
+                    "moldau_log_end_offset": log.log_end_offset,
+                    "moldau_log_durable_offset": log.durable_offset,
+                    "moldau_partition_high_watermark": partition.high_watermark,
+                    "moldau_log_size_bytes": log.size_bytes,
+                    "moldau_log_segments": len(log.segments),
+                },
+                partition.topic,
+                str(partition.index),
+            )
 
     return emit

@@ -1,13 +1,13 @@
 """Prometheus' text format, written line by line. Pure.
 
 Source: Prometheus, "Exposition formats", text format 0.0.4. Written here rather than by prometheus_client, whose
-import costs 5 MiB and whose writer stops the event loop 14 times as long (docs/adr/0009); its parser is what the
-tests read this output with.
+import costs 5 MiB and whose writer stops the event loop four times as long (docs/adr/0010-telemetry.md); the tests
+read this output with its parser.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -29,6 +29,17 @@ class Exposition:
         metric = METRICS[name]
         assert metric.type is not MetricType.HISTOGRAM, f"{name} is a histogram"
         self._of(name).append(f"{name}{_labels(metric, labels)} {_number(value)}\n")
+
+    def add_all(self, values: Mapping[str, float], *labels: str) -> None:
+        """One sample of each counter or gauge in `values`, which share their labels: these are written once."""
+        shown: str | None = None
+        for name, value in values.items():
+            metric = METRICS[name]
+            assert metric.type is not MetricType.HISTOGRAM, f"{name} is a histogram"
+            assert len(metric.labels) == len(labels), f"{name} has the labels {metric.labels}"
+            if shown is None:
+                shown = _labels(metric, labels)
+            self._of(name).append(f"{name}{shown} {_number(value)}\n")
 
     def add_histogram(
         self, name: str, bounds: Sequence[float], counts: Sequence[int], total: float, *labels: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import threading
 import time
 from pathlib import Path
 from typing import Final
@@ -22,18 +21,23 @@ def emit_process(exposition: Exposition) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     exposition.add("process_cpu_seconds_total", usage.ru_utime + usage.ru_stime)
     exposition.add("process_start_time_seconds", _started())
-    exposition.add("process_threads", threading.active_count())
     files_max = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     exposition.add("process_max_fds", files_max)
     try:
         pages = (_PROC / "statm").read_text().split()
-        open_files = sum(1 for _ in (_PROC / "fd").iterdir())
+        open_files = _entries(_PROC / "fd")
+        threads = _entries(_PROC / "task")
     except OSError:
         return
     page_bytes = resource.getpagesize()
     exposition.add("process_virtual_memory_bytes", int(pages[_VIRTUAL]) * page_bytes)
     exposition.add("process_resident_memory_bytes", int(pages[_RESIDENT]) * page_bytes)
     exposition.add("process_open_fds", open_files)
+    exposition.add("process_threads", threads)
+
+
+def _entries(folder: Path) -> int:
+    return sum(1 for _ in folder.iterdir())
 
 
 def _started() -> float:

@@ -34,6 +34,18 @@ def test_exposition_is_read_back_by_prometheus_own_parser():
     }
 
 
+def test_exposition_adds_a_row_of_metrics_with_the_same_labels():
+    """Several metrics of one partition come together; each must have these labels."""
+    exposition = Exposition()
+    exposition.add_all({"moldau_log_start_offset": 1, "moldau_log_end_offset": 2}, "t", "0")
+    assert _samples(exposition) == {
+        ("moldau_log_start_offset", "t", "0"): 1,
+        ("moldau_log_end_offset", "t", "0"): 2,
+    }
+    with pytest.raises(AssertionError):
+        exposition.add_all({"moldau_log_start_offset": 1, "moldau_topics": 2}, "t", "0")
+
+
 def test_exposition_histogram_is_cumulative():
     """Buckets add up, the last one is +Inf, and sum and count belong to them."""
     exposition = Exposition()
