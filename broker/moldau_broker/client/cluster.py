@@ -120,8 +120,8 @@ class Cluster:
 
         try:
             return await look_up()
-        except RequestFailed as error:
-            missing = error.code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        except ClientError as error:
+            missing = isinstance(error, RequestFailed) and error.code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
             if not error.retriable or (missing and not auto_create):
                 raise
         return await self.retry(look_up)

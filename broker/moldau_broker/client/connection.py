@@ -218,7 +218,7 @@ class Connection(asyncio.BufferedProtocol):
     def _answer(self, frame: bytes | bytearray) -> None:
         if not self._waiting:
             raise ProtocolViolation(f"{self.address} sent an answer nobody asked for")
-        waiter = self._waiting.popleft()
+        waiter = self._waiting[0]  # stays there until its answer is understood, so that `_end` can tell it
         correlation_id, offset = framing.decode_response_header(waiter.key, waiter.version, frame)
         if correlation_id != waiter.correlation_id:
             raise ProtocolViolation(
@@ -228,6 +228,7 @@ class Connection(asyncio.BufferedProtocol):
         if waiter.key is ApiKey.API_VERSIONS and frame[offset : offset + 2] == _UNSUPPORTED_VERSION:
             version = 0  # the refusal of an unknown version comes in the body every client can read
         answer, _ = codec.decode(waiter.response, version, frame, offset)
+        self._waiting.popleft()
         if not waiter.future.done():  # its caller may have been cancelled meanwhile
             waiter.future.set_result(answer)
 

@@ -152,11 +152,14 @@ class Producer:
         )
         while self._accumulator.bytes >= self.config.buffer_bytes_max:
             await self._until_settled()
-        target = TopicPartition(topic, self._choose(info, key) if partition is None else partition)
-        if not 0 <= target.partition < len(info.partitions):
+        partitioner = self._partitioner(topic)
+        if partition is None:
+            partition = partitioner.partition(key, _led(info), len(info.partitions))
+        elif not 0 <= partition < len(info.partitions):
             raise RequestFailed(
                 ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"partition {partition} of topic {topic}"
             )
+        target = TopicPartition(topic, partition)
         token: Token = asyncio.get_running_loop().create_future()
         batch_closed = self._accumulator.append(
             target,
@@ -169,7 +172,7 @@ class Producer:
         )
         self._start()
         if batch_closed:
-            self._partitioners[topic].batch_full(target.partition, _led(info))
+            partitioner.batch_full(partition, _led(info))
             await asyncio.sleep(0)  # a busy caller must let the sender have its turn
         return token
 
@@ -210,11 +213,11 @@ class Producer:
 
     # the sender
 
-    def _choose(self, info: TopicInfo, key: bytes | None) -> int:
-        partitioner = self._partitioners.get(info.name)
+    def _partitioner(self, topic: str) -> Partitioner:
+        partitioner = self._partitioners.get(topic)
         if partitioner is None:
-            partitioner = self._partitioners[info.name] = self._new_partitioner()
-        return partitioner.partition(key, _led(info), len(info.partitions))
+            partitioner = self._partitioners[topic] = self._new_partitioner()
+        return partitioner
 
     def _start(self) -> None:
         self._wake.set()
@@ -386,7 +389,7 @@ class Producer:
 
     def _retry_or_fail(self, batch: Batch, error: ClientError) -> None:
         now_ms = self._clock.monotonic_ms()
-        wait_ms = int(self._cluster.config.backoff_s(batch.attempts, self._cluster.rng) * 1000)
+        wait_ms = 1 + int(self._cluster.config.backoff_s(batch.attempts, self._cluster.rng) * 1000)
         if not error.retriable or now_ms + wait_ms - batch.opened_ms >= self.config.delivery_ms_max:
             self._fail(batch, error)
             return
