@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from moldau_broker.server.lifecycle import NodeState
@@ -29,18 +29,25 @@ _NANOSECOND: Final = 1e-9
 
 def emit_node(lifecycle: Lifecycle) -> Emitter:
     """What is running, and its state."""
-    try:
-        release = version("moldau")
-    except PackageNotFoundError:
-        release = "unknown"
     python = ".".join(map(str, sys.version_info[:3]))
 
     def emit(exposition: Exposition) -> None:
-        exposition.add("moldau_build_info", 1, release, python)
+        exposition.add("moldau_build_info", 1, _release(), python)
         for state in NodeState:
             exposition.add("moldau_state", int(state is lifecycle.state), state.value)
 
     return emit
+
+
+@cache
+def _release() -> str:
+    """The installed version. Looked up when first asked for: the import costs more than the rest of this module."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("moldau")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def emit_requests(stats: RequestStats) -> Emitter:

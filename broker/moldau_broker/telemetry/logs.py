@@ -13,10 +13,12 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from moldau_broker.base.broker_config import TelemetrySettings
-from moldau_broker.telemetry.exposition import Exposition
+
+if TYPE_CHECKING:
+    from moldau_broker.telemetry.exposition import Exposition
 
 _ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _LEVELS: Final = {

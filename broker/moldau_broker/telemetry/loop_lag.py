@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from moldau_broker.telemetry.exposition import Exposition
+if TYPE_CHECKING:
+    from moldau_broker.telemetry.exposition import Exposition
+
 
 INTERVAL_SECONDS: Final = 0.25
 """Four looks a second find every stall a client could notice, and cost microseconds."""

@@ -6,9 +6,11 @@ import os
 import resource
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from moldau_broker.telemetry.exposition import Exposition
+if TYPE_CHECKING:
+    from moldau_broker.telemetry.exposition import Exposition
+
 
 _PROC: Final = Path("/proc/self")
 _IMPORTED: Final = time.time()

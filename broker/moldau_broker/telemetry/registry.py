@@ -6,11 +6,15 @@ Components keep plain counters; an emitter reads them when somebody scrapes. Not
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from moldau_broker.telemetry.exposition import Exposition
+if TYPE_CHECKING:
+    from moldau_broker.telemetry.exposition import Exposition
 
-Emitter: TypeAlias = Callable[[Exposition], None]
+Emitter: TypeAlias = "Callable[[Exposition], None]"
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""Of the page: Prometheus' text format."""
 
 RENDER_INTERVAL_MS_MIN: Final = 1000
 """A page is at most this old, and never made more often: at 1,000 partitions it takes some milliseconds of the
@@ -38,6 +42,8 @@ class Telemetry:
         """The metrics in Prometheus' text format; the last page again if that is younger than a second."""
         now = self._now_ms()
         if self._rendered_at_ms is None or now - self._rendered_at_ms >= RENDER_INTERVAL_MS_MIN:
+            from moldau_broker.telemetry.exposition import Exposition  # the table is not needed before
+
             exposition = Exposition()
             for emitter in self._emitters:
                 emitter(exposition)

@@ -12,8 +12,7 @@ import pytest
 
 from moldau_broker.server.http import HttpServer, Pages
 from moldau_broker.server.lifecycle import Lifecycle, NodeState
-from moldau_broker.telemetry.exposition import CONTENT_TYPE
-from moldau_broker.telemetry.registry import Telemetry
+from moldau_broker.telemetry.registry import CONTENT_TYPE, Telemetry
 
 
 @pytest.fixture
