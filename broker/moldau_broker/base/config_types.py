@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 Value: TypeAlias = bool | int | float | str | tuple[str, ...] | None
 Check: TypeAlias = Callable[[Value], str | None]
@@ -133,6 +133,20 @@ class Setting:
 
     def _error(self, text: str, problem: str) -> SettingError:
         return SettingError(f"{self.name}={clip(text)}: {problem}")
+
+
+def setting_field(
+    name: str,
+    kind: SettingType,
+    default: str | None,
+    doc: str,
+    check: Check | None = None,
+    *,
+    dynamic: bool = False,
+) -> Any:
+    """A field of a settings group: its default is the setting's, its metadata the setting."""
+    setting = Setting(name=name, type=kind, default=default, doc=doc, check=check, dynamic=dynamic)
+    return field(default=setting.parse(default), metadata={"setting": setting})
 
 
 def clip(text: str, length: int = 120) -> str:
