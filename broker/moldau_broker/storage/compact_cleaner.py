@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from moldau_broker.storage.batches import HEADER_SIZE
 from moldau_broker.storage.checkpoints import decode_offsets, encode_offsets
-from moldau_broker.storage.compact_job import GO_ON, CleanJob, Done, Failed, Ready, decode, encode
+from moldau_broker.storage.compact_job import (
+    GO_ON,
+    CleanerSettings,
+    CleanJob,
+    Done,
+    Failed,
+    Ready,
+    decode,
+    encode,
+    job_for,
+)
 from moldau_broker.storage.compact_swap import Swap, remove_leftovers
 from moldau_broker.storage.compaction import CleanPlan, SegmentFacts, plan_clean
 from moldau_broker.storage.errors import CorruptLog, DiskFull, FileMissing, StorageError
@@ -26,10 +36,6 @@ if TYPE_CHECKING:
 
     from moldau_broker.storage.disk import Disk
     from moldau_broker.storage.log import Log
-    from moldau_broker.storage.place import OpenFiles
-
-GROUP_SEGMENTS_MAX: Final = 32
-"""Segments replaced by one swap: their renames run on the event loop, at some 50 us a segment."""
 
 FAILURES_MAX: Final = 3
 """Rounds a log may fail in a row (a full disk aside) before it is left alone until the next start."""
@@ -50,17 +56,6 @@ class Candidate(NamedTuple):
 
     log: Log
     stable_offset: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CleanerSettings:
-    """The `log.cleaner.*` settings of the broker, under their own units."""
-
-    map_bytes_max: int = 32 * 1024 * 1024
-    map_load_max: float = 0.9
-    io_bytes: int = 512 * 1024
-    io_bytes_per_second: float = float("inf")
-    backoff_ms: int = 15_000
 
 
 @dataclass(slots=True)
@@ -98,7 +93,6 @@ class Cleaner:
     def __init__(
         self,
         disk: Disk,
-        files: OpenFiles,
         candidates: Callable[[], Iterable[Candidate]],
         settings: CleanerSettings,
         *,
@@ -109,7 +103,6 @@ class Cleaner:
 
         Args:
             disk: the data directory; its name is the path the cleaning process opens.
-            files: the directory's open-file bound.
             candidates: the logs that live now. Asked before every round and after each rewrite.
             settings: sizes and rates.
             wall_ms: the clock that stamps delete horizons.
@@ -117,7 +110,6 @@ class Cleaner:
         """
         self.counters = CleanerCounters()
         self._disk = disk
-        self._files = files
         self._candidates = candidates
         self._settings = settings
         self._wall_ms = wall_ms
@@ -128,6 +120,8 @@ class Cleaner:
         self._failures: dict[Key, int] = {}
         self._uncleanable: set[Key] = set()
         self._task: asyncio.Task[None] | None = None
+        self._process: Process | None = None
+        self._stopping = False
         self._wake = asyncio.Event()
 
     def start(self) -> None:
@@ -136,20 +130,27 @@ class Cleaner:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="cleaner")
 
     async def stop(self) -> None:
-        """End the round under way, if any; what it had swapped in stays."""
+        """End the round under way, if any; a swap that was begun is finished, which takes some fsyncs."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            self._stopping = True
+            self._wake.set()
+            if self._process is not None and self._process.returncode is None:
+                self._process.kill()
+            await task
+            self._stopping = False
 
     def wake(self) -> None:
         """Look for a dirty log now instead of after the pause."""
         self._wake.set()
 
+    def forget(self, topic: str, partition: int) -> None:
+        """A partition was deleted: where its clean section ended must not be believed of a namesake."""
+        self._offsets.pop((topic, partition), None)
+
     async def _run(self) -> None:
-        while True:
-            if not await self.clean_dirtiest():
+        while not self._stopping:
+            if not await self.clean_dirtiest() and not self._stopping:
                 self._wake.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), self._settings.backoff_ms / 1000)
@@ -163,7 +164,7 @@ class Cleaner:
             return False
         log, plan = choice
         key = (log.topic, log.partition)
-        job = self._job(log, plan, now_ms)
+        job = job_for(log, plan, self._settings, now_ms)
         try:
             outcome = await self._round(log, job)
         except StorageError as error:
@@ -179,8 +180,9 @@ class Cleaner:
             self._fail(log, key, outcome)
         else:
             self.counters.aborted += 1
-        with contextlib.suppress(StorageError):  # the next round or the next start removes them
-            await asyncio.to_thread(remove_leftovers, log.place)
+        if log.failure is None:  # a failed log may live in its .swap files now: a restart settles it
+            with contextlib.suppress(StorageError):  # the next round or the next start removes them
+                await asyncio.to_thread(remove_leftovers, log.place)
         return False
 
     # --- choosing ------------------------------------------------------------------------------------
@@ -234,42 +236,12 @@ class Cleaner:
             self._generations[key] = (log, log.generation)
         return self._offsets.get(key)
 
-    def _job(self, log: Log, plan: CleanPlan, now_ms: int) -> CleanJob:
-        config, settings = log.config, self._settings
-        return CleanJob(
-            folder=log.place.folder,
-            segments=tuple(
-                SegmentFacts(segment.base_offset, segment.size, 0)
-                for segment in log.segments[:-1]
-                if segment.base_offset < plan.upper_bound
-            ),
-            txn_segments=tuple(segment.base_offset for segment in log.segments),
-            first_dirty=plan.first_dirty,
-            upper_bound=plan.upper_bound,
-            producers=tuple(
-                (entry.producer_id, entry.batches[-1].last_offset if entry.batches else None, entry.epoch)
-                for entry in log.producers
-            ),
-            now_ms=now_ms,
-            delete_retention_ms=config.delete_retention_ms,
-            segment_bytes=config.segment_bytes,
-            segment_index_bytes=config.segment_index_bytes,
-            index_interval_bytes=config.index_interval_bytes,
-            map_bytes_max=settings.map_bytes_max,
-            map_load_max=settings.map_load_max,
-            io_bytes=settings.io_bytes,
-            io_bytes_per_second=settings.io_bytes_per_second
-            if settings.io_bytes_per_second < sys.maxsize
-            else 0.0,
-            group_segments_max=GROUP_SEGMENTS_MAX,
-        )
-
     # --- a round -------------------------------------------------------------------------------------
 
     async def _round(self, log: Log, job: CleanJob) -> Done | Failed | None:
         """Run a job to its end; None if it was given up because the log changed."""
         generation = log.generation
-        process = await asyncio.create_subprocess_exec(
+        process = self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",
             "-S",
@@ -293,25 +265,24 @@ class Cleaner:
                 if log.generation != generation or not await self._swap(log, message):
                     return None
                 process.stdin.write(GO_ON)
-            return Failed("died", f"the cleaning process ended with status {await process.wait()}")
+            status = await process.wait()
+            return (
+                None if self._stopping else Failed("died", f"the cleaning process ended with status {status}")
+            )
         finally:
+            self._process = None
             await _end(process)
 
     async def _swap(self, log: Log, ready: Ready) -> bool:
         """Swap a rewritten group in; False if the log has changed."""
         if not self._lives(log):
             return False
-        swap = Swap(log, self._files, ready)
+        swap = Swap(log, ready)
         if not swap.begin():
             return False
         await asyncio.to_thread(swap.sync)
         if not self._lives(log) or not swap.install(self._wall_ms()):
             return False
-        await asyncio.shield(self._finish(log, swap))
-        return True
-
-    async def _finish(self, log: Log, swap: Swap) -> None:
-        """The steps after the point of no return; a failure is the log's."""
         try:
             await asyncio.to_thread(swap.sync)
             swap.finish()
@@ -320,6 +291,7 @@ class Cleaner:
             log.fail(error)
             raise
         self.counters.swaps += 1
+        return True
 
     def _lives(self, log: Log) -> bool:
         return any(candidate.log is log for candidate in self._candidates())
@@ -360,6 +332,7 @@ class Cleaner:
     async def _save_offsets(self) -> None:
         live = {(candidate.log.topic, candidate.log.partition) for candidate in self._candidates()}
         self._offsets = {key: offset for key, offset in self._offsets.items() if key in live}
+        self._generations = {key: seen for key, seen in self._generations.items() if key in live}
         with contextlib.suppress(StorageError):  # a lost line costs a repeated round, nothing else
             await asyncio.to_thread(self._disk.replace, CLEANER_OFFSETS, encode_offsets(self._offsets))
 

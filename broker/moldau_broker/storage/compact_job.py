@@ -8,14 +8,34 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from moldau_broker.base.topic_config import TopicConfig
-from moldau_broker.storage.compaction import SegmentFacts
+from moldau_broker.storage.compaction import CleanPlan, SegmentFacts
 from moldau_broker.storage.compaction_filter import LastRecord
 
-GO_ON = b"go on\n"
+if TYPE_CHECKING:
+    from moldau_broker.storage.log import Log
+
+UNBOUNDED_RATE: Final = 1e15
+"""Bytes per second from which a bound is none; Kafka's default is the largest double."""
+
+GROUP_SEGMENTS_MAX: Final = 32
+"""Segments replaced by one swap: their renames run on the event loop, at some 50 us a segment."""
+
+GO_ON: Final = b"go on\n"
 """The owner's answer to `Ready`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanerSettings:
+    """The `log.cleaner.*` settings of the broker, under their own units."""
+
+    map_bytes_max: int = 32 * 1024 * 1024
+    map_load_max: float = 0.9
+    io_bytes: int = 512 * 1024
+    io_bytes_per_second: float = float("inf")
+    backoff_ms: int = 15_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +81,37 @@ class CleanJob:
     def config(self) -> TopicConfig:
         """The settings by which segments are grouped."""
         return TopicConfig(segment_bytes=self.segment_bytes, segment_index_bytes=self.segment_index_bytes)
+
+
+def job_for(log: Log, plan: CleanPlan, settings: CleanerSettings, now_ms: int) -> CleanJob:
+    """The round that `plan` asks for, as of now."""
+    config = log.config
+    rate = settings.io_bytes_per_second
+    return CleanJob(
+        folder=log.place.folder,
+        segments=tuple(
+            SegmentFacts(segment.base_offset, segment.size, 0)
+            for segment in log.segments[:-1]
+            if segment.base_offset < plan.upper_bound
+        ),
+        txn_segments=tuple(segment.base_offset for segment in log.segments),
+        first_dirty=plan.first_dirty,
+        upper_bound=plan.upper_bound,
+        producers=tuple(
+            (entry.producer_id, entry.batches[-1].last_offset if entry.batches else None, entry.epoch)
+            for entry in log.producers
+        ),
+        now_ms=now_ms,
+        delete_retention_ms=config.delete_retention_ms,
+        segment_bytes=config.segment_bytes,
+        segment_index_bytes=config.segment_index_bytes,
+        index_interval_bytes=config.index_interval_bytes,
+        map_bytes_max=settings.map_bytes_max,
+        map_load_max=settings.map_load_max,
+        io_bytes=settings.io_bytes,
+        io_bytes_per_second=rate if rate < UNBOUNDED_RATE else 0.0,  # JSON knows no infinity
+        group_segments_max=GROUP_SEGMENTS_MAX,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ class Round:
         self._files = OpenFiles(2)
         self._job = job
         self._throttle = throttle
+        bases = [facts.base_offset for facts in job.segments]
+        self._ends = dict(zip(bases, [*bases[1:], job.upper_bound], strict=True))
         self._index: DirtyIndex | None = None
         self._aborted = self._aborted_transactions()
         self._filter: BatchFilter | None = None
@@ -63,8 +65,8 @@ class Round:
             job.first_dirty, job.upper_bound, bytes_max=job.map_bytes_max, load_factor=job.map_load_max
         )
         indexer = DirtyIndexer(index, TransactionTracker(self._aborted), job.now_ms)
-        for facts, end in self._with_ends():
-            if end > job.first_dirty and not self._index_segment(indexer, facts, end):
+        for facts in job.segments:
+            if self._ends[facts.base_offset] > job.first_dirty and not self._index_segment(indexer, facts):
                 break
         self._index = index
         self.done.end = index.end
@@ -73,15 +75,14 @@ class Round:
         self.done.map_bytes = index.keys.nbytes + len(index.superseded.raw) + len(index.tombstones.raw)
         self.done.map_used = index.keys.utilisation
 
-    def _index_segment(self, indexer: DirtyIndexer, facts: SegmentFacts, end: int) -> bool:
+    def _index_segment(self, indexer: DirtyIndexer, facts: SegmentFacts) -> bool:
         """Whether the whole segment fitted."""
-        segment = self._segment(facts)
-        start = segment.locate(self._job.first_dirty) if facts.base_offset < self._job.first_dirty else 0
-        for batch, data, at in self._batches(segment, start):
+        for batch, data, at in self._batches(facts, self._job.first_dirty):
             if not indexer.add(batch, data, at):
                 return False
             self.done.bytes_indexed += batch.size
-        indexer.index.end = max(indexer.index.end, end)  # offsets may be missing at a segment's end
+        # Offsets may be missing at a segment's end.
+        indexer.index.end = max(indexer.index.end, self._ends[facts.base_offset])
         return True
 
     def groups(self) -> Iterator[Ready]:
@@ -130,7 +131,7 @@ class Round:
         writer = _Writer(target, self._job.io_bytes, self._throttle)
         changed = len(group) > 1
         for facts in group:
-            for batch, data, at in self._batches(self._segment(facts), 0):
+            for batch, data, at in self._batches(facts, 0):
                 self.done.bytes_read += batch.size
                 self.done.records_read += batch.record_count
                 kept = batch_filter.filter(batch, data, at)
@@ -152,15 +153,17 @@ class Round:
         self._place.disk.sync_folder(self._place.folder)
         return Ready(tuple(facts.base_offset for facts in group), target.size)
 
-    def _batches(self, segment: Segment, start: int) -> Iterator[tuple[Batch, bytes, int]]:
-        """The segment's batches from byte `start` on, each with a buffer and where in it the batch stands.
+    def _batches(self, facts: SegmentFacts, first: int) -> Iterator[tuple[Batch, bytes, int]]:
+        """A segment's batches from the one that holds offset `first`, each with a buffer and its place there.
 
         Raises:
-            CorruptLog: what is there is no batch, or its CRC does not match.
+            CorruptLog: what is there is no batch, its CRC does not match, or its offsets are out of order.
         """
+        segment = Segment(self._place, self._files, facts.base_offset, size=facts.size)
         file = segment.handle()
         name = self._place.path(segment.name(LOG))
-        position = start
+        position = segment.locate(first) if first > facts.base_offset else 0
+        next_offset, end_offset = facts.base_offset, self._ends[facts.base_offset]
         while position < segment.size:
             left = segment.size - position
             data = file.pread(min(self._job.io_bytes, left), position)
@@ -171,16 +174,24 @@ class Round:
             whole = _whole_batches_end(data)
             if not whole:
                 raise CorruptLog("a batch is cut short", file=name, position=position)
-            for batch in walk(_Buffered(data), 0, whole, chunk=len(data)):
-                if not crc_ok(data, batch.position, batch.size):
-                    raise CorruptLog(
-                        "the CRC does not match",
-                        file=name,
-                        position=position + batch.position,
-                        offset=batch.base_offset,
-                    )
+            for batch in self._checked(name, position, data, whole):
+                if batch.base_offset < next_offset or batch.last_offset >= end_offset:
+                    raise _damaged("an offset out of order", name, position, batch)
+                next_offset = batch.last_offset + 1
                 yield batch, data, batch.position
             position += whole
+
+    def _checked(self, name: str, position: int, data: bytes, end: int) -> Iterator[Batch]:
+        """The batches in data[:end], which stands at `position` of a file."""
+        try:
+            for batch in walk(_Buffered(data), 0, end, chunk=len(data)):
+                if not crc_ok(data, batch.position, batch.size):
+                    raise _damaged("the CRC does not match", name, position, batch)
+                yield batch
+        except CorruptLog as error:
+            if error.file:
+                raise
+            raise CorruptLog(str(error), file=name, position=position) from error
 
     def _with_index_sizes(self) -> Iterator[SegmentFacts]:
         sizes = {entry.name: entry.size for entry in self._place.disk.entries(self._place.folder)}
@@ -190,14 +201,6 @@ class Round:
                 index_size=sizes.get(segment_file(facts.base_offset, INDEX), 0),
                 time_index_size=sizes.get(segment_file(facts.base_offset, TIME_INDEX), 0),
             )
-
-    def _segment(self, facts: SegmentFacts) -> Segment:
-        return Segment(self._place, self._files, facts.base_offset, size=facts.size)
-
-    def _with_ends(self) -> Iterator[tuple[SegmentFacts, int]]:
-        """Each segment with the base offset of the next."""
-        ends = [facts.base_offset for facts in self._job.segments[1:]] + [self._job.upper_bound]
-        return zip(self._job.segments, ends, strict=True)
 
 
 class _Writer:
@@ -255,6 +258,10 @@ class _Buffered:
             if position == 0 and size >= len(self._data)
             else self._data[position : position + size]
         )
+
+
+def _damaged(what: str, name: str, position: int, batch: Batch) -> CorruptLog:
+    return CorruptLog(what, file=name, position=position + batch.position, offset=batch.base_offset)
 
 
 def _whole_batches_end(data: bytes) -> int:

@@ -31,12 +31,11 @@ from moldau_broker.storage.names import (
     parse_segment_file,
     segment_file,
 )
-from moldau_broker.storage.segment import Segment
 
 if TYPE_CHECKING:
     from moldau_broker.storage.compact_job import Ready
     from moldau_broker.storage.log import Log
-    from moldau_broker.storage.place import OpenFiles, Place
+    from moldau_broker.storage.place import Place
 
 
 class Swap:
@@ -44,24 +43,17 @@ class Swap:
 
     The steps themselves belong to the log's thread and do not wait for the disk; `sync` waits and may run
     anywhere. `begin` and `install` return False if the log has changed under the cleaner (truncated, deleted,
-    its oldest segments gone); the swap is then over, and `undo` removes its files.
+    its oldest segments gone); the swap is then over, and `remove_leftovers` removes its files.
     """
 
-    def __init__(self, log: Log, files: OpenFiles, ready: Ready) -> None:
+    def __init__(self, log: Log, ready: Ready) -> None:
         self._log = log
         self._generation = log.generation
         by_base = {segment.base_offset: segment for segment in log.segments[:-1]}
         self._old = [by_base[base] for base in ready.sources if base in by_base]
         self._complete = len(self._old) == len(ready.sources)
-        self._new = Segment(
-            log.place,
-            files,
-            ready.sources[0],
-            size=ready.size,
-            suffix=CLEANED,
-            created_ms=max((segment.created_ms for segment in self._old), default=0),
-            interval=log.config.index_interval_bytes,
-            index_bytes=log.config.segment_index_bytes,
+        self._new = log.cleaned_segment(
+            ready.sources[0], ready.size, max((segment.created_ms for segment in self._old), default=0)
         )
 
     def _still_fits(self) -> bool:
@@ -77,7 +69,7 @@ class Swap:
         """Rename the new files to `.swap`.
 
         Raises:
-            StorageError: a rename failed; `undo` the swap.
+            StorageError: a rename failed; nothing has changed but the names of the new files.
         """
         if not self._still_fits():
             return False
@@ -112,10 +104,6 @@ class Swap:
             StorageError: the names on disk are unknown from now on.
         """
         self._log.place.disk.sync_folder(self._log.place.folder)
-
-    def undo(self) -> None:
-        """Remove the new files of a swap that was not installed. Blocks; any thread."""
-        remove_leftovers(self._log.place)
 
 
 def remove_leftovers(place: Place) -> None:
