@@ -60,6 +60,7 @@ $(VENV)/bin/python:
 $(RUN_STAMP): pyproject.toml requirements/run.lock | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/run.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q broker operator cli  # half of a cold start
 	@touch $@
 
 $(DEV_STAMP): $(RUN_STAMP) requirements/dev.lock

@@ -1,0 +1,171 @@
+"""A real broker process for tests with real clients, and where the third-party tools are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+
+def free_port() -> int:
+    """A port that is free now; the kernel gives it to nobody else for a while."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@dataclass
+class BrokerProcess:
+    """One `python -m moldau_broker.server`, with its data and its log."""
+
+    folder: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    http_port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "broker.log"
+
+    def command(self) -> list[str]:
+        settings = {
+            "log.dirs": str(self.data),
+            "listeners": f"CLIENT://127.0.0.1:{self.port},INTERNAL://127.0.0.1:0,CONTROLLER://127.0.0.1:0",
+            "http.port": str(self.http_port),
+            "group.initial.rebalance.delay.ms": "0",
+            "offsets.topic.num.partitions": "4",
+            **self.settings,
+        }
+        sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+        return [sys.executable, "-m", "moldau_broker.server", *sets]
+
+    def start(self) -> BrokerProcess:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the broker ended with {self.process.returncode}:\n{self.log.read_text()}")
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return self
+        raise AssertionError(f"the broker does not listen:\n{self.log.read_text()}")
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(20)
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(20)
+
+
+@pytest.fixture
+def make_broker(tmp_path: Path) -> Iterator[Callable[..., BrokerProcess]]:
+    """Make brokers with settings of their own; all are ended after the test."""
+    made: list[BrokerProcess] = []
+
+    def make(**settings: str) -> BrokerProcess:
+        folder = tmp_path / f"broker-{len(made)}"
+        folder.mkdir()
+        named = {name.replace("_", "."): value for name, value in settings.items()}
+        made.append(BrokerProcess(folder, named))
+        return made[-1].start()
+
+    yield make
+    for broker in made:
+        broker.close()
+
+
+@pytest.fixture
+def broker(make_broker: Callable[..., BrokerProcess]) -> BrokerProcess:
+    """A fresh broker with default settings, for one test."""
+    return make_broker()
+
+
+@pytest.fixture(scope="module")
+def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    """One broker for all tests of a module; each uses topics and groups of its own."""
+    broker = BrokerProcess(tmp_path_factory.mktemp("broker")).start()
+    yield broker
+    broker.close()
+
+
+class KafkaTools:
+    """The command-line tools of a real Apache Kafka, through the launcher named by MOLDAU_KAFKA_TOOLS."""
+
+    def __init__(self, launcher: str) -> None:
+        self.launcher = launcher
+
+    def run(
+        self, tool: str, *arguments: str, text: str | None = None, timeout: float = 90, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one tool to its end, with `text` as its input."""
+        done = subprocess.run(
+            [self.launcher, "run", tool, *arguments],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, f"{tool} {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def popen(self, tool: str, arguments: Sequence[str]) -> subprocess.Popen[str]:
+        """Start a tool that runs until it is ended."""
+        return subprocess.Popen(
+            [self.launcher, "run", tool, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+
+@pytest.fixture(scope="session")
+def kafka_tools() -> KafkaTools:
+    """Kafka's own tools; without them their tests are skipped, which CI allows only for this reason."""
+    launcher = os.environ.get("MOLDAU_KAFKA_TOOLS")
+    if not launcher:
+        pytest.skip("MOLDAU_KAFKA_TOOLS is not set")
+    return KafkaTools(launcher)
+
+
+@pytest.fixture(scope="session")
+def kcat() -> str:
+    """The kcat program."""
+    found = shutil.which("kcat")
+    if found is None:
+        pytest.skip("kcat is not installed")
+    return found
