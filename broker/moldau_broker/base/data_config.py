@@ -93,20 +93,6 @@ class LogSettings:
         "How long an idle idempotent producer's sequence numbers are remembered.",
         at_least(1),
     )
-    decompressed_bytes_max: int = setting_field(
-        "record.decompressed.max.bytes",
-        _INT,
-        str(limits.DECOMPRESSED_BYTES_MAX),
-        "Largest decompressed batch, where bodies are opened at all.",
-        at_least(1024),
-    )
-    decompressed_ratio_max: int = setting_field(
-        "record.decompressed.max.ratio",
-        _INT,
-        str(limits.DECOMPRESSED_RATIO_MAX),
-        "Largest decompressed size per compressed byte, where bodies are opened at all.",
-        at_least(2),
-    )
     cleaner_enable: bool = setting_field(
         "log.cleaner.enable", _BOOLEAN, "true", "Whether compacted topics are cleaned."
     )

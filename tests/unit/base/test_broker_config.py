@@ -104,8 +104,6 @@ def test_own_settings_do_not_collide_with_kafkas():
         "log.recovery.max.bytes",
         "log.recovery.max.ms",
         "max.partitions.per.broker",
-        "record.decompressed.max.bytes",
-        "record.decompressed.max.ratio",
         "record.validation",
         "telemetry.log.format",
         "telemetry.log.level",
