@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
+from moldau_broker.base.config_types import clip
+from moldau_broker.base.errors import ErrorCode
 from moldau_broker.metadata import configs_control, topics_control
 from moldau_broker.metadata.auto_topics import auto_create_topics
 from moldau_broker.metadata.errors import ControllerUnavailable
@@ -30,7 +34,12 @@ from moldau_broker.wire.messages.delete_topics import (
     DeleteTopicState,
 )
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+_EXPECTED: Final = frozenset({ErrorCode.NONE, ErrorCode.TOPIC_ALREADY_EXISTS})
+"""How a background creation ends when nothing is wrong: somebody else may have been faster."""
 
 
 class ControllerAdmin(ABC):
@@ -39,6 +48,10 @@ class ControllerAdmin(ABC):
     None of them raises `ControllerUnavailable`: where there is no controller, each item of the request is
     answered with that error.
     """
+
+    def __init__(self) -> None:
+        self._being_created: set[str] = set()
+        self._background: set[asyncio.Task[None]] = set()
 
     @abstractmethod
     async def write(self, operation: Operation[T]) -> T:
@@ -58,6 +71,32 @@ class ControllerAdmin(ABC):
             return await self.write(partial(auto_create_topics, names=wanted))
         except ControllerUnavailable as error:
             return _no_topics(error, wanted)
+
+    def create_soon(self, names: Iterable[str]) -> None:
+        """`auto_create_topics` in the background; a name that is being created already is left out."""
+        wanted = [name for name in names if name not in self._being_created]
+        if not wanted:
+            return
+        self._being_created.update(wanted)
+        task = asyncio.get_running_loop().create_task(self._create_in_background(wanted))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _create_in_background(self, names: list[str]) -> None:
+        try:
+            response = await self.auto_create_topics(names)
+        finally:
+            self._being_created.difference_update(names)
+        for topic in response.topics:
+            if topic.error_code not in _EXPECTED:
+                logger.warning(
+                    "topic.auto_create_refused",
+                    extra={
+                        "topic": clip(topic.name),
+                        "error": topic.error_code,
+                        "reason": topic.error_message,
+                    },
+                )
 
     async def delete_topics(self, request: DeleteTopicsRequest) -> DeleteTopicsResponse:
         """DeleteTopics."""

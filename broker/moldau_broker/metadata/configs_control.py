@@ -7,12 +7,13 @@ change by name, as does every setting that is only listed: nothing is accepted s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple
 
 from moldau_broker.base.broker_config import BROKER_SETTINGS
 from moldau_broker.base.config_types import Setting, SettingError, SettingType, clip, split_list
+from moldau_broker.base.config_view import BrokerLayers, ConfigEntry, describe_topic
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.limits import CONFIG_VALUE_CHARS_MAX
 from moldau_broker.base.topic_config import TOPIC_SETTINGS, broker_default, validate_topic_settings
@@ -25,25 +26,6 @@ from moldau_broker.wire.messages.metadata_records import ConfigRecord
 
 VALUE_CHARS_TOTAL_MAX: Final = 1024 * 1024
 """Text of all values in one request: the records must fit one atomic batch of 8 MiB with room to spare."""
-
-
-class ConfigSource(IntEnum):
-    """Where a setting's value comes from (`DescribeConfigsResponse.ConfigSource`)."""
-
-    UNKNOWN = 0
-    DYNAMIC_TOPIC = 1
-    DYNAMIC_BROKER = 2
-    DYNAMIC_DEFAULT_BROKER = 3
-    STATIC_BROKER = 4
-    DEFAULT = 5
-
-
-class ConfigEntry(NamedTuple):
-    """A setting as it is in force."""
-
-    name: str
-    value: str | None
-    source: ConfigSource
 
 
 class _Op(IntEnum):
@@ -62,28 +44,17 @@ class _Change(NamedTuple):
     value: str | None
 
 
-# -- in force ---------------------------------------------------------------------------------------------
+# -- in force -------------------------------------------------------------------------------------------
 
 
-def topic_entries(view: View, overrides: Mapping[str, str]) -> Iterator[ConfigEntry]:
+def topic_entries(view: View, overrides: Mapping[str, str]) -> list[ConfigEntry]:
     """Every topic setting by name, with its value and source, for a topic with these overrides."""
-    layers = (
-        (ConfigSource.DYNAMIC_BROKER, view.image.config(ResourceType.BROKER, str(view.settings.node_id))),
-        (ConfigSource.DYNAMIC_DEFAULT_BROKER, view.image.config(ResourceType.BROKER, "")),
-        (ConfigSource.STATIC_BROKER, view.settings.explicit),
+    layers = BrokerLayers(
+        dynamic=view.image.config(ResourceType.BROKER, str(view.settings.node_id)),
+        dynamic_default=view.image.config(ResourceType.BROKER, ""),
+        static=view.settings.explicit,
     )
-    for name in sorted(TOPIC_SETTINGS):
-        if name in overrides:
-            yield ConfigEntry(name, overrides[name], ConfigSource.DYNAMIC_TOPIC)
-            continue
-        setting = TOPIC_SETTINGS[name]
-        for source, values in layers:
-            found = broker_default(setting, values)
-            if found is not None:
-                yield ConfigEntry(name, found[1], source)
-                break
-        else:
-            yield ConfigEntry(name, setting.default, ConfigSource.DEFAULT)
+    return describe_topic(overrides, layers)
 
 
 # -- checking ---------------------------------------------------------------------------------------------

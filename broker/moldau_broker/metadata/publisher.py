@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.image import MetadataImage
+from moldau_broker.metadata.views import ListenerView
 
 logger = logging.getLogger(__name__)
 
@@ -21,12 +22,22 @@ class MetadataPublisher:
         image: the newest published image; committed, and never older than what any client was told.
     """
 
-    __slots__ = ("_empty", "_published", "_subscribers", "image")
+    __slots__ = ("_empty", "_published", "_subscribers", "_views", "image")
 
     def __init__(self, cluster_id: str) -> None:
         self._empty = self.image = MetadataImage(cluster_id)
         self._published = False
         self._subscribers: list[Subscriber] = []
+        self._views: dict[str, ListenerView] = {}
+
+    def view(self, listener: str) -> ListenerView:
+        """The current image as clients of that listener see it."""
+        view = self._views.get(listener)
+        if view is None:
+            view = self._views[listener] = ListenerView(self.image, listener)
+        elif view.image is not self.image:
+            view = self._views[listener] = view.updated(self.image)
+        return view
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call `subscriber(delta, image)` for every image from now on; at once if there is one already.

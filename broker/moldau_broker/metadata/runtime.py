@@ -90,6 +90,7 @@ class ControllerRuntime(ControllerAdmin):
         rng: Random,
         snapshots: SnapshotPolicy | None = None,
     ) -> None:
+        super().__init__()
         self.publisher = publisher
         self.registration: Registered | None = None
         self.producer_ids = ProducerIdAllocator(self._allocate_producer_ids)
