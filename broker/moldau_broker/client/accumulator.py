@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
+from moldau_broker.client.errors import ClientError
 from moldau_broker.client.partitions import TopicPartition
 from moldau_broker.wire.records import Headers, Record
 
@@ -52,6 +53,7 @@ class PendingBatch(Generic[T]):
         encoded: the bytes once they were first sent: a retry sends the same ones, which is what lets a
             broker recognise it (producer id, epoch and sequence are inside).
         identity: the one in `encoded`.
+        last_error: why it is tried again.
     """
 
     partition: TopicPartition
@@ -64,6 +66,7 @@ class PendingBatch(Generic[T]):
     retry_at_ms: int = 0
     encoded: bytearray | None = None
     identity: Identity | None = None
+    last_error: ClientError | None = None
 
 
 class Accumulator(Generic[T]):
@@ -154,8 +157,9 @@ class Accumulator(Generic[T]):
         if not queue:
             del self._queues[batch.partition]
 
-    def retry(self, batch: PendingBatch[T], at_ms: int) -> None:
+    def retry(self, batch: PendingBatch[T], error: ClientError, at_ms: int) -> None:
         """Send the same bytes again at `at_ms` or later."""
+        batch.last_error = error
         self._leave_flight(batch)
         batch.attempts += 1
         batch.retry_at_ms = at_ms

@@ -246,7 +246,8 @@ class Producer:
             flush = self._flushing > 0
             for batch in self._accumulator.overdue(now_ms, self.config.delivery_ms_max):
                 self._accumulator.take(batch)
-                self._fail(batch, RequestTimedOut(f"partition {batch.partition} took no records in time"))
+                silence = RequestTimedOut(f"partition {batch.partition} took no records in time")
+                self._fail(batch, batch.last_error or silence)
             await self._dispatch(self._accumulator.due(now_ms, flush=flush), now_ms)
             # A batch that is due but not sent waits for its broker's answer to another, which wakes us.
             wait_ms = self._accumulator.next_due_ms(now_ms, flush=flush)
@@ -394,7 +395,7 @@ class Producer:
             self._fail(batch, error)
             return
         self._cluster.forget([batch.partition.topic])
-        self._accumulator.retry(batch, now_ms + wait_ms)
+        self._accumulator.retry(batch, error, now_ms + wait_ms)
 
     def _fail(self, batch: Batch, error: ClientError) -> None:
         """Give a batch up. Whether it was stored may be unknown, so its numbers are not used again."""

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moldau_broker.client.accumulator import RECORD_OVERHEAD_BYTES, SEQUENCES, Accumulator, Identity
+from moldau_broker.client.errors import ClientError
 from moldau_broker.client.partitions import TopicPartition
 from moldau_broker.wire.records import HEADER_SIZE, Record, build_batch
 
@@ -67,7 +68,7 @@ def test_accumulator_retries_at_the_given_time(accumulator: Accumulator[int]) ->
     [batch] = accumulator.due(0, flush=True)
     accumulator.take(batch)
     put(accumulator, 2)
-    accumulator.retry(batch, at_ms=70)
+    accumulator.retry(batch, ClientError("again"), at_ms=70)
     assert accumulator.due(69, flush=True) == []
     assert accumulator.next_due_ms(60, flush=True) == 10
     assert accumulator.due(70, flush=True) == [batch]
