@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from moldau_broker.storage.names import CLEANED
 from moldau_broker.storage.segment import Segment
 
 if TYPE_CHECKING:
@@ -117,6 +118,19 @@ class SegmentChain:
         self._folder_changed = True
         return gone
 
+    def cleaned(self, base: int, size: int, config: TopicConfig, created_ms: int) -> Segment:
+        """What compaction has left in `.cleaned` files: for `replace`, once it has been renamed."""
+        return Segment(
+            self._place,
+            self._files,
+            base,
+            size=size,
+            suffix=CLEANED,
+            created_ms=created_ms,
+            interval=config.index_interval_bytes,
+            index_bytes=config.segment_index_bytes,
+        )
+
     def replace(self, old: Sequence[Segment], new: Segment, due_ms: int) -> None:
         """Put `new` in the place of consecutive closed segments, whose files are retired."""
         at = self.segments.index(old[0])
@@ -138,7 +152,8 @@ class SegmentChain:
             self._place.disk.sync_folder(self._place.folder)
 
     def settle(self) -> None:
-        """Forget segments that are durable for good. Loop thread."""
+        """Forget segments that are durable for good, and files over the bound. Loop thread."""
+        self._files.trim()
         if len(self.unsynced) > 1:
             active = self.active
             self.unsynced = tuple(s for s in self.unsynced if s is active or not s.settled)

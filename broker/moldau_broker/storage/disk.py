@@ -406,5 +406,7 @@ class OsDisk:
             fcntl.flock(file._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.lockf(file._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise DirectoryInUse(f"{self.name} is in use by another process (its {path} is locked)") from error
+            raise DirectoryInUse(
+                f"{self.name} is in use by another process (its {path} is locked)"
+            ) from error
         return file

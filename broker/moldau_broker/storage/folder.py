@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from moldau_broker.storage.compact_swap import settle_swaps
 from moldau_broker.storage.errors import CorruptLog, FileMissing, StorageError
 from moldau_broker.storage.names import (
+    CLEANED,
     DELETED,
     LOG,
     QUARANTINE,
     SEGMENT_SUFFIXES,
+    SWAP,
     parse_segment_file,
     segment_file,
 )
@@ -53,8 +55,10 @@ def check_quarantine(place: Place) -> None:
 
 def tidy(place: Place) -> dict[str, Entry]:
     """Finish or undo interrupted deletions and compactions; the files that remain, by name."""
-    settle_swaps(place)
-    found = {entry.name: entry for entry in place.disk.entries(place.folder) if not entry.is_folder}
+    found = _files(place)
+    if any(name.endswith((CLEANED, SWAP)) for name in found):
+        settle_swaps(place)
+        found = _files(place)
     for name in list(found):
         base, suffix = parse(name)
         orphaned = suffix in SEGMENT_SUFFIXES and segment_file(base, LOG) not in found
@@ -62,6 +66,10 @@ def tidy(place: Place) -> dict[str, Entry]:
             place.disk.unlink(place.path(name))
             del found[name]
     return found
+
+
+def _files(place: Place) -> dict[str, Entry]:
+    return {entry.name: entry for entry in place.disk.entries(place.folder) if not entry.is_folder}
 
 
 def parse(name: str) -> tuple[int, str]:

@@ -5,7 +5,7 @@ Runs on a helper thread before the log serves; one log at a time.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,6 @@ class Opening:
         log_start_offset: from the checkpoint, 0 without a line.
         now_ms: wall clock.
         progress: told how the scan comes along.
-        is_new: the folder was just made, and is durable with the first flush only.
     """
 
     clean: bool
@@ -66,7 +65,6 @@ class Opening:
     log_start_offset: int = 0
     now_ms: int = 0
     progress: Progress | None = None
-    is_new: bool = False
 
 
 def open_log(
@@ -99,6 +97,7 @@ class _Loader:
         self.files = files
         self.how = how
         self.report = RecoveryReport(clean=how.clean)
+        self.is_new = False
         self.found = tidy(place)
         self.segments = self._segments()
         self.snapshots = Snapshots(
@@ -149,7 +148,8 @@ class _Loader:
             epochs=self.epochs,
             producers=self.producers,
             recovery=self.report,
-            is_new=how.is_new,
+            # After a crash nobody knows whether the folder itself was ever synced.
+            is_new=self.is_new or not how.clean,
             epochs_are_saved=how.clean and not self.epochs_lost,
         )
 
@@ -158,6 +158,7 @@ class _Loader:
     def _segments(self) -> list[Segment]:
         logs = [(parse(name), entry) for name, entry in self.found.items()]
         live = sorted((base, entry) for (base, suffix), entry in logs if suffix == LOG)
+        self.is_new = not live
         return [self._segment(base, entry) for base, entry in live] or [self._fresh()]
 
     def _segment(self, base: int, entry: Entry | None = None) -> Segment:
@@ -181,13 +182,20 @@ class _Loader:
         for segment in reversed(self.segments):
             segment.remove()
         self.segments = [self._fresh()]
+        self.place.disk.sync_folder(self.place.folder)
         self.snapshots.drop_above(-1)
         self.producers.rebuild(self.segments, self.how.log_start_offset)
 
     def _topic_id(self) -> Uuid | None:
         if PARTITION_METADATA not in self.found:
             return None
-        return decode_partition_metadata(self.place.disk.read(self.place.path(PARTITION_METADATA)))
+        try:
+            return decode_partition_metadata(self.place.disk.read(self.place.path(PARTITION_METADATA)))
+        except CorruptLog:
+            if self.how.clean or self.how.recovery_point:
+                raise
+            self.place.disk.unlink(self.place.path(PARTITION_METADATA))
+            return None  # it becomes durable with the first flush, which never came
 
     def _read_epochs(self) -> None:
         self.epochs_lost = any(segment.size for segment in self.segments)
@@ -253,7 +261,9 @@ class _Loader:
             CorruptLog: below the recovery point.
         """
         segments, point = self.segments, self.how.recovery_point
-        first = max(0, bisect_right([s.base_offset for s in segments], point or 0) - 1)
+        # With the recovery point at a segment's base, the one before may have been rolled without another
+        # flush, so that its log is durable and its index is not: begin there.
+        first = max(0, bisect_left([s.base_offset for s in segments], point or 0) - 1)
         for segment in segments[:first]:
             if self._index_is_bad(segment):
                 self._rebuild_index(segment)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from moldau_broker.storage.batches import INT32_MAX, Batch, Reader, Scan
+from moldau_broker.storage.batches import HEADER_SIZE, INT32_MAX, Batch, Reader, Scan
 from moldau_broker.storage.chain import SegmentChain
-from moldau_broker.storage.checkpoints import encode_epochs
+from moldau_broker.storage.checkpoints import encode_epochs, encode_partition_metadata
 from moldau_broker.storage.disk import Buffer
 from moldau_broker.storage.errors import (
     CorruptLog,
@@ -25,7 +25,7 @@ from moldau_broker.storage.errors import (
     StorageError,
 )
 from moldau_broker.storage.index import Cold
-from moldau_broker.storage.names import LEADER_EPOCHS
+from moldau_broker.storage.names import LEADER_EPOCHS, PARTITION_METADATA
 from moldau_broker.storage.reading import TimestampedOffset, aborted_in, find_by_time, find_newest, read_from
 from moldau_broker.storage.retention import Reason, SegmentFacts, expired
 from moldau_broker.storage.segment import NEVER, Segment
@@ -83,11 +83,11 @@ class Log:
         "_epochs_image",
         "_epochs_saved",
         "_io_lock",
+        "_is_new",
         "_leader_epoch",
         "_producers",
         "_roll_at_clock",
         "_roll_at_timestamp",
-        "_root_changed",
         "_size_limit",
         "_snapshot_at",
         "active",
@@ -151,7 +151,7 @@ class Log:
         self._leader_epoch = epochs.latest
         self._epochs_image = (epochs.version, encode_epochs(epochs.entries()))
         self._epochs_saved = epochs.version if epochs_are_saved else -1
-        self._root_changed = is_new
+        self._is_new = is_new
         self._plan()
 
     def __repr__(self) -> str:
@@ -195,6 +195,25 @@ class Log:
     def end_offset_for(self, epoch: int) -> tuple[int, int]:
         """(epoch, end offset) as OffsetForLeaderEpoch answers it; (-1, -1) when unknown."""
         return self.epochs.end_offset_for(epoch, self.log_end_offset)
+
+    def last_stable_offset(self, high_watermark: int) -> int:
+        """The offset below which no transaction is open, at most `high_watermark`."""
+        state = self._producers.state
+        if state.has_transactions:
+            state.replicated(high_watermark)
+            unstable = state.first_unstable_offset()
+            if unstable is not None and unstable < high_watermark:
+                return unstable
+        return high_watermark
+
+    def assign_topic_id(self, topic_id: Uuid) -> None:
+        """Write down whose log this is, durably: for a folder that came without partition.metadata.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        self.place.disk.replace(self.place.path(PARTITION_METADATA), encode_partition_metadata(topic_id))
+        self.topic_id = topic_id
 
     def assign_epoch(self, epoch: int, start_offset: int) -> None:
         """Leader epoch `epoch` begins at `start_offset`. Durable with the next flush."""
@@ -273,7 +292,7 @@ class Log:
         def read(size: int, position: int) -> memoryview:
             return view[position : position + size]
 
-        end = self.log_end_offset
+        end = self._replica_start(view)
         scan = Scan(read, 0, len(view), base_offset=end, next_offset=end)
         batches = list(scan)
         if scan.fault is not None:
@@ -281,6 +300,9 @@ class Log:
                 f"{self.place.folder}: {scan.fault} at byte {scan.position} of the fetched data"
             )
         first = 0
+        if batches and batches[0].base_offset < self.active.base_offset:
+            self.active = self._chain.roll(batches[0].base_offset, self.config, now_ms)
+            self._plan()
         while first < len(batches):
             batch = batches[first]
             active = self.active
@@ -295,6 +317,17 @@ class Log:
                 end += 1
             self._append_run(active, read, batches[first:end], now_ms)
             first = end
+
+    def _replica_start(self, view: memoryview) -> int:
+        """The offset at which fetched batches may begin: the log's end, except in an empty log.
+
+        There the first batch may begin below, if the leader's log start offset lies inside it.
+        """
+        end = self.log_end_offset
+        if self.active.size or len(self.segments) > 1 or len(view) < HEADER_SIZE:
+            return end
+        base, last_delta = int.from_bytes(view[:8], "big"), int.from_bytes(view[23:27], "big")
+        return base if base < end <= base + last_delta else end
 
     def _fits(self, active: Segment, batch: Batch) -> bool:
         return (
@@ -474,9 +507,10 @@ class Log:
                 raise
             try:
                 self._chain.sync()
-                if self._root_changed:
-                    self._root_changed = False
+                if self._is_new:
+                    self.place.disk.datasync(self.place.path(PARTITION_METADATA))
                     self.place.disk.sync_folder()
+                    self._is_new = False
             except StorageError as error:
                 self.fail(error)
                 raise
@@ -503,24 +537,36 @@ class Log:
     def truncate_to(self, offset: int) -> None:
         """Take back every batch that reaches `offset` or lies above it, durably. Blocks for an fsync or two.
 
+        If that takes the batch which the log start offset lies in, the log is empty at the log start offset.
+
         Raises:
             StorageError: the log has failed.
         """
         if offset >= self.log_end_offset:
             return
-        if offset < self.log_start_offset:
-            self.truncate_fully(offset)
+        start = self.log_start_offset
+        end = self._batch_start(offset) if offset >= start else offset
+        if end < start:
+            self.truncate_fully(min(offset, start))
             return
-        if self.before_truncation is not None and offset < self.durable_offset:
-            self.before_truncation(self, offset)
+        if self.before_truncation is not None and end < self.durable_offset:
+            self.before_truncation(self, end)
         with self._io_lock:
             self.generation += 1
             try:
-                self.log_end_offset = self._chain.cut(offset)
+                self.log_end_offset = self._chain.cut(end)
             except StorageError as error:
                 self.fail(error)
                 raise
         self._settle_end()
+
+    def _batch_start(self, offset: int) -> int:
+        """The base offset of the batch that holds `offset` or follows it; the log's end if there is none."""
+        for segment in self.segments[self._chain.at(offset) :]:
+            position = segment.locate(offset)
+            if position < segment.size:
+                return int.from_bytes(segment.handle().pread(8, position), "big")
+        return self.log_end_offset
 
     def truncate_fully(self, offset: int) -> None:
         """Drop all data and start again, empty, at `offset`."""
@@ -598,6 +644,10 @@ class Log:
         self.advance_log_start(self.segments[0].base_offset)
         self._producers.snapshots.drop_below(self.segments[0].base_offset)
         return [Deletion(s.base_offset, s.size, why) for s, why in zip(gone, reasons, strict=True)]
+
+    def cleaned_segment(self, base_offset: int, size: int, created_ms: int) -> Segment:
+        """What compaction has left in `.cleaned` files, for `replace_segments`."""
+        return self._chain.cleaned(base_offset, size, self.config, created_ms)
 
     def replace_segments(self, old: Sequence[Segment], new: Segment, now_ms: int) -> None:
         """Put `new`, what compaction kept of `old`, in the place of these consecutive closed segments.

@@ -311,7 +311,7 @@ class LogDir:
         try:
             if topic_id is not None:
                 self.disk.write(f"{folder}/{PARTITION_METADATA}", encode_partition_metadata(topic_id))
-            how = Opening(clean=True, now_ms=self.clock.wall_ms(), is_new=True)
+            how = Opening(clean=True, now_ms=self.clock.wall_ms())
             return self._adopt(key, open_log(*key, config, Place(self.disk, folder), self._files, how))
         except StorageError:
             self.disk.remove_folder(folder)

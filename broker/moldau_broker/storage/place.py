@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import islice
 from typing import Protocol
 
 from moldau_broker.storage.disk import Disk, DiskFile
@@ -61,13 +62,20 @@ class OpenFiles:
     def opened(self, owner: FileOwner) -> None:
         """`owner` has just opened its file; others may lose theirs."""
         with self._lock:
-            owners = self._owners
-            owners[id(owner)] = owner
-            for key in list(owners)[: self._STEPS_MAX] if len(owners) > self.capacity else ():
+            self._owners[id(owner)] = owner
+        self.trim(owner)
+
+    def trim(self, latest: FileOwner | None = None) -> None:
+        """Let files go if there are more than the bound allows. Cheap if there are not; any thread."""
+        owners = self._owners
+        if len(owners) <= self.capacity:
+            return
+        with self._lock:
+            for key in list(islice(owners, self._STEPS_MAX)):
                 if len(owners) <= self.capacity:
                     break
                 candidate = owners.pop(key)
-                if candidate.used or candidate.is_dirty or candidate is owner:
+                if candidate.used or candidate.is_dirty or candidate is latest:
                     candidate.used = False
                     owners[key] = candidate
                 else:

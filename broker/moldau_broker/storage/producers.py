@@ -265,6 +265,11 @@ class ProducerState:
         if last_offset < oldest.base_offset and increment_sequence(last, 1) == oldest.first_sequence:
             entry.batches.insert(0, WrittenBatch(last, last_offset, delta, timestamp))
 
+    @property
+    def has_transactions(self) -> bool:
+        """Whether any transaction is open, or ended but not yet known to be replicated."""
+        return bool(self._ongoing or self._unreplicated)
+
     def first_unstable_offset(self) -> int | None:
         """Where the oldest open transaction, or ended one whose marker is not replicated yet, begins."""
         starts = [*self._ongoing.values(), *(txn.first_offset for txn in self._unreplicated)]

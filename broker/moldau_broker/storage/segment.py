@@ -380,6 +380,10 @@ class Segment:
             interval=self._interval,
             index_bytes=self._entries_max * OFFSET_ENTRY.size,
         )
+        fresh.offset_index, fresh.time_index = (
+            self.offset_index,
+            self.time_index,
+        )  # what they hold unwritten too
         fresh.resume()
         return fresh
 
