@@ -81,6 +81,8 @@ class LogModel(RuleBasedStateMachine):
     @rule(back=st.integers(0, 12))
     def truncate(self, back):
         offset = max(self.start, self.log.log_end_offset - back)
+        if offset == self.log.log_end_offset:
+            return
         self.log.truncate_to(offset)
         self.batches = [batch for batch in self.batches if batch[1] < offset]
         self.durable = min(self.durable, self.log.log_end_offset)
