@@ -50,6 +50,7 @@ from moldau_broker.server.upkeep import Upkeep
 from moldau_broker.storage.errors import DirectoryInUse, StorageError
 from moldau_broker.storage.group_commit import GroupCommit
 from moldau_broker.storage.logdir import LoadProgress, LogDir
+from moldau_broker.telemetry.logs import emit_lines
 from moldau_broker.telemetry.loop_lag import LoopLag
 from moldau_broker.telemetry.process import emit_process
 from moldau_broker.telemetry.registry import Telemetry
@@ -331,6 +332,7 @@ class App:
         self._loop_lag.start()
         for emitter in (
             emit_process,
+            emit_lines,
             self._loop_lag.emit,
             emit_node(self.lifecycle),
             emit_requests(dispatcher.stats),

@@ -57,6 +57,7 @@ class BrokerConfig:
         topic_defaults: what a topic without settings of its own gets.
         explicit: the settings that were given, by name, as normalized text.
         static: those of `explicit` that do not come from the metadata log.
+        ignored: the settings that were given and have no effect here; only for showing.
         warnings: what to log at start: settings that have no effect here.
     """
 
@@ -73,6 +74,7 @@ class BrokerConfig:
     topic_defaults: TopicConfig
     explicit: Mapping[str, str]
     static: Mapping[str, str]
+    ignored: Mapping[str, str]
     warnings: tuple[str, ...] = ()
 
     def frame_bytes_max(self, largest_batch_bytes: int | None = None) -> int:
@@ -104,7 +106,7 @@ class BrokerConfig:
             except SettingError as error:
                 warnings.append(f"dynamic setting ignored: {error}")
         explicit = {**self.static, **usable}
-        return _build(explicit, self.static, self.listeners, tuple(warnings))
+        return _build(explicit, self.static, self.ignored, self.listeners, tuple(warnings))
 
 
 def load_config(
@@ -138,6 +140,7 @@ class _Collector:
         self._origins: dict[str, str] = {}
         self._problems: list[str] = []
         self._warnings: list[str] = []
+        self._ignored: dict[str, str] = {}
 
     def add_file(self, file: str) -> None:
         try:
@@ -203,12 +206,11 @@ class _Collector:
         self._problems.extend(_unsupported_values(explicit))
         if self._problems:
             raise ConfigError(self._problems)
-        return _build(explicit, explicit, listeners, tuple(self._warnings))
+        return _build(explicit, explicit, self._ignored, listeners, tuple(self._warnings))
 
     def _checked(self) -> dict[str, str]:
         """The values that their settings allow, normalized; the others become problems or warnings."""
         explicit: dict[str, str] = {}
-        without_effect: list[str] = []
         for name, text in self._values.items():
             setting = BROKER_SETTINGS.get(name)
             if setting is None:
@@ -216,16 +218,16 @@ class _Collector:
                 if problem:
                     self._problems.append(f"{problem} ({self._origins[name]})")
                 else:
-                    without_effect.append(name)
+                    self._ignored[name] = text
                 continue
             try:
                 explicit[name] = setting.normalize(text) or ""
             except SettingError as error:
                 self._problems.append(f"{error} ({self._origins[name]})")
             if not setting.acted_on:
-                without_effect.append(name)
-        if without_effect:
-            self._warnings.append(f"known to Kafka, not acted on here: {', '.join(sorted(without_effect))}")
+                self._ignored[name] = text
+        if self._ignored:
+            self._warnings.append(f"known to Kafka, not acted on here: {', '.join(sorted(self._ignored))}")
         return explicit
 
     @staticmethod
@@ -239,6 +241,7 @@ class _Collector:
 def _build(
     explicit: Mapping[str, str],
     static: Mapping[str, str],
+    ignored: Mapping[str, str],
     listeners: tuple[Listener, ...],
     warnings: tuple[str, ...],
 ) -> BrokerConfig:
@@ -262,6 +265,7 @@ def _build(
         topic_defaults=resolve_topic_config({}, explicit),
         explicit=explicit,
         static=static,
+        ignored=ignored,
         warnings=warnings,
     )
 

@@ -71,10 +71,13 @@ def emit_requests(stats: RequestStats) -> Emitter:
 def emit_connections(listeners: Listeners, fetch_sessions: FetchSessions) -> Emitter:
     """Connections, traffic, and what they hold."""
 
+    seen: set[str] = set()  # a listener that nobody is connected to any more shows 0 instead of vanishing
+
     def emit(exposition: Exposition) -> None:
         by_listener = Counter(connection.listener for connection in listeners.connections())
-        for name, count in sorted(by_listener.items()):
-            exposition.add("moldau_connections", count, name)
+        seen.update(by_listener)
+        for name in sorted(seen):
+            exposition.add("moldau_connections", by_listener[name], name)
         received, sent = listeners.traffic()
         exposition.add("moldau_connections_accepted_total", listeners.accepted)
         exposition.add("moldau_received_bytes_total", received)

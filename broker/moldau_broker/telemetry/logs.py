@@ -152,11 +152,14 @@ class LineHandler(logging.StreamHandler[TextIO]):
             record.suppressed = held_back
         super().emit(record)
 
-    def emit_metrics(self, exposition: Exposition) -> None:
-        """Show how many lines there were."""
-        for level, count in self.lines.items():
-            exposition.add("moldau_log_lines_total", count, level)
-        exposition.add("moldau_log_lines_suppressed_total", self.limiter.suppressed)
+
+def emit_lines(exposition: Exposition) -> None:
+    """How many lines the process has logged, if `configure_logging` has set it up."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LineHandler):
+            for level, count in handler.lines.items():
+                exposition.add("moldau_log_lines_total", count, level)
+            exposition.add("moldau_log_lines_suppressed_total", handler.limiter.suppressed)
 
 
 def configure_logging(settings: TelemetrySettings, stream: TextIO | None = None) -> LineHandler:

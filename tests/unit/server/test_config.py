@@ -73,6 +73,7 @@ def test_config_stock_kafka_file_starts(properties):
     assert len(config.warnings) == 1
     assert "num.io.threads" in config.warnings[0]
     assert "log.retention.hours" not in config.warnings[0]
+    assert config.ignored["num.io.threads"] == "8"
 
 
 def test_config_collects_all_problems(properties):

@@ -16,6 +16,7 @@ from moldau_broker.telemetry.logs import (
     JsonFormatter,
     LineHandler,
     configure_logging,
+    emit_lines,
     level_name,
     logger_levels,
     set_logger_level,
@@ -186,14 +187,17 @@ def test_logger_levels_are_read_and_set_in_kafkas_words():
         set_logger_level("root", "LOUD")
 
 
-def test_handler_shows_how_many_lines_there_were(lines):
-    """Lines by level, and those held back, are metrics."""
+def test_lines_are_counted_as_metrics():
+    """Lines by level, and those held back; nothing where logging was not set up by us."""
     from moldau_broker.telemetry.exposition import Exposition
 
+    before, after = Exposition(), Exposition()
+    emit_lines(before)
+    assert before.text() == b""
+    configure_logging(TelemetrySettings(), io.StringIO())
     for _ in range(5):
-        lines.logger.error("same")
-    exposition = Exposition()
-    lines.handler.emit_metrics(exposition)
-    page = exposition.text().decode()
+        logging.getLogger("moldau_broker.some").error("same")
+    emit_lines(after)
+    page = after.text().decode()
     assert 'moldau_log_lines_total{level="error"} 5' in page
     assert "moldau_log_lines_suppressed_total 2" in page

@@ -70,7 +70,7 @@ class _Describer:
         self._layers = BrokerLayers(
             dynamic=image.config(ResourceType.BROKER, str(broker.node_id)),
             dynamic_default=image.config(ResourceType.BROKER, ""),
-            static=broker.settings.static,
+            static={**broker.settings.ignored, **broker.settings.static},
         )
         self._topic_defaults: dict[str, DescribeConfigsResourceResult] = {}
         self._broker_settings: Described = []

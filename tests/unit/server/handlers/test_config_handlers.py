@@ -224,6 +224,14 @@ def test_describe_broker_lists_everything_kafka_knows(node):
     assert found["ssl.key.password"].value is None
 
 
+def test_describe_broker_shows_what_was_given_in_vain():
+    """A setting without effect is shown as it was given, read-only, and its documentation says what it is worth."""
+    node = Node("num.io.threads=3")
+    (config,) = node.describe(BROKER, "1", ["num.io.threads"], documentation=True).configs
+    assert (config.value, config.config_source, config.read_only) == ("3", 4, True)
+    assert config.documentation == "Known to Kafka, not acted on here."
+
+
 def test_describe_broker_shows_the_layers(node):
     """One broker's dynamic value, the one all brokers share, and the static default, nearest first."""
     assert node.change(BROKER, "1", (SET, "log.retention.ms", "777")) is ErrorCode.NONE
