@@ -133,8 +133,10 @@ def test_dump_shows_records_and_gaps(tmp_path: Path):
     file = folder(tmp_path, thinned)
     result = run("--deep-iteration", str(file))
     assert lines(result)[2:] == [
-        "| offset: 2 CreateTime: 1700000000000 keySize: 1 valueSize: 3 sequence: 2147483646 "
-        "headerKeys: [h,i]",
+        (
+            "| offset: 2 CreateTime: 1700000000000 keySize: 1 valueSize: 3 sequence: 2147483646 "
+            "headerKeys: [h,i]"
+        ),
         "| offset: 5 CreateTime: 1700000000001 keySize: -1 valueSize: -1 sequence: 1 headerKeys: []",
     ]
     assert result.stderr.splitlines() == [
