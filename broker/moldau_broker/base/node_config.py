@@ -177,7 +177,7 @@ class NetworkSettings:
         _INT,
         str(INT_MAX),
         "New connections per second; further ones wait their turn.",
-        at_least(0),
+        at_least(1),
         dynamic=True,
     )
     connections_idle_ms_max: int = setting_field(
