@@ -77,7 +77,7 @@ class RaftNode:
         saved = initial.election or ElectionState()
         # A log entry of an epoch proves the epoch, whatever became of the file.
         self._election = saved if saved.epoch >= initial.last_epoch else ElectionState(initial.last_epoch)
-        self._election_saved: ElectionState | None = initial.election
+        self._election_saved = saved
         self._granted: set[VoterKey] = set()
         self._progress: Progress | None = None
         self._batches: list[LogBatch] = []
@@ -94,8 +94,8 @@ class RaftNode:
 
     @property
     def leader_id(self) -> int:
-        """Node id of this epoch's leader, `NO_LEADER` if none is known."""
-        return self._election.leader_id
+        """Node id of this epoch's leader, `NO_LEADER` if none is known, or if it was us and we gave up."""
+        return NO_LEADER if self.role is Role.RESIGNED else self._election.leader_id
 
     @property
     def high_watermark(self) -> int:
@@ -143,7 +143,8 @@ class RaftNode:
         """Stop leading; nothing more is appended in this epoch."""
         assert self.role is Role.LEADER, "only a leader resigns"
         self._progress = None
-        self._become(Role.RESIGNED, ElectionState(self.epoch))
+        # Nothing to save: we did lead this epoch, and the reason to resign may be the disk.
+        self._become(Role.RESIGNED, self._election)
 
     # -- taking -------------------------------------------------------------------------------------------
 

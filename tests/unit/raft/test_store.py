@@ -1,0 +1,274 @@
+"""The quorum's folder: made, opened again, refused in words, shortened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from moldau_broker.base.ids import Uuid, format_uuid
+from moldau_broker.raft.batches import encode_batch
+from moldau_broker.raft.control import encode_control
+from moldau_broker.raft.errors import RaftError, UnsupportedQuorum
+from moldau_broker.raft.messages import LogBatch
+from moldau_broker.raft.node import RaftNode
+from moldau_broker.raft.quorum import Voter, VoterEndpoint, VoterKey, VoterSet
+from moldau_broker.raft.snapshot import BOOTSTRAP, SnapshotId, write_snapshot
+from moldau_broker.raft.state import ElectionState
+from moldau_broker.raft.store import BOOTSTRAP_FILE, FOLDER, QUORUM_STATE, RaftStore, open_store
+from moldau_broker.storage.logdir import LogDir
+from moldau_broker.testing.controller import ManualClock
+from moldau_broker.testing.disk import SimDisk
+
+NOW = 1_700_000_000_000
+
+
+class Folder:
+    """A data directory with a quorum in it."""
+
+    def __init__(self) -> None:
+        self.disk = SimDisk()
+        self.log_dir = self._open()
+        self.me = self.voter(1, self.log_dir.directory_id)
+
+    @staticmethod
+    def voter(node_id: int, directory: bytes, port: int = 9093) -> Voter:
+        return Voter(VoterKey(node_id, Uuid(directory)), (VoterEndpoint("CONTROLLER", "localhost", port),))
+
+    def _open(self) -> LogDir:
+        cluster_id = format_uuid(b"c" * 16)
+        return LogDir.open(self.disk, cluster_id=cluster_id, node_id=1, clock=ManualClock(NOW), rng=Random(0))
+
+    def open(self) -> RaftStore:
+        return open_store(self.log_dir, self.me, [b"bootstrap"], NOW)
+
+    def reopen(self, *, clean: bool = True) -> RaftStore:
+        self.log_dir.close(clean=clean)
+        self.log_dir = self._open()
+        return self.open()
+
+    def names(self) -> set[str]:
+        return {entry.name for entry in self.disk.entries(FOLDER)}
+
+
+@pytest.fixture
+def folder() -> Folder:
+    return Folder()
+
+
+def lead(folder: Folder, store: RaftStore) -> RaftNode:
+    """Elect, write the epoch's first entries, flush."""
+    node = RaftNode(folder.me, store.initial)
+    node.tick(NOW)
+    while (ready := node.ready()) is not None:
+        if ready.election:
+            store.save_election(ready.election)
+        for batch in ready.batches:
+            store.append(batch)
+    store.log.mark_durable(store.log.flush())
+    return node
+
+
+def fill(store: RaftStore, node: RaftNode, values: Iterable[bytes]) -> None:
+    for value in values:
+        store.append(node.propose([value], NOW))
+    node.ready()
+    store.log.mark_durable(store.log.flush())
+
+
+def snapshot(store: RaftStore, folder: Folder, epoch: int = 1) -> SnapshotId:
+    snapshot_id = SnapshotId(store.log.log_end_offset, epoch)
+    store.write_snapshot(
+        snapshot_id, [b"state"], voters=VoterSet([folder.me]), last_timestamp_ms=NOW, now_ms=NOW
+    )
+    return snapshot_id
+
+
+def test_store_formats_a_new_folder_as_kafka_storage_format_does(folder: Folder) -> None:
+    """The bootstrap records beside the folder, the voters' snapshot 0-0 in it."""
+    store = folder.open()
+    assert BOOTSTRAP.file_name in folder.names()
+    assert store.bootstrap_records() == [b"bootstrap"]
+    assert store.initial.voters == VoterSet([folder.me])
+    assert not store.initial.voters_in_log
+    assert (store.initial.election, store.initial.log_end, store.initial.last_epoch) == (None, 0, 0)
+    store.check_voter(folder.me)
+
+
+def test_store_formats_once(folder: Folder) -> None:
+    """Opening again changes nothing, also before anything was written to the log."""
+    folder.open()
+    before = {name: bytes(folder.disk.content(f"{FOLDER}/{name}")) for name in folder.names()}
+    folder.reopen()
+    for name, content in before.items():
+        assert bytes(folder.disk.content(f"{FOLDER}/{name}")) == content
+
+
+def test_store_finds_epoch_voters_and_end_again(folder: Folder) -> None:
+    """What the last life wrote is what the next one starts from."""
+    store = folder.open()
+    node = lead(folder, store)
+    fill(store, node, [b"a", b"b"])
+    initial = folder.reopen().initial
+    assert initial.election == ElectionState(1, 1)
+    assert (initial.log_end, initial.last_epoch, initial.voters_in_log) == (5, 1, True)
+
+
+def test_store_reads_batches_back(folder: Folder) -> None:
+    """Control and data batches from any batch's base on, up to an offset."""
+    store = folder.open()
+    fill(store, lead(folder, store), [b"a", b"b"])
+    batches = list(store.read(0, 5))
+    assert [(batch.base_offset, batch.next_offset, batch.control) for batch in batches] == [
+        (0, 3, True),
+        (3, 4, False),
+        (4, 5, False),
+    ]
+    assert [bytes(value or b"") for batch in store.read(3, 4) for _, value in batch.records] == [b"a"]
+    assert [batch.base_offset for batch in store.read(0, 5, control_only=True)] == [0]
+
+
+def test_store_refuses_a_quorum_of_more_voters_in_words(folder: Folder) -> None:
+    """Until the replicated version, a folder that names three voters is not opened."""
+    store = folder.open()
+    lead(folder, store)
+    three = VoterSet([folder.me, folder.voter(2, b"2" * 16), folder.voter(3, b"3" * 16)])
+    store.append(LogBatch(3, 1, NOW, (encode_control(three.to_record()),), control=True))
+    store.log.mark_durable(store.log.flush())
+    again = folder.reopen()
+    assert again.initial.voters == three
+    with pytest.raises(UnsupportedQuorum, match=r"quorum of 3 voters .* runs a quorum of one"):
+        again.check_voter(folder.me)
+
+
+def test_store_refuses_another_nodes_folder_in_words(folder: Folder) -> None:
+    """The same node id under another directory id is another voter (KIP-853)."""
+    store = folder.open()
+    stranger = replace(folder.me, key=VoterKey(1, Uuid(b"x" * 16)))
+    with pytest.raises(UnsupportedQuorum, match="only voter is node 1"):
+        store.check_voter(stranger)
+
+
+def test_store_refuses_damaged_quorum_state(folder: Folder) -> None:
+    """A flipped bit in the file that guards the epoch stops the start."""
+    lead(folder, folder.open())
+    folder.disk.content(QUORUM_STATE)[0] ^= 0x01
+    with pytest.raises(RaftError, match="quorum-state is damaged"):
+        folder.reopen()
+
+
+def test_store_without_quorum_state_goes_by_its_log(folder: Folder) -> None:
+    """The log's last epoch is proof enough for a quorum of one."""
+    lead(folder, folder.open())
+    folder.log_dir.close()
+    folder.disk.unlink(QUORUM_STATE)
+    folder.log_dir = folder._open()
+    initial = folder.open().initial
+    assert (initial.election, initial.last_epoch) == (None, 1)
+
+
+def test_store_takes_the_newest_snapshot(folder: Folder) -> None:
+    """The log is read from the snapshot's end on."""
+    store = folder.open()
+    node = lead(folder, store)
+    fill(store, node, [b"a"])
+    snapshot_id = snapshot(store, folder)
+    fill(store, node, [b"b"])
+    again = folder.reopen()
+    assert again.snapshot is not None
+    assert again.snapshot.id == snapshot_id
+    assert again.initial.voters_in_log
+    assert again.initial.last_epoch == 1
+
+
+def test_store_falls_back_from_a_damaged_snapshot(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    """The one before it and the log stand for the same; the damage is reported."""
+    store = folder.open()
+    node = lead(folder, store)
+    fill(store, node, [b"a"])
+    older = snapshot(store, folder)
+    fill(store, node, [b"b"])
+    newer = snapshot(store, folder)
+    folder.disk.content(f"{FOLDER}/{newer.file_name}")[80] ^= 0x40
+    again = folder.reopen()
+    assert again.snapshot is not None
+    assert again.snapshot.id == older
+    assert "snapshot.damaged" in caplog.text
+
+
+def test_store_drops_what_two_snapshots_cover(folder: Folder) -> None:
+    """The newest two stay, the log begins where the older of them ends, and it all opens again."""
+    store = folder.open()
+    node = lead(folder, store)
+    ids = []
+    for value in (b"a", b"b", b"c"):
+        fill(store, node, [value])
+        ids.append(snapshot(store, folder))
+        store.drop_before_snapshots()
+    assert store.snapshot_ids() == ids[-2:]
+    assert store.log.log_start_offset == ids[-2].end_offset
+    again = folder.reopen()
+    assert again.snapshot is not None
+    assert again.snapshot.id == ids[-1]
+    folder.disk.content(f"{FOLDER}/{ids[-1].file_name}")[80] ^= 0x40
+    again = folder.reopen()
+    assert again.snapshot is not None
+    assert again.snapshot.id == ids[-2]
+
+
+def test_store_refuses_a_log_that_begins_after_all_snapshots(folder: Folder) -> None:
+    """With both snapshots damaged the beginning is gone, and the text says so."""
+    store = folder.open()
+    node = lead(folder, store)
+    for value in (b"a", b"b", b"c"):
+        fill(store, node, [value])
+        snapshot(store, folder)
+        store.drop_before_snapshots()
+    for snapshot_id in store.snapshot_ids():
+        folder.disk.content(f"{FOLDER}/{snapshot_id.file_name}")[80] ^= 0x40
+    with pytest.raises(RaftError, match="no readable snapshot stands for what came before"):
+        folder.reopen()
+
+
+def test_store_refuses_a_snapshot_beyond_the_log(folder: Folder) -> None:
+    """A snapshot is written of committed records only: a shorter log is another folder's."""
+    store = folder.open()
+    lead(folder, store)
+    pieces = write_snapshot(
+        SnapshotId(99, 1), [], voters=VoterSet([folder.me]), last_timestamp_ms=NOW, now_ms=NOW
+    )
+    folder.disk.replace(f"{FOLDER}/{SnapshotId(99, 1).file_name}", b"".join(pieces))
+    with pytest.raises(RaftError, match="does not meet the metadata log"):
+        folder.reopen()
+
+
+def test_store_clears_temp_files_away(folder: Folder) -> None:
+    """A crash while a snapshot or quorum-state was written leaves nothing that is ever read."""
+    folder.open()
+    for name in ("00000000000000000007-0000000001.checkpoint.tmp", "quorum-state.tmp"):
+        folder.disk.write(f"{FOLDER}/{name}", b"half")
+    folder.reopen()
+    assert not [name for name in folder.names() if name.endswith(".tmp")]
+
+
+def test_store_without_voters_is_refused(folder: Folder) -> None:
+    """A log that nobody votes on is not a quorum's."""
+    store = folder.open()
+    data = encode_batch([(None, b"x")], base_offset=0, epoch=1, timestamp_ms=NOW, control=False)
+    store.log.append_replica(data, NOW)
+    store.log.mark_durable(store.log.flush())
+    folder.log_dir.close()
+    folder.disk.unlink(f"{FOLDER}/{BOOTSTRAP.file_name}")
+    folder.log_dir = folder._open()
+    with pytest.raises(RaftError, match="name the quorum's voters"):
+        folder.open()
+
+
+def test_store_reports_a_missing_bootstrap_file(folder: Folder) -> None:
+    """The first start needs it; its absence is a storage error, not an empty cluster."""
+    store = folder.open()
+    folder.disk.unlink(BOOTSTRAP_FILE)
+    with pytest.raises(Exception, match="no such file"):
+        store.bootstrap_records()
