@@ -156,7 +156,7 @@ class ReplicaManager:
                 if partition is None:
                     continue
             led = partition.is_leader
-            partition.become(wanted.leader, wanted.leader_epoch, wanted.partition_epoch)
+            partition.become(wanted)
             if partition.is_leader != led:
                 self._tell(partition)
 
@@ -248,7 +248,7 @@ class ReplicaManager:
         if isinstance(verdict, Rejected):
             later.complete(AppendOutcome(verdict.error, message=verdict.message))
             return later
-        outcome = partition.append(verdict, now_ms)
+        outcome = partition.append(verdict, now_ms, all_in_sync=True)
         if outcome.error is not ErrorCode.NONE or not self._flush_acks_all:
             later.complete(outcome)
             return later

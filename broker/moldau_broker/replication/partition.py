@@ -15,6 +15,7 @@ from typing import Protocol
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
+from moldau_broker.metadata.image import PartitionImage
 from moldau_broker.replication.outcome import AppendOutcome, PartitionRead
 from moldau_broker.replication.validation import Accepted
 from moldau_broker.storage.disk import Buffer
@@ -48,7 +49,7 @@ class Partition:
     Attributes:
         topic, index, topic_id: which partition this is.
         log: its log; offsets below are the log's.
-        leader_id, leader_epoch, partition_epoch: as last told by the metadata image.
+        leader_id, leader_epoch, partition_epoch, isr: as last told by the metadata image.
         high_watermark: first offset that is not yet replicated to every in-sync replica.
         offline_reason: why reads and writes answer KAFKA_STORAGE_ERROR, or None.
     """
@@ -62,6 +63,7 @@ class Partition:
         "high_watermark",
         "index",
         "is_leader",
+        "isr",
         "leader_epoch",
         "leader_id",
         "log",
@@ -79,6 +81,7 @@ class Partition:
         self.leader_id = NO_LEADER
         self.leader_epoch = -1
         self.partition_epoch = -1
+        self.isr: tuple[int, ...] = ()
         self.is_leader = False
         self.high_watermark = log.log_end_offset
         self.offline_reason: str | None = None
@@ -103,9 +106,11 @@ class Partition:
         """First offset a read_committed reader may not pass: the high watermark, as no transaction can be open."""
         return self.high_watermark
 
-    def become(self, leader_id: int, leader_epoch: int, partition_epoch: int) -> None:
+    def become(self, image: PartitionImage) -> None:
         """Take over what the metadata image says; a new leader epoch begins at the current log end."""
-        self.partition_epoch = partition_epoch
+        leader_id, leader_epoch = image.leader, image.leader_epoch
+        self.partition_epoch = image.partition_epoch
+        self.isr = image.isr
         if leader_epoch == self.leader_epoch and leader_id == self.leader_id:
             return
         was_leader = self.is_leader
@@ -130,15 +135,21 @@ class Partition:
                 return ErrorCode.UNKNOWN_LEADER_EPOCH
         return ErrorCode.NONE if self.is_leader else ErrorCode.NOT_LEADER_OR_FOLLOWER
 
-    def append(self, accepted: Accepted, now_ms: int) -> AppendOutcome:
+    def append(self, accepted: Accepted, now_ms: int, *, all_in_sync: bool) -> AppendOutcome:
         """Append one validated batch as leader: idempotence check, offsets, write to the page cache.
 
         The high watermark is advanced before this returns; durability is a matter of `when_committed`.
+        `all_in_sync` (acks=all) refuses the batch while fewer replicas are in sync than the topic asks for.
         """
         error = self.leadership_error(-1)
         if error is not ErrorCode.NONE:
             return AppendOutcome(error, message=self.offline_reason)
         log = self.log
+        if all_in_sync and len(self.isr) < log.config.min_insync_replicas:
+            return AppendOutcome(
+                ErrorCode.NOT_ENOUGH_REPLICAS,
+                message=f"{len(self.isr)} in-sync replicas, min.insync.replicas={log.config.min_insync_replicas}",
+            )
         header = accepted.header
         if header.producer_id >= 0:
             verdict = log.producers.check(header)

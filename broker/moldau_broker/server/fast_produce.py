@@ -180,7 +180,7 @@ def produce(
         verdict = validate_batch(records, header, partition.log.config, now_ms)
         if isinstance(verdict, Rejected):
             return False
-        outcome = partition.append(verdict, now_ms)
+        outcome = partition.append(verdict, now_ms, all_in_sync=entry.acks == _ACKS_ALL)
     if outcome.error is not ErrorCode.NONE:
         return False
     if entry.acks == 0:

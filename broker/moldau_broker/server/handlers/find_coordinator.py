@@ -36,7 +36,7 @@ class _Found(NamedTuple):
     """Where a coordinator is, or why it is nowhere."""
 
     error: ErrorCode = ErrorCode.NONE
-    message: str | None = None
+    message: str = ""
     node_id: int = -1
     host: str = ""
     port: int = -1
@@ -75,7 +75,7 @@ def _answer(
         found = _find(broker, context, request.key_type, request.key)
         return FindCoordinatorResponse(
             error_code=found.error,
-            error_message=found.message,
+            error_message=found.message or "NONE",  # Kafka's text for no error, in these versions only
             node_id=found.node_id,
             host=found.host,
             port=found.port,

@@ -51,7 +51,7 @@ def handle(
     outcomes: list[AppendOutcome] = []
     for topic in request.topic_data:
         for data in topic.partition_data:
-            outcome, partition = _append_one(broker, context, topic, data, refusal)
+            outcome, partition = _append_one(broker, context, topic, data, request.acks, refusal)
             outcomes.append(outcome)
             if partition is not None and outcome.error is ErrorCode.NONE:
                 appended.append((partition, len(outcomes) - 1))
@@ -82,6 +82,7 @@ def _append_one(
     context: RequestContext,
     topic: TopicProduceData,
     data: PartitionProduceData,
+    acks: int,
     refusal: Rejected | None,
 ) -> tuple[AppendOutcome, Partition | None]:
     if refusal is not None:
@@ -93,7 +94,10 @@ def _append_one(
         return AppendOutcome(
             ErrorCode.INVALID_TOPIC_EXCEPTION, message="clients may not write internal topics"
         ), None
-    return append_batch(partition, data.records, context.api_version, context.now_ms), partition
+    outcome = append_batch(
+        partition, data.records, context.api_version, context.now_ms, all_in_sync=acks == _ALL
+    )
+    return outcome, partition
 
 
 def find_partition(broker: Broker, version: int, topic: TopicProduceData, index: int) -> Partition | None:
@@ -115,7 +119,7 @@ def may_write(topic: str, client_id: str | None) -> bool:
 
 
 def append_batch(
-    partition: Partition, records: memoryview | None, api_version: int, now_ms: int
+    partition: Partition, records: memoryview | None, api_version: int, now_ms: int, *, all_in_sync: bool
 ) -> AppendOutcome:
     """Validate and append one partition's records of a Produce request."""
     header = parse_single_batch(records, api_version)
@@ -135,7 +139,7 @@ def append_batch(
             message=verdict.message,
             record_errors=verdict.records,
         )
-    return partition.append(verdict, now_ms)
+    return partition.append(verdict, now_ms, all_in_sync=all_in_sync)
 
 
 def _answer_when_committed(
