@@ -32,3 +32,7 @@ class AdminError(OperatorError):
 
 class InstanceError(OperatorError):
     """A local instance is not there, is in use, or cannot be reached."""
+
+
+class InstanceSilent(InstanceError):
+    """The process that looks after an instance runs, but does not answer."""

@@ -34,14 +34,32 @@ ADMIN_PATIENCE: Final = ClientConfig(
 
 
 class KafkaAdmin:
-    """Asks the brokers of one cluster. Connections are made on first use; `close` ends them."""
+    """Asks the brokers of one cluster. Connections are made on first use; `close` ends them.
 
-    def __init__(self, bootstrap: str, config: ClientConfig = ADMIN_PATIENCE) -> None:
-        self._cluster = Cluster(bootstrap, config)
+    Args:
+        bootstrap: gives host:port[,host:port...]; asked on first use, because a platform knows its nodes'
+            addresses only once it was told to run them. Empty means that there are none yet.
+    """
+
+    def __init__(self, bootstrap: Callable[[], str], config: ClientConfig = ADMIN_PATIENCE) -> None:
+        self._bootstrap = bootstrap
+        self._config = config
+        self._connected: Cluster | None = None
+
+    @property
+    def _cluster(self) -> Cluster:
+        if self._connected is None:
+            addresses = self._bootstrap()
+            if not addresses:
+                raise AdminError(ErrorCode.BROKER_NOT_AVAILABLE, "there are no brokers yet", retriable=True)
+            self._connected = Cluster(addresses, self._config)
+        return self._connected
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self._cluster.close()
+        """Close all connections; the next question makes new ones."""
+        connected, self._connected = self._connected, None
+        if connected is not None:
+            await connected.close()
 
     async def describe_cluster(self) -> ClusterView:
         """Who is there."""

@@ -106,6 +106,10 @@ class ProcessPlatform:
 
     async def observe(self) -> tuple[ObservedNode, ...]:
         """Every node it was told to run since it was made, by id."""
+        return self.nodes()
+
+    def nodes(self) -> tuple[ObservedNode, ...]:
+        """`observe`, for callers that cannot wait."""
         return tuple(self._observe(self._nodes[node_id]) for node_id in sorted(self._nodes))
 
     def _observe(self, node: _Node) -> ObservedNode:
@@ -153,6 +157,7 @@ class ProcessPlatform:
                     command=(*self._command, str(folder / "server.properties")),
                     folder=folder,
                     log=folder / "broker.log",
+                    kafka=(HOST, ports.kafka),
                     http=(HOST, ports.http),
                     check=lambda: self._before_start(spec.node_id),
                 ),

@@ -15,11 +15,15 @@ from typing import Final
 from moldau_broker.base.clock import Clock
 from moldau_operator.adapters.lifecycle import Command, Lifecycle, Patience, Phase
 from moldau_operator.adapters.orphans import ProcessNote, death_wish, write_note
-from moldau_operator.adapters.probe import ask_ready
+from moldau_operator.adapters.probe import Address, Probe
 from moldau_operator.errors import PlatformError
+from moldau_operator.seams.platform import NodeState
 
 LOG_BYTES_MAX: Final = 16 * 1024 * 1024
 """A log grows to this and is then kept once as `.1`: 32 MiB per node, weeks of a healthy broker."""
+
+YOUNG_MS: Final = 2_000
+"""A start takes 0.3 s; one that takes longer than this has something to say, such as how far recovery is."""
 
 LOG_CHECK_MS: Final = 10_000
 _LAST_WORDS_BYTES: Final = 4096
@@ -34,19 +38,20 @@ class ProcessSpec:
         command: the program and its arguments.
         folder: where it runs and where its note lies.
         log: where its output goes, appended.
-        http: host and port of its `/readyz`.
+        kafka, http: where it answers clients, and where its `/readyz` is.
         check: called before each start; raises PlatformError when it cannot succeed now.
     """
 
     command: Sequence[str]
     folder: Path
     log: Path
-    http: tuple[str, int]
+    kafka: Address
+    http: Address
     check: Callable[[], None]
 
 
 class SupervisedProcess:
-    """Runs `spec` until told otherwise. Change `spec` at any time; the next start uses it."""
+    """Runs `spec` until told otherwise."""
 
     def __init__(
         self,
@@ -56,16 +61,19 @@ class SupervisedProcess:
         patience: Patience | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.spec = spec
+        self._spec = spec
         self.lifecycle = Lifecycle(patience)
         self._clock = clock
         self._on_change = on_change
         self._environment = dict(os.environ if environment is None else environment)
+        self._probe = Probe(spec.kafka, spec.http)
         self._process: asyncio.subprocess.Process | None = None
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._log_start = 0
         self._next_log_check = 0
+        self._spawned_at = 0
+        self._told: tuple[NodeState, str, int | None] = (NodeState.DOWN, "", None)
 
     @property
     def pid(self) -> int | None:
@@ -102,7 +110,6 @@ class SupervisedProcess:
         next_probe = 0
         try:
             while self.lifecycle.phase is not Phase.STOPPED:
-                before = (self.lifecycle.state, self.lifecycle.message, self.pid)
                 commands = self.lifecycle.tick(self._now())
                 if Command.SPAWN in commands:
                     await self._spawn()
@@ -112,28 +119,31 @@ class SupervisedProcess:
                 if self._process is not None and gone is None:
                     gone = asyncio.create_task(self._process.wait())
                 if gone is not None and probe is None and self._now() >= next_probe:
-                    probe = asyncio.create_task(self._probe())
+                    probe = asyncio.create_task(self._ask())
                 self._keep_log_small()
-                if before != (self.lifecycle.state, self.lifecycle.message, self.pid):
-                    self._on_change()
+                self._tell_change()
                 await self._wait(
                     [task for task in (gone, probe) if task is not None], next_probe if probe is None else 0
                 )
-                before = (self.lifecycle.state, self.lifecycle.message, self.pid)
                 if probe is not None and probe.done():
                     await probe
                     probe, next_probe = None, self._now() + self.lifecycle.probe_after_ms()
                 if gone is not None and gone.done():
                     self._buried(await gone)
                     gone = None
-                if before != (self.lifecycle.state, self.lifecycle.message, self.pid):
-                    self._on_change()
+                self._tell_change()
         finally:
             for task in (probe, gone):
                 if task is not None:
                     task.cancel()
                     with suppress(asyncio.CancelledError):
                         await task
+
+    def _tell_change(self) -> None:
+        now = (self.lifecycle.state, self.lifecycle.message, self.pid)
+        if now != self._told:
+            self._told = now
+            self._on_change()
 
     async def _wait(self, tasks: Sequence[asyncio.Task[object]], next_probe: int) -> None:
         """Until a task ends, somebody wakes us, or time alone may change something."""
@@ -150,7 +160,7 @@ class SupervisedProcess:
         self._wake.clear()
 
     async def _spawn(self) -> None:
-        spec = self.spec
+        spec = self._spec
         try:
             spec.check()
             with spec.log.open("ab") as log:
@@ -169,16 +179,18 @@ class SupervisedProcess:
             self.lifecycle.spawn_failed(self._now(), str(error))
             return
         write_note(self._note_path, ProcessNote.of(self._process.pid))
-        self.lifecycle.spawned(self._now())
+        self._spawned_at = self._now()
+        self.lifecycle.spawned(self._spawned_at)
 
     @property
     def _note_path(self) -> Path:
-        return self.spec.folder / "process.json"
+        return self._spec.folder / "process.json"
 
-    async def _probe(self) -> None:
+    async def _ask(self) -> None:
         patience = self.lifecycle.patience
         pid = self.pid
-        answer = await ask_ready(*self.spec.http, patience.probe_timeout_ms / 1000)
+        over_http = self._now() - self._spawned_at >= YOUNG_MS
+        answer = await self._probe.ask(patience.probe_timeout_ms / 1000, over_http=over_http)
         if pid != self.pid:
             return  # about a process that is gone
         if answer is None:
@@ -188,8 +200,9 @@ class SupervisedProcess:
 
     def _buried(self, status: int) -> None:
         self._process = None
+        self._probe.close()
         write_note(self._note_path, None)
-        words = last_words(self.spec.log, self._log_start) if status > 0 else ""
+        words = last_words(self._spec.log, self._log_start) if status > 0 else ""
         self.lifecycle.exited(self._now(), status, words)
 
     def _carry_out(self, commands: Sequence[Command]) -> None:
@@ -208,7 +221,7 @@ class SupervisedProcess:
         if now < self._next_log_check:
             return
         self._next_log_check = now + LOG_CHECK_MS
-        log = self.spec.log
+        log = self._spec.log
         with suppress(OSError):
             if log.stat().st_size > LOG_BYTES_MAX:
                 shutil.copyfile(log, log.with_name(log.name + ".1"))

@@ -21,14 +21,20 @@ _TOLD_WHEN_FALSE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One line for people. `warning`: somebody should look."""
+    """One line for people.
+
+    Attributes:
+        warning: somebody should look.
+        is_action: something was done; the message names what it was done to.
+    """
 
     subject: Key
     message: str
     warning: bool = False
+    is_action: bool = False
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.message}"
+        return self.message if self.is_action else f"{self.subject}: {self.message}"
 
 
 def transitions(key: Key, old: Iterable[Condition], new: Iterable[Condition]) -> list[Event]:

@@ -41,7 +41,7 @@ class Report(Generic[S]):
         """Note an action that was carried out for a resource."""
         self.actions.append(action)
         self.acted.add(key)
-        self.events.append(Event(subject=key, message=action))
+        self.events.append(Event(subject=key, message=action, is_action=True))
 
 
 def record(report: Report[S], key: Key, old: S | None, new: S, now_ms: int) -> S:

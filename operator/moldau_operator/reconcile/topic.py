@@ -97,7 +97,8 @@ class TopicReconciler:
             elif _reports_drift(plan, statuses.get(key)):
                 self._holds.pause(key, generation, self._clock.monotonic_ms() + DRIFT_SHOWN_MS)
             actions.extend((key, action) for action in plans[key].actions)
-        await self._save(statuses, {key: plan.status for key, plan in plans.items() if plan.actions})
+        ahead = {key: plan.status for key, plan in plans.items() if plan.actions}
+        await self._save(statuses, ahead)
         failures = await self._apply(actions, declared, report)
         for key, plan in plans.items():
             found = failures.get(key)
@@ -105,7 +106,7 @@ class TopicReconciler:
             record(report, key, statuses.get(key), status, self._clock.wall_ms())
             if key in report.acted or not conditions.is_settled(status.conditions):
                 report.pending.add(key)
-        await self._save(statuses, report.statuses)
+        await self._save({**statuses, **ahead}, report.statuses)
         if not facts.paused:
             await self._let_go(removed, observed, topics, report)
         return report

@@ -64,7 +64,8 @@ def parse_documents(text: str | bytes, source: str) -> list[Located]:
         return list(_Composer(source).documents(yaml.parse(text, Loader=_Loader)))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = Where(source, mark.line + 1, mark.column + 1) if mark else Where(source)
+        last = text.rstrip("\n").count("\n") + 1  # libyaml may point behind the end
+        where = Where(source, min(mark.line + 1, last), mark.column + 1) if mark else Where(source)
         words = " ".join(part for part in (error.context, error.problem) if part)
         raise _invalid(where, f"is not YAML: {words}") from None
     except yaml.reader.ReaderError as error:

@@ -1,0 +1,102 @@
+"""`moldau status`: a local cluster's nodes, topics and groups."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from moldau_cli.output import (
+    BAD,
+    FAINT,
+    GOOD,
+    WARN,
+    Cell,
+    OutputFormat,
+    Styled,
+    Table,
+    show,
+    show_facts,
+    warn,
+)
+from moldau_cli.root import Failure, Unreachable
+
+if TYPE_CHECKING:
+    from moldau_operator.local.snapshot import Snapshot
+
+_STYLES: Final = {
+    "ready": GOOD,
+    "serving": GOOD,
+    "Stable": GOOD,
+    "Empty": FAINT,
+    "Dead": FAINT,
+    "unmanaged": FAINT,
+    "stopped": FAINT,
+    "down": BAD,
+    "stalled": BAD,
+}
+"""Everything else is on its way to something, and a warning."""
+
+
+@click.command()
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The instance's folder.  [default: the one that runs, or the only one]",
+)
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def status(data_dir: Path | None, output: OutputFormat) -> None:
+    """Show nodes, topics and groups of a local cluster, whether it runs or not.
+
+    \b
+    Exit codes:
+      0  shown, whatever the state of the cluster and its nodes
+      1  there is no such instance, or more than one could be meant
+      3  the process that runs the instance does not answer
+    """
+    from moldau_operator.errors import InstanceError, InstanceSilent
+    from moldau_operator.local import background
+    from moldau_operator.local.state import choose
+
+    try:
+        snapshot = asyncio.run(background.look(choose(data_dir)))
+    except InstanceSilent as error:
+        raise Unreachable(str(error)) from error
+    except InstanceError as error:
+        raise Failure(str(error)) from error
+    if output == "json":
+        show(output, snapshot.as_json())
+    else:
+        _show_tables(snapshot)
+
+
+def _show_tables(snapshot: Snapshot) -> None:
+    state: Cell = Styled(snapshot.state, _STYLES.get(snapshot.state, WARN))
+    facts: list[tuple[str, Cell]] = [("cluster", snapshot.cluster), ("state", state)]
+    if snapshot.message:
+        facts.append(("", snapshot.message))
+    facts += [("bootstrap", snapshot.bootstrap or None), ("folder", snapshot.folder)]
+    show_facts(*facts)
+    click.echo()
+    nodes = Table(["NODE", "STATE", "KAFKA", "HTTP", "PID", "RESTARTS", "MESSAGE"])
+    for node in snapshot.nodes:
+        pid = None if node.pid is None else str(node.pid)
+        nodes.add(str(node.id), _styled(node.state), node.kafka, node.http, pid, node.restarts, node.message)
+    topics = Table(["TOPIC", "PARTITIONS", "REPLICAS", "RECORDS", "STATE", "MESSAGE"])
+    for topic in snapshot.topics:
+        topics.add(
+            topic.name, topic.partitions, topic.replicas, topic.records, _styled(topic.state), topic.message
+        )
+    groups = Table(["GROUP", "STATE", "MEMBERS", "LAG", "ALLOWED", "MESSAGE"])
+    for group in snapshot.groups:
+        groups.add(group.id, _styled(group.state), group.members, group.lag, group.budget, group.message)
+    show("table", None, *(table for table in (nodes, topics, groups) if table.rows))
+    for problem in snapshot.problems:
+        warn(problem)
+
+
+def _styled(state: str) -> Styled:
+    return Styled(state, _STYLES.get(state, WARN))

@@ -1,0 +1,148 @@
+"""The lines of a status: declared topics and groups first, then whatever else the cluster holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from moldau_operator.errors import AdminError
+from moldau_operator.local.memory import Memory
+from moldau_operator.local.snapshot import (
+    UNAVAILABLE,
+    UNMANAGED,
+    GroupLine,
+    TopicLine,
+    message_of,
+    state_of,
+)
+from moldau_operator.plan.consumergroup import lag_by_topic
+from moldau_operator.reconcile.consumergroup import look_at_groups
+from moldau_operator.resources.bundle import Bundle
+from moldau_operator.resources.consumergroup import Edge
+from moldau_operator.resources.status import GroupStatus, TopicStatus
+from moldau_operator.seams.broker_admin import BrokerAdmin, Partition, TopicView
+
+STRANGERS_MAX: Final = 100
+"""Undeclared topics and groups shown: a status is a look, and `moldau group list` lists them all."""
+
+COUNTED_PARTITIONS_MAX: Final = 2_000
+"""Partitions whose records are counted for a status; two offsets each are asked for."""
+
+UNKNOWN: Final = "Unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Topics and groups as a status shows them."""
+
+    topics: tuple[TopicLine, ...] = ()
+    groups: tuple[GroupLine, ...] = ()
+
+
+def remembered(memory: Memory) -> Overview:
+    """What is known while no broker can be asked."""
+    topics: dict[str, TopicLine] = {}
+    for status in memory.statuses(TopicStatus).values():
+        if not status.lost_to and status.topic_name:
+            topics[status.topic_name] = TopicLine(
+                name=status.topic_name,
+                partitions=status.partitions,
+                replicas=status.replicas,
+                state=UNAVAILABLE,
+            )
+    groups = [
+        GroupLine(id=status.group_id, state=UNKNOWN, members=0, lag=None)
+        for status in memory.statuses(GroupStatus).values()
+    ]
+    return Overview(tuple(topics.values()), tuple(groups))
+
+
+async def look_around(admin: BrokerAdmin, bundle: Bundle, memory: Memory) -> Overview:
+    """Ask the brokers for everything a status shows.
+
+    Raises:
+        AdminError: they could not be asked.
+    """
+    views = {name: view for name, view in (await admin.list_topics()).items() if not view.internal}
+    records = await _count_records(admin, views)
+    declared = _declared_topics(bundle, memory, views, records)
+    names = {line.name for line in declared}
+    strangers = [
+        TopicLine(
+            name=view.name,
+            partitions=view.partitions,
+            replicas=view.replicas,
+            state=UNMANAGED,
+            records=records.get(view.name),
+        )
+        for view in sorted(views.values(), key=lambda one: one.name)
+        if view.name not in names
+    ]
+    groups = await _groups(admin, bundle, memory)
+    return Overview((*declared, *strangers[:STRANGERS_MAX]), groups)
+
+
+def _declared_topics(
+    bundle: Bundle, memory: Memory, views: dict[str, TopicView], records: dict[str, int]
+) -> list[TopicLine]:
+    statuses = memory.statuses(TopicStatus)
+    lines: dict[str, TopicLine] = {}
+    for topic in bundle.topics:
+        status = statuses.get(topic.key)
+        name = topic.spec.topic_name
+        if status is None or status.lost_to:
+            continue  # not looked at yet, or shown by the resource that has the topic
+        view = views.get(name)
+        lines[name] = TopicLine(
+            name=name,
+            partitions=view.partitions if view else 0,
+            replicas=view.replicas if view else 0,
+            state=state_of(status.conditions),
+            records=records.get(name),
+            message=message_of(status.conditions),
+        )
+    return list(lines.values())
+
+
+async def _count_records(admin: BrokerAdmin, views: dict[str, TopicView]) -> dict[str, int]:
+    partitions = [
+        Partition(name, number) for name, view in views.items() for number in range(view.partitions)
+    ]
+    if not partitions or len(partitions) > COUNTED_PARTITIONS_MAX:
+        return {}
+    starts = await admin.offsets_at(partitions, Edge.EARLIEST)
+    ends = await admin.offsets_at(partitions, Edge.LATEST)
+    counts: dict[str, int] = {}
+    unknown: set[str] = set()
+    for partition in partitions:
+        start, end = starts[partition], ends[partition]
+        if isinstance(start, AdminError) or isinstance(end, AdminError):
+            unknown.add(partition.topic)
+        else:
+            counts[partition.topic] = counts.get(partition.topic, 0) + max(end - start, 0)
+    return {name: count for name, count in counts.items() if name not in unknown}
+
+
+async def _groups(admin: BrokerAdmin, bundle: Bundle, memory: Memory) -> tuple[GroupLine, ...]:
+    statuses = memory.statuses(GroupStatus)
+    lines: dict[str, GroupLine] = {}
+    for group in bundle.groups:
+        status = statuses.get(group.key)
+        if status is not None and group.spec.group_id not in lines:
+            lines[group.spec.group_id] = GroupLine(
+                id=group.spec.group_id,
+                state=status.state or UNKNOWN,
+                members=status.members,
+                lag=status.lag,
+                budget=group.spec.max_lag.records,
+                message=message_of(status.conditions),
+            )
+    strangers = [group_id for group_id in await admin.list_groups() if group_id not in lines][:STRANGERS_MAX]
+    for group_id, look in (await look_at_groups(admin, strangers)).items():
+        if isinstance(look, AdminError):
+            lines[group_id] = GroupLine(id=group_id, state=UNKNOWN, members=0, lag=None, message=str(look))
+            continue
+        by_topic = lag_by_topic(look)
+        lag = sum(by_topic.values()) if by_topic is not None and look.committed else None
+        lines[group_id] = GroupLine(id=group_id, state=look.view.state, members=look.view.members, lag=lag)
+    return tuple(lines.values())

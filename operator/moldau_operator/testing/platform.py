@@ -1,0 +1,96 @@
+"""Nodes as a dictionary, behind `Platform`; a status store and a clock to go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from moldau_operator.errors import PlatformError
+from moldau_operator.resources.meta import Key
+from moldau_operator.seams.platform import (
+    ClusterAction,
+    EnsurePool,
+    NodeState,
+    ObservedNode,
+    PlatformLimits,
+)
+from moldau_operator.seams.status_store import Status
+
+
+class FakePlatform:
+    """Implements `Platform`: does at once what it is told.
+
+    Attributes:
+        nodes: change them to change the world behind the reconciler.
+        actions: what it was told, in order.
+        refusal: while set, every action is refused with these words.
+    """
+
+    def __init__(self, nodes_max: int = 1_000) -> None:
+        self.limits = PlatformLimits(nodes_max=nodes_max, nodes_reason="this platform is small")
+        self.nodes: dict[int, ObservedNode] = {}
+        self.actions: list[ClusterAction] = []
+        self.refusal = ""
+
+    async def observe(self) -> tuple[ObservedNode, ...]:
+        """As the protocol."""
+        return tuple(self.nodes[node_id] for node_id in sorted(self.nodes))
+
+    async def apply(self, action: ClusterAction) -> None:
+        """As the protocol."""
+        if self.refusal:
+            raise PlatformError(self.refusal)
+        self.actions.append(action)
+        if not isinstance(action, EnsurePool):
+            node = self.nodes[action.node_id]
+            self.nodes[action.node_id] = replace(node, running=node.wanted, state=NodeState.SERVING)
+            return
+        for spec in action.pool.nodes:
+            before = self.nodes.get(spec.node_id)
+            running = before.running if before is not None and before.running else spec.revision
+            self.nodes[spec.node_id] = ObservedNode(
+                node_id=spec.node_id,
+                pool=spec.pool,
+                wanted=spec.revision,
+                running=running,
+                settings=spec.settings,
+                state=before.state if before is not None else NodeState.SERVING,
+            )
+
+
+class FakeStore:
+    """Implements `StatusStore` in memory. `writes` counts the calls that kept something."""
+
+    def __init__(self) -> None:
+        self.statuses: dict[Key, Status] = {}
+        self.writes = 0
+
+    async def save(self, changed: Mapping[Key, Status]) -> None:
+        """As the protocol."""
+        self.writes += 1
+        self.statuses.update(changed)
+
+    async def forget(self, keys: frozenset[Key]) -> None:
+        """As the protocol."""
+        self.writes += 1
+        for key in keys:
+            self.statuses.pop(key, None)
+
+
+class FakeClock:
+    """Implements `Clock`; time moves when told to."""
+
+    def __init__(self) -> None:
+        self.now_ms = 1_800_000_000_000
+
+    def wall_ms(self) -> int:
+        """As the protocol."""
+        return self.now_ms
+
+    def monotonic_ms(self) -> int:
+        """As the protocol."""
+        return self.now_ms
+
+    def advance(self, milliseconds: int) -> None:
+        """Let time pass."""
+        self.now_ms += milliseconds
