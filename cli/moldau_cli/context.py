@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import importlib
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -78,11 +77,10 @@ class Target:
 def default_bootstrap() -> str:
     """The running local cluster's address if there is one, else Kafka's usual port."""
     try:
-        state = importlib.import_module("moldau_operator.local.state")
+        from moldau_operator.local.state import default_bootstrap as local_bootstrap
     except ImportError:  # installed without the operator and its local platform
         return FALLBACK_BOOTSTRAP
-    local: str | None = state.default_bootstrap()
-    return local or FALLBACK_BOOTSTRAP
+    return local_bootstrap() or FALLBACK_BOOTSTRAP
 
 
 def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
