@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from random import Random
-from typing import Final, NewType
+from typing import TYPE_CHECKING, Final, NewType
+
+if TYPE_CHECKING:
+    from random import Random
+
 
 Uuid = NewType("Uuid", bytes)
 

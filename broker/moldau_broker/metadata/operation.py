@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from random import Random
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 from moldau_broker.base.broker_config import GroupSettings, TopicDefaults
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.metadata.image import MetadataImage
 from moldau_broker.wire.schema import Struct
+
+if TYPE_CHECKING:
+    from random import Random
+
 
 T = TypeVar("T")
 

@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
-from pathlib import Path
 from random import SystemRandom
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moldau_broker.base.clock import Clock, SystemClock
-from moldau_broker.base.ids import format_uuid, random_uuid
 from moldau_broker.base.topic_config import resolve_topic_config
 from moldau_broker.base.topics import CONSUMER_OFFSETS
 from moldau_broker.coordinator.config import GroupConfig
@@ -23,15 +21,15 @@ from moldau_broker.coordinator.runtime import GroupCoordinator
 from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.errors import MetadataError
 from moldau_broker.metadata.features import SUPPORTED
-from moldau_broker.metadata.image import Endpoint, MetadataImage, ResourceType
+from moldau_broker.metadata.image import MetadataImage, ResourceType
 from moldau_broker.metadata.operation import ControllerSettings
 from moldau_broker.metadata.publisher import MetadataPublisher
-from moldau_broker.metadata.runtime import ControllerRuntime, LocalNode
+from moldau_broker.metadata.runtime import ControllerRuntime
 from moldau_broker.metadata.snapshotter import SnapshotPolicy
 from moldau_broker.raft.errors import RaftError
-from moldau_broker.raft.quorum import VoterEndpoint
 from moldau_broker.replication.manager import LeadershipListener, ReplicaManager
 from moldau_broker.replication.partition import Partition
+from moldau_broker.server.assembly import connection_limits, local_node, make_cleaner, open_log_dir
 from moldau_broker.server.broker import Broker
 from moldau_broker.server.config import BrokerConfig
 from moldau_broker.server.dispatch import Dispatcher
@@ -41,8 +39,7 @@ from moldau_broker.server.handlers import HANDLERS
 from moldau_broker.server.handlers.spec import ListenerKind
 from moldau_broker.server.http import HttpServer, Pages
 from moldau_broker.server.lifecycle import Lifecycle, NodeState
-from moldau_broker.server.listeners import ConnectionLimits, Listeners
-from moldau_broker.server.listeners_config import Listener
+from moldau_broker.server.listeners import Listeners
 from moldau_broker.server.metrics import emit_connections, emit_logs, emit_node, emit_requests
 from moldau_broker.server.readers import Readers
 from moldau_broker.server.turn import LoopTimers, Turn
@@ -54,6 +51,9 @@ from moldau_broker.telemetry.logs import emit_lines
 from moldau_broker.telemetry.loop_lag import LoopLag
 from moldau_broker.telemetry.process import emit_process
 from moldau_broker.telemetry.registry import Telemetry
+
+if TYPE_CHECKING:
+    from moldau_broker.storage.compact_cleaner import Cleaner
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class App:
         self._controller: ControllerRuntime | None = None
         self._groups: GroupCoordinator | None = None
         self._upkeep: Upkeep | None = None
-        self._cleaner: Any = None
+        self._cleaner: Cleaner | None = None
         self._commit = GroupCommit(self._loop.call_soon_threadsafe)
         self._readers = Readers(self._loop, COLD_READ_THREADS)
         self._listeners = self._make_listeners()
@@ -160,7 +160,9 @@ class App:
             log_dir, replicas, self._commit, self._clock, self.timers, lambda: broker.settings
         )
         self._upkeep.start()
-        self._start_cleaner(log_dir, replicas)
+        if self._config.log.cleaner_enable:
+            self._cleaner = make_cleaner(self._config, log_dir, replicas, self._clock)
+            self._cleaner.start()
         await self._listeners.serve()
         self.lifecycle.become(NodeState.SERVING)
         logger.info("broker.serving", extra={"node_id": broker.node_id, "ports": str(self.ports)})
@@ -186,13 +188,8 @@ class App:
                 ) from error
 
     def _open_log_dir(self) -> LogDir:
-        path = Path(self._config.node.data_dir)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            cluster_id = self._config.node.cluster_id
-            if cluster_id is None and not (path / "meta.properties").exists():
-                cluster_id = format_uuid(random_uuid(self._rng))
-            return LogDir.open(path, cluster_id=cluster_id, node_id=self._config.node.id, clock=self._clock)
+            return open_log_dir(self._config, self._clock, self._rng)
         except DirectoryInUse as error:
             raise StartError(ExitCode.DATA_LOCKED, str(error)) from error
         except (StorageError, OSError) as error:
@@ -200,33 +197,19 @@ class App:
 
     def _make_controller(self, log_dir: LogDir, publisher: MetadataPublisher) -> ControllerRuntime:
         config = self._config
-        brokers = [one for one in config.listeners if one.kind is not ListenerKind.CONTROLLER]
-        controllers = [one for one in config.listeners if one.kind is ListenerKind.CONTROLLER]
-        node = LocalNode(
-            endpoints={
-                one.name: Endpoint(one.advertised_host, self._advertised_port(one)) for one in brokers
-            },
-            controller_endpoints=tuple(
-                VoterEndpoint(one.name, one.advertised_host, self._advertised_port(one))
-                for one in controllers
-            ),
-            rack=config.node.rack,
-        )
+        snapshots = config.metadata
         return ControllerRuntime(
             log_dir,
-            node,
+            local_node(config, self.ports),
             ControllerSettings(config.node.id, config.topics, config.groups, config.explicit),
             publisher,
             self._commit,
             self._clock,
             self._rng,
             SnapshotPolicy(
-                bytes_between=config.metadata.snapshot_bytes, interval_ms=config.metadata.snapshot_interval_ms
+                bytes_between=snapshots.snapshot_bytes, interval_ms=snapshots.snapshot_interval_ms
             ),
         )
-
-    def _advertised_port(self, listener: Listener) -> int:
-        return listener.advertised_port or self.ports[listener.name]
 
     async def _load_logs(self, log_dir: LogDir, image: MetadataImage, replicas: ReplicaManager) -> None:
         """Open every log off the loop; `/readyz` shows how far it is."""
@@ -286,7 +269,7 @@ class App:
         config = self._config.with_dynamic(image.broker_settings(self._config.node.id))
         self.broker.settings = config
         self.broker.groups.update_config(self._group_config(config, image))
-        self._listeners.limits = self._connection_limits(config)
+        self._listeners.limits = connection_limits(config)
         largest = max(
             (
                 resolve_topic_config(settings, config.explicit).max_message_bytes
@@ -311,20 +294,10 @@ class App:
             self._loop,
             self._clock,
             self.turn,
-            self._connection_limits(config),
+            connection_limits(config),
             config.frame_bytes_max(),
             config.network.in_flight_bytes_max,
             config.network.listen_backlog,
-        )
-
-    def _connection_limits(self, config: BrokerConfig) -> ConnectionLimits:
-        network = config.network
-        return ConnectionLimits(
-            network.connections_max,
-            network.connections_per_ip_max,
-            dict(config.per_ip_connections),
-            network.connections_idle_ms_max,
-            network.connection_creation_rate,
         )
 
     def _observe(self, dispatcher: Dispatcher) -> None:
@@ -340,40 +313,6 @@ class App:
             emit_logs(self.broker.replicas, self.broker.metadata),
         ):
             self.telemetry.add(emitter)
-
-    def _start_cleaner(self, log_dir: LogDir, replicas: ReplicaManager) -> None:
-        settings = self._config.log
-        if not settings.cleaner_enable:
-            return
-        from moldau_broker.storage.compact_cleaner import Candidate, Cleaner
-        from moldau_broker.storage.compact_job import CleanerSettings
-
-        def candidates() -> list[Candidate]:
-            return [
-                Candidate(partition.log, partition.last_stable_offset)
-                for partition in replicas.partitions()
-                if partition.offline_reason is None
-            ]
-
-        def problem(log: Any, text: str) -> None:
-            logger.error(
-                "cleaner.problem", extra={"topic": log.topic, "partition": log.partition, "reason": text}
-            )
-
-        self._cleaner = Cleaner(
-            log_dir.disk,
-            candidates,
-            CleanerSettings(
-                map_bytes_max=settings.cleaner_dedupe_bytes,
-                map_load_max=settings.cleaner_load_factor,
-                io_bytes=settings.cleaner_io_bytes,
-                io_bytes_per_second=settings.cleaner_bytes_per_second,
-                backoff_ms=settings.cleaner_backoff_ms,
-            ),
-            wall_ms=self._clock.wall_ms,
-            on_problem=problem,
-        )
-        self._cleaner.start()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._loop.create_task(coroutine)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, NamedTuple
 
-from moldau_broker.storage.disk import Buffer
+from moldau_broker.wire.codec import Buffer
 from moldau_broker.wire.records import read_records
 
 ABORT: Final = 0

@@ -1,0 +1,99 @@
+"""The parts of a broker that need more than a line to build. Decides nothing; `app` puts them together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from moldau_broker.base.clock import Clock
+from moldau_broker.base.ids import format_uuid, random_uuid
+from moldau_broker.metadata.image import Endpoint
+from moldau_broker.metadata.runtime import LocalNode
+from moldau_broker.raft.quorum import VoterEndpoint
+from moldau_broker.replication.manager import ReplicaManager
+from moldau_broker.server.config import BrokerConfig
+from moldau_broker.server.handlers.spec import ListenerKind
+from moldau_broker.server.listeners import ConnectionLimits
+from moldau_broker.storage.logdir import LogDir
+from moldau_broker.storage.names import META_PROPERTIES
+
+if TYPE_CHECKING:
+    from moldau_broker.storage.compact_cleaner import Cleaner
+    from moldau_broker.storage.log import Log
+
+logger = logging.getLogger(__name__)
+
+
+def open_log_dir(config: BrokerConfig, clock: Clock, rng: Random) -> LogDir:
+    """Lock the data directory, formatting an empty one; a new cluster without a given id gets a random one.
+
+    Raises:
+        DirectoryInUse: another process holds it.
+        StorageError, OSError: it belongs to somebody else, or the disk refuses.
+    """
+    path = Path(config.node.data_dir)
+    path.mkdir(parents=True, exist_ok=True)
+    cluster_id = config.node.cluster_id
+    if cluster_id is None and not (path / META_PROPERTIES).exists():
+        cluster_id = format_uuid(random_uuid(rng))
+    return LogDir.open(path, cluster_id=cluster_id, node_id=config.node.id, clock=clock)
+
+
+def local_node(config: BrokerConfig, ports: Mapping[str, int]) -> LocalNode:
+    """What this node tells the cluster of itself; `ports` are the bound ones, by listener name."""
+    brokers: dict[str, Endpoint] = {}
+    controllers: list[VoterEndpoint] = []
+    for listener in config.listeners:
+        port = listener.advertised_port or ports[listener.name]
+        if listener.kind is ListenerKind.CONTROLLER:
+            controllers.append(VoterEndpoint(listener.name, listener.advertised_host, port))
+        else:
+            brokers[listener.name] = Endpoint(listener.advertised_host, port)
+    return LocalNode(endpoints=brokers, controller_endpoints=tuple(controllers), rack=config.node.rack)
+
+
+def connection_limits(config: BrokerConfig) -> ConnectionLimits:
+    """Kafka's connection settings as the listeners want them."""
+    network = config.network
+    return ConnectionLimits(
+        network.connections_max,
+        network.connections_per_ip_max,
+        dict(config.per_ip_connections),
+        network.connections_idle_ms_max,
+        network.connection_creation_rate,
+    )
+
+
+def make_cleaner(config: BrokerConfig, log_dir: LogDir, replicas: ReplicaManager, clock: Clock) -> Cleaner:
+    """The cleaner of compacted logs; imported here, as a broker that never cleans need not carry it."""
+    from moldau_broker.storage.compact_cleaner import Candidate, Cleaner
+    from moldau_broker.storage.compact_job import CleanerSettings
+
+    def candidates() -> list[Candidate]:
+        return [
+            Candidate(partition.log, partition.last_stable_offset)
+            for partition in replicas.partitions()
+            if partition.offline_reason is None
+        ]
+
+    def problem(log: Log, text: str) -> None:
+        where = {"topic": log.topic, "partition": log.partition, "reason": text}
+        logger.error("cleaner.problem", extra=where)
+
+    settings = config.log
+    return Cleaner(
+        log_dir.disk,
+        candidates,
+        CleanerSettings(
+            map_bytes_max=settings.cleaner_dedupe_bytes,
+            map_load_max=settings.cleaner_load_factor,
+            io_bytes=settings.cleaner_io_bytes,
+            io_bytes_per_second=settings.cleaner_bytes_per_second,
+            backoff_ms=settings.cleaner_backoff_ms,
+        ),
+        wall_ms=clock.wall_ms,
+        on_problem=problem,
+    )
