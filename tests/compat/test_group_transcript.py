@@ -324,17 +324,9 @@ class Scene:
             )
             for member in found.members
         )
-        self.note(
-            f"{label} v{version}",
-            [
-                found.error_code,
-                found.error_message,
-                found.group_state,
-                found.protocol_type,
-                found.protocol_data,
-            ]
-            + [found.authorized_operations, members],
-        )
+        error = (found.error_code, found.error_message, found.authorized_operations)
+        state = (found.group_state, found.protocol_type, found.protocol_data)
+        self.note(f"{label} v{version}", (*error, *state, members))
 
     def list_groups(self, label, version=5, states=(), types=()):
         request = ListGroupsRequest(states_filter=states, types_filter=types)
