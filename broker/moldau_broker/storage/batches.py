@@ -105,15 +105,12 @@ class Scan:
         fault: why the scan stopped before `end`; None when it did not.
     """
 
-    __slots__ = ("_base_offset", "_end", "_epoch", "_read", "fault", "next_offset", "position")
+    __slots__ = ("_base_offset", "_end", "_read", "fault", "next_offset", "position")
 
-    def __init__(
-        self, read: Reader, start: int, end: int, *, base_offset: int, next_offset: int, epoch: int = -1
-    ) -> None:
+    def __init__(self, read: Reader, start: int, end: int, *, base_offset: int, next_offset: int) -> None:
         self._read = read
         self._end = end
         self._base_offset = base_offset
-        self._epoch = epoch
         self.position = start
         self.next_offset = next_offset
         self.fault: str | None = None
@@ -141,7 +138,7 @@ class Scan:
             )
             size = length + LENGTH_OVERHEAD
             last = base + delta
-            fault = self._check(base, length, epoch, magic, delta, left)
+            fault = self._check(base, length, magic, delta, left)
             if fault is None:
                 if at + size > len(view):
                     if size <= _SCAN_CHUNK:
@@ -169,11 +166,10 @@ class Scan:
                 seq,
                 count,
             )
-            self._epoch = epoch
             self.next_offset = last + 1
             self.position = position + size
 
-    def _check(self, base: int, length: int, epoch: int, magic: int, delta: int, left: int) -> str | None:
+    def _check(self, base: int, length: int, magic: int, delta: int, left: int) -> str | None:
         if length == 0 and base == 0 and magic == 0:
             return "zeros instead of a batch"
         if magic != MAGIC:
@@ -186,8 +182,6 @@ class Scan:
             return f"base offset {base} where {self.next_offset} was the next"
         if delta < 0 or base + delta - self._base_offset > INT32_MAX:
             return f"a last offset delta of {delta}"
-        if epoch < self._epoch:
-            return f"leader epoch {epoch} after {self._epoch}"
         return None
 
     def _crc_of(self, first: memoryview, position: int, size: int) -> int:

@@ -27,9 +27,10 @@ class SegmentChain:
     Attributes:
         segments: all of them.
         unsynced: those that may hold data that is not durable, oldest first; the active one always.
+        flushed_bytes: made durable so far.
     """
 
-    __slots__ = ("_files", "_folder_changed", "_place", "_trash", "segments", "unsynced")
+    __slots__ = ("_files", "_folder_changed", "_place", "_trash", "flushed_bytes", "segments", "unsynced")
 
     def __init__(
         self, place: Place, files: OpenFiles, segments: tuple[Segment, ...], *, is_new: bool
@@ -39,6 +40,7 @@ class SegmentChain:
         self.segments = segments
         self.unsynced = (*(segment for segment in segments[:-1] if segment.is_dirty), segments[-1])
         self._folder_changed = is_new
+        self.flushed_bytes = 0
         self._trash: deque[tuple[int, Segment]] = deque()
 
     @property
@@ -146,7 +148,12 @@ class SegmentChain:
     def sync(self) -> None:
         """Make what the segments hold now durable, and the folder's entries. Blocks; any thread."""
         for segment in self.unsynced:
-            segment.sync(finished=segment is not self.active)
+            before = segment.synced_size
+            if segment is not self.active:
+                segment.sync(finished=True)
+            elif segment.is_dirty:
+                segment.sync(finished=False)
+            self.flushed_bytes += segment.synced_size - before
         if self._folder_changed:
             self._folder_changed = False
             self._place.disk.sync_folder(self._place.folder)
@@ -157,6 +164,10 @@ class SegmentChain:
         if len(self.unsynced) > 1:
             active = self.active
             self.unsynced = tuple(s for s in self.unsynced if s is active or not s.settled)
+
+    def has_trash(self, now_ms: int) -> bool:
+        """Whether `purge` has anything to do."""
+        return bool(self._trash) and self._trash[0][0] <= now_ms
 
     def purge(self, now_ms: int) -> int:
         """Unlink the files that are due; returns the bytes freed. Blocks; any thread."""

@@ -130,15 +130,14 @@ def decode_properties(data: bytes) -> dict[str, str]:
 
 
 def encode_clean_shutdown(broker_epoch: int) -> bytes:
-    """.kafka_cleanshutdown: strings in JSON, as Kafka writes them."""
-    return json.dumps({"version": "0", "broker_epoch": str(broker_epoch)}, separators=(",", ":")).encode(
-        "ascii"
-    )
+    """.kafka_cleanshutdown, as Kafka 4.3 writes it."""
+    return json.dumps({"version": 0, "brokerEpoch": broker_epoch}, separators=(",", ":")).encode("ascii")
 
 
 def decode_clean_shutdown(data: bytes) -> int:
-    """The broker epoch in a clean-shutdown marker; -1 if it has none (older releases left it empty)."""
+    """The broker epoch in a clean-shutdown marker; -1 if it has none (older releases left it out)."""
     try:
-        return int(json.loads(data)["broker_epoch"])
-    except (ValueError, KeyError, TypeError):
+        fields = json.loads(data)
+        return int(fields.get("brokerEpoch", fields.get("broker_epoch", -1)))
+    except (ValueError, TypeError, AttributeError):
         return -1

@@ -14,6 +14,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import resource
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,6 +109,11 @@ class Disk(Protocol):
 
     def lock(self, path: str) -> DiskFile:
         """Hold the file's lock for as long as the handle lives."""
+
+
+def open_files_allowed() -> int:
+    """How many files this process may have open (its soft limit)."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def translate(error: OSError, path: str) -> StorageError:

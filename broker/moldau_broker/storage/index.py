@@ -105,6 +105,8 @@ class SparseIndex:
 
     def write_pending(self) -> None:
         """Bring the file up to date; makes it if need be. Not durable yet."""
+        if not self.pending and not self._ragged and self.stored > 0:
+            return
         stored = self._stored()
         file = self._place.disk.open(self._place.path(self.name), create=True)
         if self._ragged or file.size() != stored * self._struct.size:

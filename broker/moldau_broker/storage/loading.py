@@ -134,6 +134,8 @@ class _Loader:
             self._find_epochs()
         self.epochs.truncate_from_end(end)
         self.epochs.truncate_from_start(start)
+        for segment in self.segments:
+            self.files.forget(segment)  # nothing is open until it is used
         return Log(
             self.topic,
             self.partition,
@@ -212,7 +214,7 @@ class _Loader:
         self.epochs.clear()
         for segment in self.segments:
             for batch in segment.batches():
-                if batch.leader_epoch > self.epochs.latest:
+                if batch.leader_epoch != self.epochs.latest and batch.leader_epoch >= 0:
                     self.epochs.assign(batch.leader_epoch, batch.base_offset)
 
     # --- after a clean shutdown ----------------------------------------------------------------------
@@ -322,7 +324,7 @@ class _Loader:
         told = report.scanned_bytes
         for batch in scan:
             segment.note(batch.last_offset, batch.size, batch.max_timestamp)
-            if batch.leader_epoch > self.epochs.latest:
+            if batch.leader_epoch != self.epochs.latest and batch.leader_epoch >= 0:
                 self.epochs.assign(batch.leader_epoch, batch.base_offset)
             if batch.producer_id >= 0:
                 self.producers.replay(batch, read, segment)

@@ -75,6 +75,8 @@ class Log:
         on_failure: called once when that happens, on the thread that met it.
         before_truncation: called with (log, new end) before durable data is cut, so that no checkpoint still
             promises it.
+        on_flush_due: called when flush.messages records wait to be made durable.
+        unsynced_since_ms: housekeeping's note of when it first saw something not durable, -1 without.
         recovery: what opening it found and did.
     """
 
@@ -82,6 +84,7 @@ class Log:
         "_chain",
         "_epochs_image",
         "_epochs_saved",
+        "_flush_at",
         "_io_lock",
         "_is_new",
         "_leader_epoch",
@@ -101,6 +104,7 @@ class Log:
         "log_end_offset",
         "log_start_offset",
         "on_failure",
+        "on_flush_due",
         "partition",
         "place",
         "recovery",
@@ -144,7 +148,9 @@ class Log:
         self.on_failure: Callable[[Log, StorageError], None] | None = None
         self.before_truncation: Callable[[Log, int], None] | None = None
         self.recovery = recovery
+        self.on_flush_due: Callable[[Log], None] | None = None
         self.unsynced_since_ms = -1
+        self._flush_at = durable_offset + config.flush_messages
         self._chain = SegmentChain(place, files, segments, is_new=is_new)
         self._producers = producers
         self._io_lock = threading.Lock()
@@ -186,9 +192,15 @@ class Log:
         """Bytes that are not known to be durable."""
         return sum(segment.size - segment.synced_size for segment in self._chain.unsynced)
 
+    @property
+    def flushed_bytes(self) -> int:
+        """Bytes made durable since it was opened."""
+        return self._chain.flushed_bytes
+
     def update_config(self, config: TopicConfig) -> None:
         """Take changed topic settings; they bind from the next append or retention round on."""
         self.config = config
+        self._flush_at = self.durable_offset + config.flush_messages
         self._chain.configure(config)
         self._plan()
 
@@ -274,8 +286,8 @@ class Log:
         if header.producer_id >= 0:
             self._producers.note(batch, header, base, active)
         self.log_end_offset = last + 1
-        if self.unsynced_since_ms < 0:
-            self.unsynced_since_ms = now_ms
+        if last >= self._flush_at:
+            self._want_flush()
         return base
 
     def append_replica(self, data: Buffer, now_ms: int) -> None:
@@ -348,13 +360,19 @@ class Log:
             self.fail(error)
             raise
         for batch in run:
-            if batch.leader_epoch > self._leader_epoch:
+            if batch.leader_epoch != self._leader_epoch and batch.leader_epoch >= 0:
                 self.assign_epoch(batch.leader_epoch, batch.base_offset)
             if batch.producer_id >= 0:
                 self._producers.replay(batch, read, active)
         self.log_end_offset = run[-1].last_offset + 1
-        if self.unsynced_since_ms < 0:
-            self.unsynced_since_ms = now_ms
+        if run[-1].last_offset >= self._flush_at:
+            self._want_flush()
+
+    def _want_flush(self) -> None:
+        """flush.messages have gathered."""
+        self._flush_at = NEVER  # asked for once; `mark_durable` sets it anew
+        if self.on_flush_due is not None:
+            self.on_flush_due(self)
 
     def _plan(self) -> None:
         """Work out when the active segment is to be rolled, or its producers' state written."""
@@ -523,7 +541,8 @@ class Log:
         if offset > self.durable_offset:
             self.durable_offset = offset
         self._chain.settle()
-        if self.unsynced_since_ms >= 0 and self.durable_offset >= self.log_end_offset:
+        self._flush_at = self.durable_offset + self.config.flush_messages
+        if self.durable_offset >= self.log_end_offset:
             self.unsynced_since_ms = -1
 
     def sync(self) -> int:
@@ -662,6 +681,14 @@ class Log:
             self.fail(error)
             raise
 
+    def expire_producers(self, now_ms: int, expiration_ms: int) -> int:
+        """Forget producers idle for producer.id.expiration.ms; returns how many."""
+        return self._producers.state.expire(now_ms, expiration_ms)
+
+    def has_trash(self, now_ms: int) -> bool:
+        """Whether `purge` has anything to do."""
+        return self._chain.has_trash(now_ms)
+
     def purge(self, now_ms: int) -> int:
         """Unlink the files of removed segments that are due; returns the bytes freed. Blocks; any thread."""
         return self._chain.purge(now_ms)
@@ -680,20 +707,16 @@ class Log:
         self.close(clean=False)
 
     def close(self, *, clean: bool = True) -> None:
-        """Stop using the log; `clean` makes everything durable and leaves a producer snapshot at the end.
+        """Stop using the log; `clean` makes its data durable and leaves a producer snapshot at the end.
 
         Raises:
             StorageError: with `clean`, if that failed.
         """
         try:
             if clean and self.failure is None:
+                # Indexes and the snapshot need not be durable: what a power failure takes is built again.
                 self.active.finish()
-                snapshots = self._producers.snapshots
-                snapshots.take(self.log_end_offset, self._producers.state)
+                self._producers.snapshots.take(self.log_end_offset, self._producers.state)
                 self.sync()
-                with self._io_lock:
-                    self.active.sync(finished=True)
-                    snapshots.sync(self.log_end_offset)
-                    self.place.disk.sync_folder(self.place.folder)
         finally:
             self._chain.let_go()

@@ -27,7 +27,7 @@ from moldau_broker.storage.checkpoints import (
     encode_partition_metadata,
     encode_properties,
 )
-from moldau_broker.storage.disk import Disk, DiskFile, OsDisk
+from moldau_broker.storage.disk import Disk, DiskFile, OsDisk, open_files_allowed
 from moldau_broker.storage.errors import CorruptLog, FileMissing, StorageError
 from moldau_broker.storage.loading import Opening, open_log
 from moldau_broker.storage.names import (
@@ -55,6 +55,23 @@ TopicPartition: TypeAlias = tuple[str, int]
 Offsets: TypeAlias = dict[TopicPartition, int]
 
 _CHECKPOINTS: Final = (RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS)
+
+
+_CLOSING_THREADS: Final = 4
+"""Flushing many logs in several threads is 2.5 times as fast as in one; more gain nothing (ext4)."""
+
+
+def _close_all(left: deque[Log], clean: bool) -> None:
+    """Close logs until none is left; one that cannot be closed cleanly has failed."""
+    while left:
+        try:
+            log = left.popleft()
+        except IndexError:  # another thread took the last
+            return
+        try:
+            log.close(clean=clean)
+        except StorageError as error:
+            log.fail(error)
 
 
 @dataclass(slots=True)
@@ -85,6 +102,7 @@ class LogDir:
         previous_broker_epoch: the epoch that user wrote down; -1 if unknown.
         logs: by (topic, partition).
         offline: partitions whose folder could not be opened, or whose log has failed since, and why.
+        on_flush_due: called with a log that has gathered flush.messages; housekeeping sets it.
         damaged: checkpoints that were unreadable at opening, for the log line.
     """
 
@@ -100,9 +118,10 @@ class LogDir:
         self.logs: dict[TopicPartition, Log] = {}
         self.offline: dict[TopicPartition, StorageError] = {}
         self.damaged: list[str] = []
+        self.on_flush_due: Callable[[Log], None] | None = None
         self._lock_file: DiskFile | None = lock
         self._rng = rng
-        self._files = OpenFiles(policy.open_files_max)
+        self._files = OpenFiles(policy.open_files_max or open_files_allowed() // 2)
         self._written: dict[str, Offsets | None] = dict.fromkeys(_CHECKPOINTS)
         # Lines of partitions that are there but not open: a checkpoint must not forget what it promised.
         self._carried: dict[str, Offsets] = {name: {} for name in _CHECKPOINTS}
@@ -180,7 +199,11 @@ class LogDir:
     def _read_checkpoints(self) -> None:
         for name in _CHECKPOINTS:
             try:
-                offsets = decode_offsets(self.disk.read(name))
+                data = self.disk.read(name)
+                if not data:  # Kafka's, before it has anything to say; we never leave one empty
+                    self._recovery_points_lost |= name == RECOVERY_POINTS
+                    continue
+                offsets = decode_offsets(data)
             except (CorruptLog, FileMissing) as error:
                 self.damaged.append(f"{name}: {error}")
                 self._recovery_points_lost |= name == RECOVERY_POINTS
@@ -205,12 +228,17 @@ class LogDir:
         """
         if self._lock_file is None:
             return
-        for log in self.logs.values():
-            try:
-                log.close(clean=clean)
-            except StorageError:
-                clean = False
-            clean = clean and log.failure is None
+        left = deque(self.logs.values())
+        threads = [
+            threading.Thread(target=_close_all, args=(left, clean), name=f"close-{number}")
+            for number in range(min(_CLOSING_THREADS, len(left) // _CLOSING_THREADS))
+        ]
+        for thread in threads:
+            thread.start()
+        _close_all(left, clean)
+        for thread in threads:
+            thread.join()
+        clean = clean and all(log.failure is None for log in self.logs.values())
         try:
             if clean:
                 self.checkpoint(self.collect())
@@ -339,11 +367,16 @@ class LogDir:
     def _adopt(self, key: TopicPartition, log: Log) -> Log:
         log.on_failure = self._failed
         log.before_truncation = self._truncating
+        log.on_flush_due = self._flush_due
         self.logs[key] = log
         return log
 
     def _failed(self, log: Log, error: StorageError) -> None:
         self.offline[log.topic, log.partition] = error
+
+    def _flush_due(self, log: Log) -> None:
+        if self.on_flush_due is not None:
+            self.on_flush_due(log)
 
     def _truncating(self, log: Log, offset: int) -> None:
         """No checkpoint may promise what is about to be cut. Blocks for the write."""
@@ -394,6 +427,12 @@ class LogDir:
         for carried in self._carried.values():
             carried.pop((topic, partition), None)
 
+    def has_trash(self, now_ms: int) -> bool:
+        """Whether `purge` has anything to do."""
+        return any(due <= now_ms for due, _ in self._trash) or any(
+            log.has_trash(now_ms) for log in self.logs.values()
+        )
+
     def purge(self, now_ms: int) -> int:
         """Free what deleted folders and segments hold once their delay is over; bytes freed. Blocks."""
         freed = sum(log.purge(now_ms) for log in list(self.logs.values()))
@@ -434,6 +473,10 @@ class LogDir:
                     self.disk.replace(name, encode_offsets(offsets))
                     self._written[name] = offsets
             self._last_written = collected.number
+
+    def is_news(self, collected: Collected) -> bool:
+        """Whether `checkpoint` would write anything."""
+        return any(offsets != self._written[name] for name, offsets in collected.offsets.items())
 
     def checkpointed(self, name: str) -> Mapping[TopicPartition, int]:
         """What the checkpoint of that name says on disk."""

@@ -12,7 +12,8 @@ class StoragePolicy:
     """Bounds of one data directory.
 
     Attributes:
-        open_files_max: log files kept open (softly). Each open costs 5 us; half of a usual limit of 1,024.
+        open_files_max: log files kept open (softly; reopening one costs 5 us). 0: half of what the process may
+            open, as connections need the rest.
         unsynced_bytes_max: written but not durable, over all logs, before a flush starts by itself. What a
             restart must check: 256 MiB is half a second.
         unsynced_ms_max: age of the oldest such write before a flush starts by itself; the kernel's own
@@ -24,7 +25,7 @@ class StoragePolicy:
         producer_check_ms: how often that is looked at (Kafka: 10 minutes).
     """
 
-    open_files_max: int = 512
+    open_files_max: int = 0
     unsynced_bytes_max: int = 256 * _MIB
     unsynced_ms_max: int = 10_000
     checkpoint_ms: int = 5_000

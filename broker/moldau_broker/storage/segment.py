@@ -141,9 +141,7 @@ class Segment:
 
     def create(self) -> None:
         """Make the empty log file."""
-        self.file = self._place.disk.open(self._place.path(self.name(LOG)), create=True)
-        self.file.truncate(0)
-        self._files.opened(self)
+        self._place.disk.open(self._place.path(self.name(LOG)), create=True).truncate(0)
         self.tail = Tail()
 
     # --- writing -------------------------------------------------------------------------------------
@@ -235,8 +233,8 @@ class Segment:
         with contextlib.suppress(StorageError):  # rebuilt from the log if lost
             if self.size:
                 self._index_time()
-            self.offset_index.write_pending()
-            self.time_index.write_pending()
+                self.offset_index.write_pending()
+                self.time_index.write_pending()
         self.tail = None
 
     def sync(self, *, finished: bool) -> None:

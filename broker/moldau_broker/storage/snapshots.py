@@ -64,10 +64,6 @@ class Snapshots:
         for offset in [known for known in self.offsets if known not in keep]:
             self._drop(offset)
 
-    def sync(self, offset: int) -> None:
-        """Make one durable."""
-        self._place.disk.datasync(self._path(offset))
-
     def _drop(self, offset: int) -> None:
         self.offsets.remove(offset)
         self._place.disk.unlink(self._path(offset))
