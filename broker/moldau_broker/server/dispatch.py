@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from time import perf_counter_ns
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.server import fast_produce
@@ -22,7 +22,7 @@ from moldau_broker.wire.apis import API_SCHEMAS, ApiKey
 from moldau_broker.wire.codec import decode
 from moldau_broker.wire.errors import WireError
 from moldau_broker.wire.framing import decode_request_header, encode_response
-from moldau_broker.wire.messages.produce import ProduceRequest
+from moldau_broker.wire.messages.produce import ProduceRequest, ProduceResponse
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +85,8 @@ class Dispatcher:
                 connection=connection,
             )
             outcome = self._call(handler, context, request)
-            if handler.api is ApiKey.PRODUCE:
-                self._learn(connection, buffer, start, end, version, cast("ProduceRequest", request))
+            if isinstance(request, ProduceRequest):
+                self._learn(connection, buffer, start, header.end, end, version, request, outcome)
         return self._answer(handler, context, outcome, started)
 
     def _produce_again(
@@ -107,23 +107,24 @@ class Dispatcher:
         connection: Connection,
         buffer: bytearray,
         start: int,
+        body: int,
         end: int,
         version: int,
         request: ProduceRequest,
+        outcome: Any,
     ) -> None:
+        """Remember a request whose one batch was appended, so that the next one like it goes the short way."""
         if len(request.topic_data) != 1 or len(request.topic_data[0].partition_data) != 1:
             return
-        partition = produce_api.find_partition(self._broker, version, request.topic_data[0], 0)
+        if isinstance(outcome, ProduceResponse) and outcome.responses[0].partition_responses[0].error_code:
+            return  # anything else means appended: no answer (acks=0), or one that waits for the commit
+        topic = request.topic_data[0]
+        index = topic.partition_data[0].index
+        partition = produce_api.find_partition(self._broker, version, topic, index)
         if partition is not None and produce_api.may_write(partition.topic, None):
+            generation = self._broker.replicas.generation
             fast_produce.learn(
-                connection.known_produces,
-                buffer,
-                start,
-                end,
-                request,
-                partition,
-                self._broker.replicas.generation,
-                version,
+                connection.known_produces, buffer, start, body, end, request, partition, generation, version
             )
 
     def _call(self, handler: Handler, context: RequestContext, request: Any) -> Any:

@@ -22,6 +22,7 @@ from moldau_broker.replication.validation import (
 )
 from moldau_broker.server.connection import Answer, Chunks
 from moldau_broker.wire.apis import ApiKey
+from moldau_broker.wire.codec import encode
 from moldau_broker.wire.framing import encode_response
 from moldau_broker.wire.messages.produce import (
     PartitionProduceResponse,
@@ -29,6 +30,7 @@ from moldau_broker.wire.messages.produce import (
     ProduceResponse,
     TopicProduceResponse,
 )
+from moldau_broker.wire.schema import replace
 
 if TYPE_CHECKING:
     from moldau_broker.replication.partition import Partition
@@ -43,6 +45,7 @@ _THREE_OFFSETS: Final = struct.Struct(">qqq")
 _TWO_OFFSETS: Final = struct.Struct(">qq")
 _SENTINEL: Final = 0x7BADC0DE5EA5CA5E
 _ACKS_ALL: Final = -1
+_NO_TAGS: Final = b"\0\0\0"  # of partition, topic and request
 REMEMBERED_MAX: Final = 16
 """Prefixes one connection remembers: a producer's partitions on this broker, oldest forgotten first."""
 
@@ -106,25 +109,41 @@ def learn(
     known: list[KnownProduce],
     buffer: bytearray,
     start: int,
+    body: int,
     end: int,
     request: ProduceRequest,
     partition: Partition,
     generation: int,
     version: int,
 ) -> None:
-    """Remember the prefix of a request that was decoded in full, named one partition and succeeded."""
-    records = request.topic_data[0].partition_data[0].records
-    assert records is not None
-    tail = 3 if version >= _FLEXIBLE_SINCE else 0
-    length_bytes = _uvarint_size(len(records) + 1) if version >= _FLEXIBLE_SINCE else 4
-    prefix_end = end - tail - len(records) - length_bytes
-    if prefix_end <= start + 8 or (tail and buffer[end - tail : end] != b"\0\0\0"):
+    """Remember the prefix of a request that was decoded in full, named one partition and was appended there.
+
+    A frame that is not exactly what our own encoder would make of the request (trailing bytes, unknown tags,
+    a length in too many bytes) is not remembered: only then is it certain where its records stand.
+    """
+    data = request.topic_data[0].partition_data[0]
+    records = data.records
+    if records is None:
+        return
+    head, length_bytes, tail = _head(request, version), 4, 0
+    if version >= _FLEXIBLE_SINCE:
+        length_bytes, tail = _uvarint_size(len(records) + 1), len(_NO_TAGS)
+    if body + len(head) + length_bytes + len(records) + tail != end or not buffer.startswith(head, body):
+        return
+    prefix = bytes(buffer[start + 8 : body + len(head)])
+    if any(entry.prefix == prefix and entry.version == version for entry in known):
         return
     if len(known) >= REMEMBERED_MAX:
         known.pop()
-    known.insert(
-        0, KnownProduce(bytes(buffer[start + 8 : prefix_end]), version, request, partition, generation)
-    )
+    known.insert(0, KnownProduce(prefix, version, request, partition, generation))
+
+
+def _head(request: ProduceRequest, version: int) -> bytes:
+    """What stands before the length of the records."""
+    topic = request.topic_data[0]
+    empty = replace(topic.partition_data[0], records=memoryview(b""))
+    body = encode(replace(request, topic_data=[replace(topic, partition_data=[empty])]), version)
+    return body[: -1 - len(_NO_TAGS)] if version >= _FLEXIBLE_SINCE else body[:-4]
 
 
 def _uvarint_size(value: int) -> int:
@@ -161,7 +180,7 @@ def produce(
                 break
             shift += 7
         records_end = at + length - 1
-        if records_end + 3 != end or buffer[records_end:end] != b"\0\0\0":
+        if records_end + 3 != end or buffer[records_end:end] != _NO_TAGS:
             return False
     else:
         if at + 4 > end:

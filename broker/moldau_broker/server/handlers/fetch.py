@@ -10,7 +10,6 @@ v13 topic ids, v15 replica state, v16 current leader (KIP-951).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -38,6 +37,7 @@ from moldau_broker.wire.messages.fetch import (
     LeaderIdAndEpoch,
     PartitionData,
 )
+from moldau_broker.wire.schema import replace
 
 if TYPE_CHECKING:
     from moldau_broker.server.broker import Broker
