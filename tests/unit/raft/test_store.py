@@ -20,7 +20,7 @@ from moldau_broker.raft.state import ElectionState
 from moldau_broker.raft.store import BOOTSTRAP_FILE, FOLDER, QUORUM_STATE, RaftStore, open_store
 from moldau_broker.storage.logdir import LogDir
 from moldau_broker.testing.controller import ManualClock
-from moldau_broker.testing.disk import SimDisk
+from moldau_broker.testing.disk import SimCrash, SimDisk
 
 NOW = 1_700_000_000_000
 
@@ -84,6 +84,11 @@ def snapshot(store: RaftStore, folder: Folder, epoch: int = 1) -> SnapshotId:
         snapshot_id, [b"state"], voters=VoterSet([folder.me]), last_timestamp_ms=NOW, now_ms=NOW
     )
     return snapshot_id
+
+
+def snapshot_and_drop(store: RaftStore, folder: Folder) -> None:
+    snapshot(store, folder)
+    store.drop_before_snapshots()
 
 
 def test_store_formats_a_new_folder_as_kafka_storage_format_does(folder: Folder) -> None:
@@ -216,6 +221,42 @@ def test_store_drops_what_two_snapshots_cover(folder: Folder) -> None:
     again = folder.reopen()
     assert again.snapshot is not None
     assert again.snapshot.id == ids[-2]
+
+
+def test_store_survives_a_crash_anywhere_in_taking_a_snapshot() -> None:
+    """At every disk operation of writing one and dropping what it covers: the folder opens and nothing is missing."""
+
+    def prepared() -> tuple[Folder, RaftStore]:
+        folder = Folder()
+        store = folder.open()
+        node = lead(folder, store)
+        for value in (b"a", b"b", b"c"):
+            fill(store, node, [value])
+            if value != b"c":
+                snapshot(store, folder)
+                store.drop_before_snapshots()
+        return folder, store
+
+    folder, store = prepared()
+    folder.disk.operations.clear()
+    end = store.log.log_end_offset
+    snapshot_and_drop(store, folder)
+    operations = len(folder.disk.operations)
+    assert operations > 5
+    for crash_at in range(operations):
+        for seed in range(3):
+            folder, store = prepared()
+            folder.disk.operations.clear()
+            folder.disk.crash_at = crash_at
+            with pytest.raises(SimCrash):
+                snapshot_and_drop(store, folder)
+            folder.disk.crash(Random(seed))
+            folder.log_dir = folder._open()
+            again = folder.open()
+            assert again.snapshot is not None
+            assert again.log.log_end_offset == end
+            tail = list(again.read(again.snapshot.id.end_offset, end))
+            assert again.snapshot.id.end_offset + sum(len(batch.records) for batch in tail) == end
 
 
 def test_store_refuses_a_log_that_begins_after_all_snapshots(folder: Folder) -> None:
