@@ -22,7 +22,7 @@ from moldau_broker.coordinator.config import GroupConfig
 from moldau_broker.coordinator.runtime import GroupCoordinator
 from moldau_broker.metadata.image import MetadataImage, PartitionImage, TopicImage
 from moldau_broker.replication.outcome import AppendOutcome
-from moldau_broker.wire.records import parse_header, patch_batch
+from moldau_broker.wire.records import iter_batches, parse_header, patch_batch
 
 _LIVELOCK = 100_000
 
@@ -53,6 +53,15 @@ class MemoryLog:
         self.batches: list[bytearray] = []
         self.log_start_offset = 0
         self.log_end_offset = 0
+
+    @classmethod
+    def of(cls, data: bytes) -> MemoryLog:
+        """The log of a segment file, with the offsets it has."""
+        log = cls()
+        for at, header in iter_batches(data):
+            log.batches.append(bytearray(data[at : at + header.size]))
+            log.log_end_offset = header.next_offset
+        return log
 
     def append(self, batch: bytearray) -> int:
         """Add one batch; gives its base offset."""

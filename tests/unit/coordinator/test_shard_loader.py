@@ -1,6 +1,7 @@
 """A shard read back from its log."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,8 @@ from moldau_broker.wire.errors import WireError
 from moldau_broker.wire.messages.offset_fetch import OffsetFetchRequestGroup, OffsetFetchRequestTopics
 from moldau_broker.wire.records import Record, build_batch
 
+KAFKA_LOG = Path(__file__).parents[2] / "data" / "kafka" / "consumer_offsets.log"
+"""Written by Apache Kafka 4.3.1 for confluent-kafka clients: groups, a static member, a deleted group, transactions."""
 ABORT, COMMIT = b"\x00\x00\x00\x00", b"\x00\x00\x00\x01"
 
 
@@ -143,3 +146,47 @@ def test_loading_goes_in_steps() -> None:
         _append(log, _commits((f"t{index}", 1)))
     steps = sum(1 for _ in load_steps(log, GroupShard(GroupConfig(), lambda: "x"), lambda: Now(0, 0)))
     assert steps == 40
+
+
+def test_loading_reads_what_apache_kafka_wrote() -> None:
+    """Groups of real clients, with members, assignments, offsets and notes as Kafka described them."""
+    shard = _load(MemoryLog.of(KAFKA_LOG.read_bytes()))
+    assert set(shard.group_ids) == {"app", "static", "simple", "eos-committed", "eos-aborted", "eos-open"}
+    app, static, simple = shard.view("app"), shard.view("static"), shard.view("simple")
+    assert app is not None
+    assert static is not None
+    assert simple is not None
+    assert (app.state, app.protocol_type, app.topics) == ("Stable", "consumer", {"t"})
+    assert {member.client_id for member in app.members} == {"one", "two"}
+    assert all(member.client_host == "/127.0.0.1" and member.assignment for member in app.members)
+    assert {key: (c.offset, c.metadata) for key, c in app.offsets.items()} == {
+        ("t", 0): (7, "note 0\0"),  # the client's own NUL: metadata is whatever it sends
+        ("t", 1): (8, "note 1\0"),
+        ("t", 2): (9, "note 2\0"),
+    }
+    assert len({committed.topic_id for committed in app.offsets.values()}) == 1
+    assert [member.instance_id for member in static.members] == ["i-1"]
+    assert static.members[0].member_id.startswith("i-1-")
+    assert (simple.state, simple.protocol_type) == ("Empty", "")
+    assert {key: committed.offset for key, committed in simple.offsets.items()} == {("t", 1): 5, ("u", 0): 6}
+
+
+def test_loading_settles_the_transactions_apache_kafka_wrote() -> None:
+    """Committed: the new offset. Aborted: the old one. Open: the old one, and not stable."""
+    shard = _load(MemoryLog.of(KAFKA_LOG.read_bytes()))
+    seen = {}
+    for group_id in ("eos-committed", "eos-aborted", "eos-open"):
+        asked = OffsetFetchRequestGroup(
+            group_id=group_id, topics=[OffsetFetchRequestTopics(name="t", partition_indexes=[0])]
+        )
+        for require_stable in (False, True):
+            (found,) = shard.fetch(asked, require_stable=require_stable).topics[0].partitions
+            seen[group_id, require_stable] = (found.committed_offset, found.error_code)
+    assert seen == {
+        ("eos-committed", False): (9, 0),
+        ("eos-committed", True): (9, 0),
+        ("eos-aborted", False): (1, 0),
+        ("eos-aborted", True): (1, 0),
+        ("eos-open", False): (1, 0),
+        ("eos-open", True): (-1, 88),
+    }
