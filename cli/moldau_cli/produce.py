@@ -26,7 +26,7 @@ from moldau_cli.parsing import parse_header, unescape
 from moldau_cli.progress import Progress, byte_progress, no_progress
 from moldau_cli.record_text import BadLine, Line, from_json, from_text
 from moldau_cli.root import Failure
-from moldau_cli.stdin import read_lines
+from moldau_cli.stdin import EndlessLine, read_lines
 
 ACKS: Final = {"all": ACKS_ALL, "1": ACKS_LEADER, "0": ACKS_NONE}
 CODECS: Final = {codec.name.lower(): codec for codec in Codec}
@@ -147,6 +147,9 @@ async def _produce(
     except Failure:
         await producer.close()
         raise
+    except EndlessLine as error:
+        await producer.close()
+        raise Failure(f"line {number + 1}: {error}; the lines before it were written") from error
     except BaseException:
         await producer.close(abandon=True)
         raise

@@ -15,22 +15,33 @@ LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 """No broker takes a record of this size; beyond it the input is not lines."""
 
 
+class EndlessLine(ValueError):
+    """The input is not lines."""
+
+
 async def read_lines(fd: int) -> AsyncIterator[tuple[list[bytes], int]]:
     """The lines of each chunk read, without their line ends, and the size of the chunk.
 
     A last line without line end counts; CRLF ends a line as LF does.
 
     Raises:
-        ValueError: a line is longer than `LINE_BYTES_MAX`.
+        EndlessLine: a line is longer than `LINE_BYTES_MAX`.
     """
-    rest = b""
+    parts: list[bytes] = []  # of a line that has not ended yet; joined once, however long it gets
+    waiting = 0
     while chunk := await _read(fd):
-        *lines, rest = (rest + chunk).split(b"\n")
-        if len(rest) > LINE_BYTES_MAX:
-            raise ValueError(f"a line is longer than {LINE_BYTES_MAX >> 20} MiB")
+        first, *others = chunk.split(b"\n")
+        parts.append(first)
+        waiting += len(first)
+        if waiting > LINE_BYTES_MAX:
+            raise EndlessLine(f"a line is longer than {LINE_BYTES_MAX >> 20} MiB")
+        lines: list[bytes] = []
+        if others:
+            lines = [b"".join(parts), *others[:-1]]
+            parts, waiting = [others[-1]], len(others[-1])
         yield [line.removesuffix(b"\r") for line in lines], len(chunk)
-    if rest:
-        yield [rest], 0
+    if waiting:
+        yield [b"".join(parts)], 0
 
 
 async def _read(fd: int) -> bytes:

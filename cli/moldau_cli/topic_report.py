@@ -12,7 +12,7 @@ from moldau_broker.base.ids import format_uuid
 from moldau_broker.client.admin import configs, nodes, offsets, topics
 from moldau_broker.client.cluster import Cluster
 from moldau_broker.client.errors import ClientError
-from moldau_broker.client.metadata import TopicInfo
+from moldau_broker.client.metadata import NO_LEADER, TopicInfo
 from moldau_broker.client.partitions import EARLIEST, LATEST, TopicPartition
 from moldau_cli.health import partition_troubles, replication_factor
 from moldau_cli.output import (
@@ -24,6 +24,7 @@ from moldau_cli.output import (
     Styled,
     Table,
     human_bytes,
+    plural,
     print_table,
     show_facts,
     show_json,
@@ -57,7 +58,13 @@ class TopicReport:
         """What is wrong with one partition."""
         setting = self.settings.get(MIN_INSYNC)
         needed = int(setting.value) if setting is not None and setting.value else 1
-        return partition_troubles(self.info.partitions[partition], self.live, needed)
+        info = self.info.partitions[partition]
+        silent = [f"leader {info.leader} does not answer"] if self.silent(partition) else []
+        return silent + partition_troubles(info, self.live, needed)
+
+    def silent(self, partition: int) -> bool:
+        """Whether the partition has a leader that did not say where its log ends."""
+        return self.info.partitions[partition].leader != NO_LEADER and partition not in self.end
 
 
 async def describe_topics(cluster: Cluster, names: Sequence[str]) -> dict[str, TopicReport | ClientError]:
@@ -155,7 +162,9 @@ def _show_topic(item: TopicReport) -> None:
             human_bytes(size) if size is not None else None,
             Styled("; ".join(troubles), BAD) if troubles else Styled("ok", GOOD),
         )
-    records = sum(item.end[p] - item.start[p] for p in item.end if p in item.start)
+    records = f"{sum(item.end[p] - item.start[p] for p in item.end if p in item.start):,}"
+    if len(item.end) < len(info.partitions):
+        records += f" in the {plural(len(item.end), 'partition')} that answered"
     state = Styled("ok", GOOD)
     if troubled:
         state = Styled(f"{troubled} of {len(info.partitions)} partitions need a look", BAD)

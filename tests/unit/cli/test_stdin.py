@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from moldau_cli import stdin
-from moldau_cli.stdin import read_lines
+from moldau_cli.stdin import EndlessLine, read_lines
 
 
 async def lines_of(fd: int) -> list[bytes]:
@@ -85,5 +85,5 @@ async def test_read_lines_refuses_endless_lines(tmp_path: Path) -> None:
     path = tmp_path / "input"
     with path.open("wb") as file:
         file.truncate(stdin.LINE_BYTES_MAX + stdin.CHUNK_BYTES)  # a hole: no disk is used
-    with path.open("rb") as file, pytest.raises(ValueError, match="64 MiB"):
+    with path.open("rb") as file, pytest.raises(EndlessLine, match="64 MiB"):
         await lines_of(file.fileno())
