@@ -54,6 +54,7 @@ class Upkeep:
 
     def start(self) -> None:
         """Begin; every chore then sets its own next time."""
+        self._log_dir.on_flush_due = self._commit.flush_later
         self._every(lambda: FLUSH_CHECK_MS, self._flush_old_writes)
         self._every(lambda: self._settings().log.high_watermark_checkpoint_interval_ms, self.checkpoint)
         self._every(lambda: self._settings().log.retention_check_interval_ms, self._retain)

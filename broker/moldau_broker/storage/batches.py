@@ -16,6 +16,7 @@ HEADER_SIZE: Final = 61
 LENGTH_OVERHEAD: Final = 12  # base offset and length field, which the length does not count
 LENGTH_MIN: Final = HEADER_SIZE - LENGTH_OVERHEAD
 MAGIC: Final = 2
+EPOCH_AT: Final = 12
 INT32_MAX: Final = 2**31 - 1
 
 TRANSACTIONAL: Final = 0x10

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from moldau_broker.storage import txn_index
-from moldau_broker.storage.batches import Scan
+from moldau_broker.storage.batches import EPOCH_AT, Scan
 from moldau_broker.storage.checkpoints import decode_epochs, decode_partition_metadata
 from moldau_broker.storage.epochs import LeaderEpochs
 from moldau_broker.storage.errors import CorruptLog
@@ -130,7 +130,8 @@ class _Loader:
             end = durable = how.log_start_offset
         self.snapshots.drop_strays(segment.base_offset for segment in self.segments)
         start = max(how.log_start_offset, self.segments[0].base_offset)
-        if self.epochs_lost:
+        if self.epochs_lost or not self._epoch_fits(self.segments[-1], self.segments[-1].size):
+            self.epochs_lost = True
             self._find_epochs()
         self.epochs.truncate_from_end(end)
         self.epochs.truncate_from_start(start)
@@ -209,6 +210,21 @@ class _Loader:
             self.epochs = LeaderEpochs(entries)
             self.epochs_lost = False
 
+    def _epoch_fits(self, segment: Segment, position: int) -> bool:
+        """Whether the newest epoch is that of the segment's last batch before byte `position`.
+
+        It is not if a full disk kept the checkpoint from being written while batches still had room.
+        """
+        if position == 0:
+            return True
+        tail = segment.tail
+        if tail is not None and tail.position and position == segment.size:
+            epoch = int.from_bytes(segment.reader()(4, tail.position[-1] + EPOCH_AT), "big", signed=True)
+        else:
+            entry = segment.offset_index.floor(1, position - 1)
+            epoch = list(segment.batches(entry[1] if entry else 0, position))[-1].leader_epoch
+        return epoch in (self.epochs.latest, -1)
+
     def _find_epochs(self) -> None:
         """The checkpoint is gone: the batches know."""
         self.epochs.clear()
@@ -272,6 +288,9 @@ class _Loader:
         keep, position, end = self._start_in(segments[first], point or 0)
         self.report.walked_bytes = self.producers.rebuild(segments[: first + 1], end)
         self.epochs.truncate_from_end(end)
+        if position or first:
+            before = segments[first] if position else segments[first - 1]
+            self.epochs_lost |= not self._epoch_fits(before, position or before.size)
         to_do = sum(segment.size for segment in segments[first:]) - position
         for at in range(first, len(segments)):
             segment = segments[at]

@@ -45,11 +45,11 @@ from moldau_broker.storage.names import (
     parse_folder,
 )
 from moldau_broker.storage.place import OpenFiles, Place
-from moldau_broker.storage.policy import StoragePolicy
 
 if TYPE_CHECKING:
     from moldau_broker.base.topic_config import TopicConfig
     from moldau_broker.storage.log import Log
+    from moldau_broker.storage.log_base import LogBase
 
 TopicPartition: TypeAlias = tuple[str, int]
 Offsets: TypeAlias = dict[TopicPartition, int]
@@ -102,14 +102,13 @@ class LogDir:
         previous_broker_epoch: the epoch that user wrote down; -1 if unknown.
         logs: by (topic, partition).
         offline: partitions whose folder could not be opened, or whose log has failed since, and why.
-        on_flush_due: called with a log that has gathered flush.messages; housekeeping sets it.
+        on_flush_due: called with a log that should be flushed although nobody waits; on the loop thread.
         damaged: checkpoints that were unreadable at opening, for the log line.
     """
 
-    def __init__(self, disk: Disk, lock: DiskFile, clock: Clock, policy: StoragePolicy, rng: Random) -> None:
+    def __init__(self, disk: Disk, lock: DiskFile, clock: Clock, rng: Random, open_files_max: int) -> None:
         self.disk = disk
         self.clock = clock
-        self.policy = policy
         self.cluster_id = ""
         self.node_id = -1
         self.directory_id = Uuid(bytes(16))
@@ -118,10 +117,10 @@ class LogDir:
         self.logs: dict[TopicPartition, Log] = {}
         self.offline: dict[TopicPartition, StorageError] = {}
         self.damaged: list[str] = []
-        self.on_flush_due: Callable[[Log], None] | None = None
+        self.on_flush_due: Callable[[LogBase], None] | None = None
         self._lock_file: DiskFile | None = lock
         self._rng = rng
-        self._files = OpenFiles(policy.open_files_max or open_files_allowed() // 2)
+        self._files = OpenFiles(open_files_max)
         self._written: dict[str, Offsets | None] = dict.fromkeys(_CHECKPOINTS)
         # Lines of partitions that are there but not open: a checkpoint must not forget what it promised.
         self._carried: dict[str, Offsets] = {name: {} for name in _CHECKPOINTS}
@@ -141,19 +140,25 @@ class LogDir:
         cluster_id: str | None,
         node_id: int,
         clock: Clock | None = None,
-        policy: StoragePolicy | None = None,
         rng: Random | None = None,
+        open_files_max: int = 0,
     ) -> LogDir:
         """Lock the directory and read what it says of itself; an empty one is formatted.
 
-        `cluster_id` None accepts the directory's own; a new directory needs one.
+        `cluster_id` None accepts the directory's own; a new directory needs one. `open_files_max` bounds the
+        log files kept open (softly; reopening one costs 5 us): by default half of what the process may open,
+        as connections need the rest.
 
         Raises:
             StorageError: it is in use, belongs to another cluster or node, or cannot be read.
         """
         disk = OsDisk(where) if isinstance(where, str | os.PathLike) else where
         directory = cls(
-            disk, disk.lock(LOCK), clock or SystemClock(), policy or StoragePolicy(), rng or SystemRandom()
+            disk,
+            disk.lock(LOCK),
+            clock or SystemClock(),
+            rng or SystemRandom(),
+            open_files_max or open_files_allowed() // 2,
         )
         directory._identify(cluster_id, node_id)
         directory._read_checkpoints()
@@ -365,27 +370,31 @@ class LogDir:
         return self._adopt(key, log)
 
     def _adopt(self, key: TopicPartition, log: Log) -> Log:
-        log.on_failure = self._failed
-        log.before_truncation = self._truncating
-        log.on_flush_due = self._flush_due
+        log.observer = self
         self.logs[key] = log
         return log
 
-    def _failed(self, log: Log, error: StorageError) -> None:
+    # --- what logs tell ------------------------------------------------------------------------------
+
+    def failed(self, log: LogBase, error: StorageError) -> None:
+        """A log has gone out of service. Any thread."""
         self.offline[log.topic, log.partition] = error
 
-    def _flush_due(self, log: Log) -> None:
+    def flush_due(self, log: LogBase) -> None:
+        """A log has gathered flush.messages, or what a restart should have to check at most."""
         if self.on_flush_due is not None:
             self.on_flush_due(log)
 
-    def _truncating(self, log: Log, offset: int) -> None:
-        """No checkpoint may promise what is about to be cut. Blocks for the write."""
+    def truncating(self, log: LogBase, offset: int) -> None:
+        """A log is about to be cut: no checkpoint may promise what goes. Blocks for the write."""
         collected = self.collect()
         for offsets in collected.offsets.values():
             key = log.topic, log.partition
             if key in offsets:
                 offsets[key] = min(offsets[key], offset)
         self.checkpoint(collected)
+
+    # --- taking logs away ----------------------------------------------------------------------------
 
     def delete_log(self, log: Log, *, delay_ms: int | None = None) -> None:
         """Take a log out of service and its folder out of sight; `purge` frees the space when it is due.

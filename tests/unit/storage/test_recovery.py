@@ -337,3 +337,20 @@ def test_leftovers_of_an_interrupted_deletion_are_removed():
     assert values(log) == content
     names = {entry.name for entry in disk.entries("t-0")}
     assert not any(name.endswith((".deleted", ".tmp")) or "500.index" in name for name in names)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+@pytest.mark.parametrize("point", [0, 40, 200])
+def test_leader_epoch_that_never_reached_its_checkpoint_is_noticed(clean, point):
+    """A disk too full for the checkpoint, but not for batches, loses no epoch."""
+    disk = SimDisk()
+    log = open_at(disk, SMALL)
+    for number in range(200):
+        append(log, make_batch([b"x" * 40]), epoch=number // 50)
+        if number == 70:
+            log.sync()
+            kept = bytes(disk.content("t-0/leader-epoch-checkpoint"))
+    log.close(clean=True)
+    disk.content("t-0/leader-epoch-checkpoint")[:] = kept
+    again = open_at(disk, SMALL, clean=clean, recovery_point=point)
+    assert again.epochs.entries() == [(0, 0), (1, 50), (2, 100), (3, 150)]
