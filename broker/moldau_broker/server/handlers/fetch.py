@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
-from moldau_broker.base.limits import WAITING_FETCHES_MAX
+from moldau_broker.base.limits import FETCH_ANSWER_BYTES_ENOUGH, WAITING_FETCHES_MAX
 from moldau_broker.replication.outcome import PartitionRead
 from moldau_broker.replication.partition import Partition
 from moldau_broker.replication.waiting import DelayedFetch
@@ -221,8 +221,9 @@ class _Fetch:
         return max(0, min(wish.max_bytes, self._broker.settings.network.fetch_max_bytes))
 
     def _read_all(self, *, wait: bool) -> list[PartitionRead] | None:
-        committed = self._request.isolation_level == _READ_COMMITTED
-        left = max(0, min(self._request.max_bytes, self._broker.settings.network.fetch_max_bytes))
+        request = self._request
+        enough = max(FETCH_ANSWER_BYTES_ENOUGH, request.min_bytes)
+        left = max(0, min(request.max_bytes, self._broker.settings.network.fetch_max_bytes, enough))
         reads: list[PartitionRead] = []
         empty_so_far = True
         for wish, target in zip(self._asked, self._targets, strict=True):
@@ -251,7 +252,7 @@ class _Fetch:
             read = target.read(
                 wish.fetch_offset,
                 min(left, self._partition_bytes(wish)),
-                committed=committed,
+                committed=request.isolation_level == _READ_COMMITTED,
                 min_one=empty_so_far,
                 wait=wait,
             )
