@@ -28,7 +28,7 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 ADMIN_PATIENCE: Final = ClientConfig(
-    client_id="moldau-operator", connect_timeout_ms=2_000, request_timeout_ms=10_000, deadline_ms=5_000
+    client_id="moldau-operator", connect_timeout_ms=2_000, request_timeout_ms=5_000, deadline_ms=5_000
 )
 """A reconciler comes again in seconds, so it gives up early and lets the next pass try."""
 

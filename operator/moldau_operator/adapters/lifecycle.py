@@ -26,8 +26,10 @@ class Patience:
         misses_down: unanswered questions in a row after which the node counts as down.
         misses_hung: after which it is killed: about 20 s, so a stopped process (SIGSTOP), a dead disk or an
             endless loop, not a pause of a loaded laptop.
+        young_ms: after a start, during which silence is not worth a second question over HTTP: a start takes
+            0.3 s, and one that takes longer has something to say, such as how far recovery is.
         start_ms: for the first answer; recovery may take longer, but it answers meanwhile.
-        stop_ms: for a stop in good order, then it is killed.
+        stop_ms: for a stop in good order, then it is killed; `stop_hung_ms` for one that does not answer.
         hopeless_failures: failures in a row, without ever serving, after which it is called hopeless.
     """
 
@@ -39,8 +41,10 @@ class Patience:
     probe_timeout_ms: int = 2_000
     misses_down: int = 2
     misses_hung: int = 7
+    young_ms: int = 2_000
     start_ms: int = 60_000
     stop_ms: int = 30_000
+    stop_hung_ms: int = 5_000
     hopeless_failures: int = 3
 
 
@@ -94,6 +98,7 @@ class Lifecycle:
         self._failures = 0
         self._start_at = 0
         self._kill_at = 0
+        self._stop_ms = 0
         self._started_at = 0
         self._serving_since: int | None = None
         self._misses = 0
@@ -148,8 +153,8 @@ class Lifecycle:
             if self._misses >= self.patience.misses_hung and self._answered:
                 return self._condemn(f"left {self._misses} health questions unanswered")
         if self.phase is Phase.STOPPING and now >= self._kill_at:
-            self._kill_at = now + self.patience.stop_ms
-            return self._condemn(f"did not stop within {self.patience.stop_ms // 1000} s")
+            self._kill_at = now + self._stop_ms
+            return self._condemn(f"did not stop within {self._stop_ms // 1000} s")
         return []
 
     def spawned(self, now: int) -> None:
@@ -238,7 +243,9 @@ class Lifecycle:
     def _begin_stop(self, now: int) -> list[Command]:
         self._become(Phase.STOPPING)
         self.state = NodeState.DRAINING
-        self._kill_at = now + self.patience.stop_ms
+        hung = self._misses >= self.patience.misses_down
+        self._stop_ms = self.patience.stop_hung_ms if hung else self.patience.stop_ms
+        self._kill_at = now + self._stop_ms
         return [Command.TERMINATE]
 
     def _wait(self, start_at: int) -> None:

@@ -22,9 +22,6 @@ from moldau_operator.seams.platform import NodeState
 LOG_BYTES_MAX: Final = 16 * 1024 * 1024
 """A log grows to this and is then kept once as `.1`: 32 MiB per node, weeks of a healthy broker."""
 
-YOUNG_MS: Final = 2_000
-"""A start takes 0.3 s; one that takes longer than this has something to say, such as how far recovery is."""
-
 LOG_CHECK_MS: Final = 10_000
 _LAST_WORDS_BYTES: Final = 4096
 _LAST_WORDS_CHARS: Final = 300
@@ -189,7 +186,7 @@ class SupervisedProcess:
     async def _ask(self) -> None:
         patience = self.lifecycle.patience
         pid = self.pid
-        over_http = self._now() - self._spawned_at >= YOUNG_MS
+        over_http = self._now() - self._spawned_at >= patience.young_ms
         answer = await self._probe.ask(patience.probe_timeout_ms / 1000, over_http=over_http)
         if pid != self.pid:
             return  # about a process that is gone
@@ -212,6 +209,7 @@ class SupervisedProcess:
             with suppress(ProcessLookupError):
                 if command is Command.TERMINATE:
                     self._process.terminate()
+                    self._process.send_signal(signal.SIGCONT)  # under SIGSTOP it would never see the other
                 elif command is Command.KILL:
                     os.killpg(self._process.pid, signal.SIGKILL)
 

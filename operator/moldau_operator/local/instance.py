@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +32,9 @@ PENDING_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """Pauses between passes while something is under way; the last one repeats."""
 
 EVENTS_MAX: Final = 200
+LOOK_S: Final = 3.0
+"""How long a status waits for fresh figures."""
+
 GROUP_PATIENCE_MS: Final = 10_000
 """How long `apply` waits for groups: the cluster serves without them, and a reset may wait for its consumers."""
 
@@ -126,10 +130,14 @@ class LocalInstance:
             return Applied(actions=tuple(self._actions), stalled=tuple(done.stalled))
 
     async def look(self) -> Snapshot:
-        """The instance as it is now: a pass that begins after the question is waited for."""
+        """The instance as it is now: a pass that begins after the question is waited for, but not for long."""
         begun = self._passes_begun
         self._wake.set()
-        await self._pass_after(begun)
+        with suppress(
+            TimeoutError
+        ):  # a broker that hangs makes a pass wait; the nodes' states are live anyway
+            async with asyncio.timeout(LOOK_S):
+                await self._pass_after(begun)
         return self.snapshot()
 
     def listen(self, listener: Callable[[EventLine], None]) -> Callable[[], None]:
@@ -175,6 +183,9 @@ class LocalInstance:
     def snapshot(self) -> Snapshot:
         """The instance as the last pass and the supervisors saw it."""
         bundle, cluster_conditions = self._bundle, self._last.conditions
+        nodes = self._platform.nodes()
+        serving = any(node.state is NodeState.SERVING for node in nodes)
+        overview = self._last.overview if serving else remembered(self._memory)
         return Snapshot(
             cluster=self.instance.cluster,
             state="stopping" if self._stopping else state_of(cluster_conditions),
@@ -183,9 +194,9 @@ class LocalInstance:
             source=bundle.source if bundle is not None else "",
             started_ms=self._started_ms,
             bootstrap=self._bootstrap() or self.instance.bootstrap(),
-            nodes=tuple(_line(node) for node in self._platform.nodes()),
-            topics=self._last.overview.topics,
-            groups=self._last.overview.groups,
+            nodes=tuple(_line(node) for node in nodes),
+            topics=overview.topics,
+            groups=overview.groups,
             problems=tuple(self._last.stalled),
             events=tuple(self._events),
         )

@@ -20,7 +20,7 @@ from moldau_operator.seams.platform import (
     PoolSpec,
     RestartNode,
 )
-from moldau_operator.specs.nodes import first_difference, pool_specs
+from moldau_operator.specs.nodes import differences, pool_specs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,13 +107,13 @@ def plan_cluster(
 
 
 def _pool_difference(pool: PoolSpec, by_id: dict[int, ObservedNode]) -> str:
-    """The first difference between a pool and what the platform was told; empty when there is none."""
+    """How a pool differs from what the platform was told, in words; empty when it does not."""
     for node in pool.nodes:
         observed = by_id.get(node.node_id)
         if observed is None:
             return f"node {node.node_id} is declared and not running yet"
         if observed.wanted != node.revision:
-            return first_difference(observed.settings, node.settings)
+            return differences(observed.settings, node.settings)
     return ""
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Final
 
 from moldau_operator.resources.cluster import Cluster, Pool
 from moldau_operator.seams.platform import NodeSpec, PoolSpec
+
+_DIFFERENCES_SHOWN: Final = 4
 
 
 def pool_specs(cluster: Cluster) -> tuple[PoolSpec, ...]:
@@ -40,11 +43,13 @@ def revision_of(settings: Mapping[str, str], restarted_at: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def first_difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    """The first setting that differs, in words: a restart has a reason to show."""
+def differences(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    """The settings that differ, in words, so that a restart has a reason to show; the first few of many."""
     names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
     if not names:
         return "a restart was asked for (spec.rollout.restartedAt)"
-    name = names[0]
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"{name} {old.get(name, 'unset')} -> {new.get(name, 'unset')}{more}"
+    shown = [
+        f"{name} {old.get(name, 'unset')} -> {new.get(name, 'unset')}" for name in names[:_DIFFERENCES_SHOWN]
+    ]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

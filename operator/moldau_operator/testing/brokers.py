@@ -85,9 +85,7 @@ class FakeBrokers:
     async def describe_cluster(self) -> ClusterView:
         """As the protocol."""
         self._called("describe_cluster")
-        return ClusterView(
-            cluster_id=self.cluster_id, controller_id=0, broker_ids=tuple(range(self.brokers))
-        )
+        return ClusterView(cluster_id=self.cluster_id, controller_id=0, broker_ids=tuple(range(self.brokers)))
 
     async def describe_topics(self, names: Sequence[str]) -> dict[str, TopicView]:
         """As the protocol."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from moldau_operator.adapters.ports import HOST, choose_ports
 from moldau_operator.resources.cluster import Cluster, ClusterSpec, Pool
 from moldau_operator.resources.consumergroup import ConsumerGroup, ConsumerGroupSpec
 from moldau_operator.resources.meta import Metadata
@@ -55,3 +59,65 @@ def make_cluster() -> Callable[..., Cluster]:
         return Cluster(metadata=metadata, spec=ClusterSpec(pools=pools, **options))
 
     return make
+
+
+FAKE_NODE = '''
+"""Stands in for a broker: answers any Kafka frame, /readyz, and behaves as behaviour.json in its folder says."""
+import asyncio, json, os, signal, sys, pathlib
+
+settings = dict(line.split("=", 1) for line in open(sys.argv[1]) if "=" in line and not line.startswith("#"))
+behaviour = json.loads(pathlib.Path("behaviour.json").read_text()) if os.path.exists("behaviour.json") else {}
+pathlib.Path("started").open("a").write("x")
+pathlib.Path("environment.json").write_text(json.dumps(dict(os.environ)))
+if "say" in behaviour:
+    print(behaviour["say"], file=sys.stderr, flush=True)
+if "exit" in behaviour:
+    sys.exit(behaviour["exit"])
+
+async def kafka(reader, writer):
+    if behaviour.get("state", "serving") != "serving":
+        await asyncio.sleep(60)
+    while True:
+        size = int.from_bytes(await reader.readexactly(4), "big")
+        body = await reader.readexactly(size)
+        writer.write((8).to_bytes(4, "big") + body[4:8] + bytes(4))
+
+async def http(reader, writer):
+    await reader.readuntil(b"\\r\\n\\r\\n")
+    state = behaviour.get("state", "serving")
+    body = json.dumps({"state": state, "recovery": {"logs": "3/9"} if state == "recovering" else {}}).encode()
+    writer.write(b"HTTP/1.1 503 x\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
+    writer.close()
+
+async def main():
+    stop = asyncio.Event()
+    if behaviour.get("ignore_term"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    else:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    client = settings["listeners"].split(",")[0].rsplit(":", 1)[1].strip()
+    async with await asyncio.start_server(kafka, "127.0.0.1", int(client)):
+        async with await asyncio.start_server(http, "127.0.0.1", int(settings["http.port"])):
+            await stop.wait()
+
+asyncio.run(main())
+'''
+
+
+@pytest.fixture
+def fake_node(tmp_path: Path) -> tuple[str, ...]:
+    """The command that runs a fake broker; its properties file is appended."""
+    script = tmp_path / "fake_node.py"
+    script.write_text(FAKE_NODE)
+    return (sys.executable, str(script))
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A client port below the ephemeral range that is free now, other than what earlier tests were given."""
+    _given["next"] += 7
+    return choose_ports(_given["next"], HOST, ()).ports.kafka
+
+
+_given = {"next": 22_000 + os.getpid() % 4_000}
+"""Tests in parallel processes look in different places."""

@@ -1,0 +1,349 @@
+"""The process platform with real child processes that stand in for brokers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from moldau_broker.base.clock import SystemClock
+from moldau_broker.base.properties import parse_properties
+from moldau_operator.adapters.lifecycle import Patience
+from moldau_operator.adapters.orphans import ProcessNote, end, read_note, write_note
+from moldau_operator.adapters.ports import HOST
+from moldau_operator.adapters.processes import ProcessPlatform
+from moldau_operator.adapters.supervision import last_words
+from moldau_operator.resources.cluster import Cluster
+from moldau_operator.seams.platform import EnsurePool, NodeState, ObservedNode, PoolSpec, RestartNode
+from moldau_operator.specs.nodes import pool_specs
+
+FAST = Patience(
+    backoff_ms_min=20,
+    probe_ms=50,
+    probe_starting_ms=20,
+    probe_timeout_ms=200,
+    misses_hung=3,
+    stop_ms=500,
+)
+MakeCluster = Callable[..., Cluster]
+
+
+class Bed:
+    """A platform on a folder of its own."""
+
+    def __init__(self, folder: Path, command: tuple[str, ...], port: int) -> None:
+        self.folder = folder
+        self.command = command
+        self.port = port
+        self.notices: list[str] = []
+        self.changes = asyncio.Event()
+
+    @asynccontextmanager
+    async def platform(self, patience: Patience = FAST) -> AsyncIterator[ProcessPlatform]:
+        platform = ProcessPlatform(
+            self.folder,
+            self.port,
+            SystemClock(),
+            on_change=self.changes.set,
+            on_notice=self.notices.append,
+            command=self.command,
+            patience=patience,
+        )
+        try:
+            yield platform
+        finally:
+            platform.kill()
+            await platform.stop()
+
+    async def until(
+        self, platform: ProcessPlatform, wanted: Callable[[ObservedNode], bool], patience_s: float = 10
+    ) -> ObservedNode:
+        """The first node, as soon as it is as wanted."""
+        async with asyncio.timeout(patience_s):
+            while True:
+                self.changes.clear()
+                (node,) = platform.nodes()
+                if wanted(node):
+                    return node
+                await self.changes.wait()
+
+    async def serving(self, platform: ProcessPlatform) -> ObservedNode:
+        return await self.until(platform, lambda node: node.state is NodeState.SERVING)
+
+    def behave(self, **behaviour: object) -> None:
+        """How the next start behaves."""
+        folder = self.folder / "nodes" / "0"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "behaviour.json").write_text(json.dumps(behaviour))
+
+
+@pytest.fixture
+def bed(tmp_path: Path, fake_node: tuple[str, ...], free_port: int) -> Bed:
+    """An instance's folder, fake brokers, and a free port."""
+    folder = tmp_path / "instance"
+    folder.mkdir()
+    return Bed(folder, fake_node, free_port)
+
+
+@pytest.fixture
+def pool(make_cluster: MakeCluster) -> PoolSpec:
+    """One node."""
+    return pool_specs(make_cluster(config={"num.partitions": "3"}))[0]
+
+
+def alive(pid: int) -> bool:
+    return ProcessNote.of(pid) is not None
+
+
+async def gone(pid: int, patience_s: float = 10) -> None:
+    async with asyncio.timeout(patience_s):
+        while alive(pid):  # noqa: ASYNC110 - not our child, so nothing can be awaited
+            await asyncio.sleep(0.02)
+
+
+async def test_a_node_is_started_with_its_settings_and_serves(bed: Bed, pool: PoolSpec) -> None:
+    """The properties file holds the spec's settings, addresses and folders; its own output goes to its log."""
+    bed.behave(say="hello")
+    async with bed.platform() as platform:
+        await platform.apply(EnsurePool(pool=pool, reason="test"))
+        node = await bed.serving(platform)
+        assert node.pid is not None
+        assert (node.kafka, node.running, node.restarts) == (f"{HOST}:{bed.port}", pool.nodes[0].revision, 0)
+        folder = bed.folder / "nodes" / "0"
+        settings = parse_properties((folder / "server.properties").read_text())
+        assert settings["listeners"].startswith(f"CLIENT://{HOST}:{bed.port},INTERNAL://{HOST}:")
+        assert (settings["num.partitions"], settings["node.id"]) == ("3", "0")
+        assert settings["log.dirs"] == str(folder / "data")
+        assert (folder / "broker.log").read_text() == "hello\n"
+        assert os.getpgid(node.pid) == node.pid, "a process group of its own"
+    assert not alive(node.pid)
+
+
+async def test_a_nodes_settings_come_from_the_resource_alone(
+    bed: Bed, pool: PoolSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MOLDAU_... in the environment configures brokers, and would override what is declared."""
+    monkeypatch.setenv("MOLDAU_NUM_PARTITIONS", "99")
+    async with bed.platform() as platform:
+        await platform.apply(EnsurePool(pool=pool, reason="test"))
+        await bed.serving(platform)
+    environment = json.loads((bed.folder / "nodes" / "0" / "environment.json").read_text())
+    assert "MOLDAU_NUM_PARTITIONS" not in environment
+
+
+async def test_a_killed_node_comes_back(bed: Bed, pool: PoolSpec) -> None:
+    """Another process, same ports, and the restart counted."""
+    async with bed.platform() as platform:
+        await platform.apply(EnsurePool(pool=pool, reason="test"))
+        first = await bed.serving(platform)
+        assert first.pid is not None
+        os.kill(first.pid, signal.SIGKILL)
+        second = await bed.until(
+            platform, lambda node: node.state is NodeState.SERVING and node.pid != first.pid
+        )
+        assert (second.kafka, second.http, second.restarts) == (first.kafka, first.http, 1)
+
+
+async def test_a_hung_node_is_noticed_and_replaced(bed: Bed, pool: PoolSpec) -> None:
+    """SIGSTOP: down while it is silent, then killed and started again."""
+    async with bed.platform() as platform:
+        await platform.apply(EnsurePool(pool=pool, reason="test"))
+        first = await bed.serving(platform)
+        assert first.pid is not None
+        os.kill(first.pid, signal.SIGSTOP)
+        down = await bed.until(platform, lambda node: node.state is NodeState.DOWN)
+        assert (down.pid, down.message) == (first.pid, "runs, but does not answer")
+        second = await bed.until(
+            platform, lambda node: node.state is NodeState.SERVING and node.pid != first.pid
+        )
+        assert second.restarts == 1
+
+
+async def test_a_recovering_node_shows_its_progress(bed: Bed, pool: PoolSpec) -> None:
+    """It does not answer clients yet, so /readyz is asked."""
+    bed.behave(state="recovering")
+    async with bed.platform(replace(FAST, young_ms=0)) as platform:
+        await platform.apply(EnsurePool(pool=pool, reason="test"))
+        node = await bed.until(platform, lambda node: node.state is NodeState.RECOVERING)
+        assert node.message == "logs 3/9"
+
+
+async def test_a_node_that_cannot_start_is_hopeless_with_its_last_words(bed: Bed, pool: PoolSpec) -> None:
+    """What it wrote last says why; it is tried again all the same."""
+    bed.behave(exit=1, say="moldau broker: the disk is on fire")
+    async with bed.platform() as platform:
+        await platform.apply(EnsurePool(pool=pool, reason="test"))
+        node = await bed.until(platform, lambda node: node.hopeless)
+        assert node.message == "stopped with exit status 1: moldau broker: the disk is on fire"
+        bed.behave()
+        assert (await bed.serving(platform)).hopeless is False
+
+
+async def test_a_node_that_ignores_sigterm_is_killed(bed: Bed, pool: PoolSpec) -> None:
+    """After its time is over."""
+    bed.behave(ignore_term=True)
+    async with bed.platform() as platform:
+        await platform.apply(EnsurePool(pool=pool, reason="test"))
+        node = await bed.serving(platform)
+        assert node.pid is not None
+        async with asyncio.timeout(10):
+            await platform.stop()
+        assert not alive(node.pid)
+
+
+async def test_a_restart_takes_the_new_settings(bed: Bed, pool: PoolSpec) -> None:
+    """EnsurePool leaves a running node alone; RestartNode makes it run what its pool says."""
+    async with bed.platform() as platform:
+        await platform.apply(EnsurePool(pool=pool, reason="test"))
+        first = await bed.serving(platform)
+        spec = replace(
+            pool.nodes[0], settings={**pool.nodes[0].settings, "num.partitions": "9"}, revision="new"
+        )
+        await platform.apply(EnsurePool(pool=replace(pool, nodes=(spec,)), reason="test"))
+        (told,) = platform.nodes()
+        assert (told.pid, told.wanted, told.running) == (first.pid, "new", pool.nodes[0].revision)
+        await platform.apply(RestartNode(node_id=0, reason="test"))
+        second = await bed.until(
+            platform, lambda node: node.running == "new" and node.state is NodeState.SERVING
+        )
+        assert second.pid != first.pid
+        assert "num.partitions=9" in (bed.folder / "nodes" / "0" / "server.properties").read_text()
+
+
+async def test_ports_stay_the_same_unless_they_are_taken(bed: Bed, pool: PoolSpec) -> None:
+    """The second start has the first one's; a taken one is named and replaced."""
+    addresses = []
+    for _ in range(2):
+        async with bed.platform() as platform:
+            await platform.apply(EnsurePool(pool=pool, reason="test"))
+            addresses.append((await bed.serving(platform)).kafka)
+    assert addresses[0] == addresses[1]
+    assert bed.notices == []
+    with socket.create_server((HOST, bed.port)):
+        async with bed.platform() as platform:
+            await platform.apply(EnsurePool(pool=pool, reason="test"))
+            moved = await bed.serving(platform)
+    assert moved.kafka == f"{HOST}:{bed.port + 1}"
+    assert bed.notices == [
+        f"node 0 had port {bed.port}, which is taken now",
+        f"port {bed.port} taken; node 0 listens on {bed.port + 1}",
+    ]
+
+
+async def test_a_port_taken_between_two_starts_is_named_and_waited_for(bed: Bed, pool: PoolSpec) -> None:
+    """Clients know the port, so a running instance does not move."""
+    async with bed.platform() as platform:
+        await platform.apply(EnsurePool(pool=pool, reason="test"))
+        node = await bed.serving(platform)
+        assert node.pid is not None
+        bed.behave(exit=1)
+        os.kill(node.pid, signal.SIGKILL)
+        await gone(node.pid)
+        with socket.create_server((HOST, bed.port)):
+            blocked = await bed.until(platform, lambda one: "taken by another process" in one.message)
+            assert blocked.message == f"port {bed.port} is taken by another process; stop that one"
+            bed.behave()
+        assert (await bed.serving(platform)).kafka == node.kafka
+
+
+ORPHANING = """
+import asyncio, sys
+from pathlib import Path
+from moldau_broker.base.clock import SystemClock
+from moldau_operator.adapters.processes import ProcessPlatform
+from moldau_operator.seams.platform import EnsurePool, NodeState, NodeSpec, PoolSpec
+
+async def main(folder, port, *command):
+    platform = ProcessPlatform(Path(folder), int(port), SystemClock(), command=command)
+    node = NodeSpec(node_id=0, pool="p", roles=frozenset(), settings={}, revision="r")
+    await platform.apply(EnsurePool(pool=PoolSpec(name="p", nodes=(node,)), reason="test"))
+    while platform.nodes()[0].state is not NodeState.SERVING:
+        await asyncio.sleep(0.02)
+    print(platform.nodes()[0].pid, flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def orphan(bed: Bed, *, stopped: bool) -> int:
+    """A node whose supervisor was killed with SIGKILL; gives its pid. `stopped`: it was under SIGSTOP."""
+    keeper = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        ORPHANING,
+        str(bed.folder),
+        str(bed.port),
+        *bed.command,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert keeper.stdout is not None
+    pid = int(await asyncio.wait_for(keeper.stdout.readline(), 15))
+    if stopped:
+        os.kill(pid, signal.SIGSTOP)
+    keeper.kill()
+    await keeper.wait()
+    return pid
+
+
+async def test_no_node_outlives_a_killed_supervisor(bed: Bed) -> None:
+    """The kernel sends it SIGTERM when its supervisor dies."""
+    await gone(await orphan(bed, stopped=False))
+
+
+async def test_a_node_that_survived_is_ended_by_the_next_supervisor(bed: Bed, pool: PoolSpec) -> None:
+    """One that hung, say: it is recognised by the note in its folder, and its ports are free again."""
+    pid = await orphan(bed, stopped=True)
+    assert alive(pid)
+    async with bed.platform() as platform:
+        assert await platform.end_orphans() == [pid]
+        assert not alive(pid)
+        await platform.apply(EnsurePool(pool=pool, reason="test"))
+        assert (await bed.serving(platform)).kafka == f"{HOST}:{bed.port}"
+
+
+async def test_a_pid_that_belongs_to_somebody_else_is_left_alone(bed: Bed) -> None:
+    """The note also holds the start time."""
+    (bed.folder / "nodes" / "0").mkdir(parents=True)
+    stranger = await asyncio.create_subprocess_exec("sleep", "30")
+    try:
+        note = ProcessNote.of(stranger.pid)
+        assert note is not None
+        write_note(bed.folder / "nodes" / "0" / "process.json", replace(note, started="another boot:1"))
+        async with bed.platform() as platform:
+            assert await platform.end_orphans() == []
+        assert alive(stranger.pid)
+        assert await end(note, 5)
+        assert not await end(note, 5)
+    finally:
+        if stranger.returncode is None:
+            stranger.kill()
+        await stranger.wait()
+
+
+def test_a_damaged_note_is_no_note(tmp_path: Path) -> None:
+    """Nothing is killed on its account."""
+    path = tmp_path / "process.json"
+    for text in ("", "{}", '{"pid": "x", "started": 1}', "[]"):
+        path.write_text(text)
+        assert read_note(path) is None
+
+
+def test_last_words_are_the_last_line_since_the_start(tmp_path: Path) -> None:
+    """Not what an earlier run wrote."""
+    log = tmp_path / "log"
+    log.write_text("old run\n")
+    start = log.stat().st_size
+    assert last_words(log, start) == ""
+    log.write_text("old run\nnew: a\nnew: b\n\n")
+    assert last_words(log, start) == "new: b"
+    assert last_words(tmp_path / "nothing", 0) == ""
