@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.coordinator.group import Group
@@ -19,8 +18,7 @@ CLASSIC: Final = "classic"
 GROUP_ID_NOT_FOUND_SINCE: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
-class MemberView:
+class MemberView(NamedTuple):
     """A member as an operator wants to see it."""
 
     member_id: str
@@ -30,8 +28,7 @@ class MemberView:
     assignment: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class GroupView:
+class GroupView(NamedTuple):
     """A group, its members and its offsets, copied out of the shard.
 
     Attributes:
