@@ -7,7 +7,7 @@ DEV_STAMP := $(VENV)/.dev-installed
 QUICKSTART ?= examples/quickstart.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast lint types contracts format compat nightly bench lock clean
+.PHONY: help up test test-fast lint types contracts format map compat nightly bench lock clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ contracts: $(DEV_STAMP) ## import contracts (5 s)
 format: $(DEV_STAMP) ## let ruff fix and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+map: ## what every module is for, by its own first line
+	@$(PYTHON) tests/tidy/module_map.py
 
 nightly: $(DEV_STAMP) ## everything marked slow: long properties, big compactions, soaks; prints its counts (60 min)
 	MOLDAU_NIGHTLY=1 HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -m "slow or not slow" -n 2 --dist loadgroup
