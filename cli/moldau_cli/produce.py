@@ -17,7 +17,8 @@ from moldau_broker.base.errors import ErrorCode
 from moldau_broker.client.cluster import Cluster
 from moldau_broker.client.errors import DeliveryFailed, RequestFailed
 from moldau_broker.client.partitioner import RoundRobinPartitioner
-from moldau_broker.client.producer import ACKS_ALL, ACKS_LEADER, ACKS_NONE, Producer, ProducerConfig
+from moldau_broker.client.producer import Producer
+from moldau_broker.client.producer_config import ACKS_ALL, ACKS_LEADER, ACKS_NONE, ProducerConfig
 from moldau_broker.wire.compression import Codec
 from moldau_broker.wire.records import Headers
 from moldau_cli.context import Target, cluster_options, failure, with_cluster

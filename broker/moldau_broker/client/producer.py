@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.client.accumulator import Accumulator, Identity, PendingBatch
@@ -29,53 +28,12 @@ from moldau_broker.client.leaders import group_by_leader
 from moldau_broker.client.metadata import NO_LEADER, TopicInfo
 from moldau_broker.client.partitioner import Partitioner, StickyPartitioner
 from moldau_broker.client.partitions import TopicPartition
+from moldau_broker.client.produce_exchange import detail_of, match_answers, produce_request
+from moldau_broker.client.producer_config import ACKS_NONE, ProducerConfig
 from moldau_broker.wire.errors import WireError
 from moldau_broker.wire.messages.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
-from moldau_broker.wire.messages.produce import (
-    PartitionProduceData,
-    PartitionProduceResponse,
-    ProduceRequest,
-    ProduceResponse,
-    TopicProduceData,
-)
+from moldau_broker.wire.messages.produce import ProduceRequest, ProduceResponse
 from moldau_broker.wire.records import Headers, build_batch
-
-ACKS_NONE: Final = 0
-ACKS_LEADER: Final = 1
-ACKS_ALL: Final = -1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProducerConfig:
-    """How records leave. Times in milliseconds, sizes in bytes.
-
-    Attributes:
-        acks: ACKS_ALL, ACKS_LEADER or ACKS_NONE.
-        idempotent: number the batches so that a retry is never stored twice; needs ACKS_ALL.
-        compression: codec number of record batches: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
-        linger_ms: how long a batch waits for company.
-        batch_bytes_max: of one batch before compression; half of Kafka's default max.message.bytes.
-        request_bytes_max: of all batches of one request; a larger one only delays the first answer.
-        buffer_bytes_max: of records not yet acknowledged; `send` waits while they are more.
-        delivery_ms_max: from `send` to the acknowledgement, retries included.
-        auto_create: let the broker create topics that do not exist, if it is so configured.
-    """
-
-    acks: int = ACKS_ALL
-    idempotent: bool = True
-    compression: int = 0
-    linger_ms: int = 5
-    batch_bytes_max: int = 512 * 1024
-    request_bytes_max: int = 4 * 1024 * 1024
-    buffer_bytes_max: int = 32 * 1024 * 1024
-    delivery_ms_max: int = 120_000
-    auto_create: bool = True
-
-    def __post_init__(self) -> None:
-        if self.acks not in (ACKS_ALL, ACKS_LEADER, ACKS_NONE):
-            raise ValueError(f"acks is all (-1), 1 or 0, not {self.acks}")
-        if self.idempotent and self.acks != ACKS_ALL:
-            raise ValueError("an idempotent producer needs acks=all")
 
 
 class Delivered(NamedTuple):
@@ -290,14 +248,20 @@ class Producer:
             batches = [batch for batch in batches if self._encode(batch, identity)]
             if not batches:
                 return
+            request = produce_request(
+                batches,
+                self._cluster.metadata,
+                acks=self.config.acks,
+                timeout_ms=self._cluster.config.request_timeout_ms,
+            )
             if self.config.acks == ACKS_NONE:
                 connection = await self._cluster.connection(node)
-                await connection.send(self._request(batches), ProduceResponse)
+                await connection.send(request, ProduceResponse)
                 for batch in batches:
                     self._acknowledge(batch, -1)
             else:
-                answer = await self._cluster.ask(self._request(batches), ProduceResponse, node=node)
-                self._conclude(batches, answer)
+                answer = await self._cluster.ask(request, ProduceResponse, node=node)
+                self._conclude(batches, request, answer)
         except ClientError as error:
             for batch in batches:
                 self._retry_or_fail(batch, error)
@@ -333,40 +297,13 @@ class Producer:
                 return False
         return True
 
-    def _request(self, batches: list[Batch]) -> ProduceRequest:
-        by_topic: dict[str, list[PartitionProduceData]] = {}
-        for batch in batches:
-            assert batch.encoded is not None
-            by_topic.setdefault(batch.partition.topic, []).append(
-                PartitionProduceData(index=batch.partition.partition, records=memoryview(batch.encoded))
-            )
-        topics = self._cluster.metadata.topics
-        return ProduceRequest(
-            acks=self.config.acks,
-            timeout_ms=self._cluster.config.request_timeout_ms,
-            topic_data=[
-                TopicProduceData(topic_id=topics[name].topic_id, name=name, partition_data=data)
-                for name, data in by_topic.items()
-            ],
-        )
-
     # outcomes
 
-    def _conclude(self, batches: list[Batch], answer: ProduceResponse) -> None:
-        """Match the answers, which name topics by name or by id, to the batches."""
-        topics = self._cluster.metadata.topics
-        found: dict[tuple[str | bytes, int], PartitionProduceResponse] = {
-            (topic.name or topic.topic_id, partition.index): partition
-            for topic in answer.responses
-            for partition in topic.partition_responses
-        }
-        for batch in batches:
-            name, number = batch.partition
-            response = found.get((name, number)) or found.get((topics[name].topic_id, number))
+    def _conclude(self, batches: list[Batch], request: ProduceRequest, answer: ProduceResponse) -> None:
+        for batch, response in match_answers(batches, request, answer):
             if response is None:
-                self._retry_or_fail(
-                    batch, ProtocolViolation(f"the answer leaves out partition {batch.partition}")
-                )
+                missing = ProtocolViolation(f"the answer leaves out partition {batch.partition}")
+                self._retry_or_fail(batch, missing)
                 continue
             code = code_of(response.error_code)
             if code in (ErrorCode.NONE, ErrorCode.DUPLICATE_SEQUENCE_NUMBER):
@@ -374,7 +311,7 @@ class Producer:
             elif code is ErrorCode.MESSAGE_TOO_LARGE and len(batch.records) > 1:
                 self._accumulator.split(batch)
             else:
-                detail = _detail(response)
+                detail = detail_of(response)
                 self._retry_or_fail(batch, RequestFailed(code, f"partition {batch.partition}", detail))
 
     def _acknowledge(self, batch: Batch, base_offset: int) -> None:
@@ -413,10 +350,3 @@ class Producer:
 
 def _led(info: TopicInfo) -> list[int]:
     return [partition.partition for partition in info.partitions if partition.leader != NO_LEADER]
-
-
-def _detail(response: PartitionProduceResponse) -> str | None:
-    for record in response.record_errors:
-        if record.batch_index_error_message:
-            return record.batch_index_error_message
-    return response.error_message

@@ -13,7 +13,8 @@ from moldau_broker.client.cluster import Cluster
 from moldau_broker.client.errors import DeliveryFailed, RequestFailed
 from moldau_broker.client.partitioner import RoundRobinPartitioner
 from moldau_broker.client.partitions import TopicPartition
-from moldau_broker.client.producer import ACKS_ALL, ACKS_LEADER, ACKS_NONE, Producer, ProducerConfig
+from moldau_broker.client.producer import Producer
+from moldau_broker.client.producer_config import ACKS_ALL, ACKS_LEADER, ACKS_NONE, ProducerConfig
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.init_producer_id import InitProducerIdResponse
 from moldau_broker.wire.messages.produce import (
