@@ -310,9 +310,11 @@ class Scene:
         request = DeleteGroupsRequest(groups_names=[self.prefix + group for group in groups])
         self.ask(label, ApiKey.DELETE_GROUPS, version, request)
 
-    def describe(self, label, group, version=6):
+    def describe(self, label, group, version=6, *, operations=False):
         """The group; its members by what they were assigned, as their order is a hash map's."""
-        request = DescribeGroupsRequest(groups=[self.prefix + group])
+        request = DescribeGroupsRequest(
+            groups=[self.prefix + group], include_authorized_operations=operations
+        )
         (found,) = self.c.call(ApiKey.DESCRIBE_GROUPS, version, request).groups
         members = sorted(
             (
@@ -399,6 +401,8 @@ def stability(s):
     _, (leader, follower) = s.stable("g")
     for version in range(7):
         s.describe("describe", "g", version)
+        s.describe("describe with operations", "g", version, operations=True)
+    s.describe("describe unknown with operations", "nowhere", operations=True)
     s.heartbeat("heartbeat", "g", 1, leader)
     s.heartbeat("heartbeat next generation", "g", 2, leader)
     s.heartbeat("heartbeat stranger", "g", 1, "stranger")
