@@ -15,7 +15,6 @@ PROGRAMS = {"broker": "moldau_broker", "operator": "moldau_operator", "cli": "mo
 LINES_MAX = 400
 LARGE_MODULES: dict[str, int] = {
     # path: lines allowed. Short, and may only shrink; each has one reason to change.
-    "broker/moldau_broker/metadata/topics_control.py": 412,
     "broker/moldau_broker/storage/disk.py": 418,
     "broker/moldau_broker/storage/logdir.py": 492,
     "broker/moldau_broker/storage/segment.py": 467,

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import NULL_UUID, Uuid, random_uuid
 from moldau_broker.base.topics import CLUSTER_METADATA
+from moldau_broker.metadata.assignment import (
+    assignment_of_more,
+    assignment_of_new,
+    over_cap,
+    partition_record,
+    replica_counts,
+)
 from moldau_broker.metadata.configs_control import VALUE_CHARS_TOTAL_MAX, new_topic_problem, topic_entries
 from moldau_broker.metadata.image import MetadataImage, ResourceType, TopicImage
 from moldau_broker.metadata.operation import RECORDS_MAX, Refusal, Result, View
-from moldau_broker.metadata.placement import PlacementBroker, PlacementError, place
 from moldau_broker.metadata.topic_names import TakenNames, name_problem
 from moldau_broker.wire.messages import metadata_records as records
 from moldau_broker.wire.messages.create_partitions import (
@@ -49,7 +55,7 @@ def create_topics(view: View, request: CreateTopicsRequest) -> Result[CreateTopi
     counts = Counter(topic.name for topic in request.topics)
     asked = sum(len(topic.assignments) or max(topic.num_partitions, 1) for topic in request.topics)
     text = sum(len(config.value or "") for topic in request.topics for config in topic.configs)
-    replicas = _replica_counts(view.image)
+    replicas = replica_counts(view.image)
     names = TakenNames(view.image.topics)
     written: list[Struct] = []
     results = []
@@ -93,7 +99,7 @@ class _NewTopic:
                 for key, value in configs.items()
             ),
             *(
-                _partition_record(view.image, topic_id, index, replicas)
+                partition_record(view.image, topic_id, index, replicas)
                 for index, replicas in enumerate(assignment)
             ),
         ]
@@ -131,149 +137,13 @@ def _new_topic(
     refusal = new_topic_problem(view, configs)
     if refusal is not None:
         return refusal
-    assignment = _assignment(view, topic)
+    assignment = assignment_of_new(view, topic)
     if isinstance(assignment, Refusal):
         return assignment
-    full = _over_cap(view, replicas, assignment)
+    full = over_cap(view, replicas, assignment)
     if full is not None:
         return full
     return _NewTopic(view, topic.name, assignment, {key: value or "" for key, value in configs.items()})
-
-
-def _assignment(view: View, topic: CreatableTopic) -> list[list[int]] | Refusal:
-    """The replicas of each partition, as told or as placed."""
-    if topic.assignments:
-        return _manual_assignment(view.image, topic)
-    factor, partitions = topic.replication_factor, topic.num_partitions
-    if factor != -1 and factor <= 0:
-        return Refusal(
-            ErrorCode.INVALID_REPLICATION_FACTOR,
-            "Replication factor must be larger than 0, or -1 to use the default value.",
-        )
-    if partitions != -1 and partitions <= 0:
-        return Refusal(
-            ErrorCode.INVALID_PARTITIONS, "Number of partitions was set to an invalid non-positive value."
-        )
-    defaults = view.settings.topics
-    factor = defaults.replication_factor if factor == -1 else factor
-    partitions = defaults.num_partitions if partitions == -1 else partitions
-    return _placed(view, partitions, factor)
-
-
-def _placed(
-    view: View, partitions: int, factor: int, existing: Sequence[Sequence[int]] = ()
-) -> list[list[int]] | Refusal:
-    brokers = [
-        PlacementBroker(broker.id, broker.rack, fenced=not broker.active)
-        for broker in view.image.brokers.values()
-    ]
-    try:
-        return place(brokers, partitions, factor, view.rng, existing)
-    except PlacementError as error:
-        return Refusal(
-            ErrorCode.INVALID_REPLICATION_FACTOR,
-            f"Unable to replicate the partition {factor} time(s): {error}",
-        )
-
-
-def _manual_assignment(image: MetadataImage, topic: CreatableTopic) -> list[list[int]] | Refusal:
-    for value, name in (
-        (topic.replication_factor, "replication factor"),
-        (topic.num_partitions, "numPartitions"),
-    ):
-        if value != -1:
-            return Refusal(
-                ErrorCode.INVALID_REQUEST,
-                f"A manual partition assignment was specified, but {name} was not set to -1.",
-            )
-    by_index: dict[int, list[int]] = {}
-    for assignment in topic.assignments:
-        if assignment.partition_index in by_index:
-            return Refusal(
-                ErrorCode.INVALID_REPLICA_ASSIGNMENT,
-                f"Found multiple manual partition assignments for partition {assignment.partition_index}",
-            )
-        replicas = list(assignment.broker_ids)
-        factor = len(next(iter(by_index.values()), replicas))
-        refusal = _manual_problem(image, replicas, factor)
-        if refusal is not None:
-            return refusal
-        by_index[assignment.partition_index] = replicas
-    if sorted(by_index) != list(range(len(by_index))):
-        return Refusal(
-            ErrorCode.INVALID_REPLICA_ASSIGNMENT,
-            "partitions should be a consecutive 0-based integer sequence",
-        )
-    return [by_index[index] for index in range(len(by_index))]
-
-
-def _manual_problem(image: MetadataImage, replicas: Sequence[int], factor: int) -> Refusal | None:
-    """Why these replicas cannot be a partition's, None if they can."""
-    if not replicas:
-        text = "The manual partition assignment includes an empty replica list."
-    elif twice := sorted(broker for broker, count in Counter(replicas).items() if count > 1):
-        text = f"The manual partition assignment includes the broker {twice[0]} more than once."
-    elif unknown := sorted(broker for broker in replicas if broker not in image.brokers):
-        text = (
-            f"The manual partition assignment includes broker {unknown[0]}, but no such broker is registered."
-        )
-    elif len(replicas) != factor:
-        text = (
-            f"The manual partition assignment includes a partition with {len(replicas)} replica(s), but this is "
-            f"not consistent with previous partitions, which have {factor} replica(s)."
-        )
-    elif not any(image.brokers[broker].active for broker in replicas):
-        text = (
-            "All brokers specified in the manual partition assignment are fenced or in controlled shutdown."
-        )
-    else:
-        return None
-    return Refusal(ErrorCode.INVALID_REPLICA_ASSIGNMENT, text)
-
-
-def _partition_record(
-    image: MetadataImage, topic_id: Uuid, index: int, replicas: Sequence[int]
-) -> records.PartitionRecord:
-    """A new partition: the active replicas are in sync (there is nothing to copy yet), the first of them leads."""
-    isr = [broker for broker in replicas if image.brokers[broker].active]
-    return records.PartitionRecord(
-        partition_id=index,
-        topic_id=topic_id,
-        replicas=replicas,
-        isr=isr,
-        leader=isr[0],
-        leader_epoch=0,
-        partition_epoch=0,
-        directories=[_directory(image, broker) for broker in replicas],
-    )
-
-
-def _directory(image: MetadataImage, broker_id: int) -> Uuid:
-    """The directory of a new replica: known at once where the broker has only one (KIP-858)."""
-    directories = image.brokers[broker_id].directories
-    return directories[0] if len(directories) == 1 else NULL_UUID
-
-
-def _replica_counts(image: MetadataImage) -> Counter[int]:
-    return Counter(
-        broker
-        for topic in image.topics.values()
-        for partition in topic.partitions
-        for broker in partition.replicas
-    )
-
-
-def _over_cap(view: View, held: Mapping[int, int], added: Iterable[Sequence[int]]) -> Refusal | None:
-    """Whether some broker would hold more replicas than it may."""
-    most = view.settings.topics.partitions_per_broker_max
-    for broker, count in Counter(broker for replicas in added for broker in replicas).items():
-        if held.get(broker, 0) + count > most:
-            return Refusal(
-                ErrorCode.POLICY_VIOLATION,
-                f"Broker {broker} holds {held.get(broker, 0)} replicas and would get {count} more; it may hold "
-                f"{most} (max.partitions.per.broker).",
-            )
-    return None
 
 
 # -- grow -------------------------------------------------------------------------------------------------
@@ -282,7 +152,7 @@ def _over_cap(view: View, held: Mapping[int, int], added: Iterable[Sequence[int]
 def create_partitions(view: View, request: CreatePartitionsRequest) -> Result[CreatePartitionsResponse]:
     """CreatePartitions: topics grow, they never shrink."""
     counts = Counter(topic.name for topic in request.topics)
-    replicas = _replica_counts(view.image)
+    replicas = replica_counts(view.image)
     written: list[Struct] = []
     results = []
     for name, wanted in {topic.name: topic for topic in request.topics}.items():
@@ -317,37 +187,16 @@ def _more_partitions(
     more = wanted.count - have
     if written + more > RECORDS_MAX:
         return Refusal(ErrorCode.POLICY_VIOLATION, "Excessively large number of partitions per request.")
-    assignment = _grown_assignment(view, topic, wanted, more)
+    assignment = assignment_of_more(view, topic, wanted, more)
     if isinstance(assignment, Refusal):
         return assignment
-    full = _over_cap(view, held, assignment)
+    full = over_cap(view, held, assignment)
     if full is not None:
         return full
     return [
-        _partition_record(view.image, topic.topic_id, have + index, replicas)
+        partition_record(view.image, topic.topic_id, have + index, replicas)
         for index, replicas in enumerate(assignment)
     ]
-
-
-def _grown_assignment(
-    view: View, topic: TopicImage, wanted: CreatePartitionsTopic, more: int
-) -> list[list[int]] | Refusal:
-    factor = len(topic.partitions[0].replicas)
-    if wanted.assignments is None:
-        existing = [partition.replicas for partition in topic.partitions]
-        return _placed(view, more, factor, existing)
-    if len(wanted.assignments) != more:
-        return Refusal(
-            ErrorCode.INVALID_REPLICA_ASSIGNMENT,
-            f"Attempted to add {more} additional partition(s), but only {len(wanted.assignments)} "
-            "assignment(s) were specified.",
-        )
-    assignment = [list(one.broker_ids) for one in wanted.assignments]
-    for replicas in assignment:
-        refusal = _manual_problem(view.image, replicas, factor)
-        if refusal is not None:
-            return refusal
-    return assignment
 
 
 # -- delete -----------------------------------------------------------------------------------------------

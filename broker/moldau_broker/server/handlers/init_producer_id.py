@@ -2,10 +2,10 @@
 
 Behaviour: without a transactional id a new producer id with epoch 0; an id is never handed out twice. The
 empty transactional id is INVALID_REQUEST, as is an id without an epoch or the other way round. Transactions
-are not served yet: any other transactional id is UNSUPPORTED_VERSION, which librdkafka and the Java client
-both treat as fatal at once and pass on to the user ("the version of API is not supported"); an
-authorization error would send people looking for ACLs, a coordinator error would be retried until a timeout
-hides it.
+are not served yet: any other transactional id is UNSUPPORTED_VERSION. Tried with clients that were let past
+FindCoordinator, which refuses them first: Java, aiokafka and kafka-python fail at once and name it;
+librdkafka reports "API version not supported" when init_transactions times out.
+TRANSACTIONAL_ID_AUTHORIZATION_FAILED is fatal at once in all four, but sends people looking for ACLs.
 
 Version notes: v3 lets a producer ask for an epoch bump of its id (KIP-360), which only a transactional one
 needs: without a transactional id it gets a new id. v6 (KIP-939) is not stable.
