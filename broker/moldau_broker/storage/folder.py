@@ -20,6 +20,7 @@ from moldau_broker.storage.names import (
     SWAP,
     parse_segment_file,
     segment_file,
+    valid_part,
 )
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def tidy(place: Place) -> dict[str, Entry]:
     for name in list(found):
         base, suffix = parse(name)
         orphaned = suffix in SEGMENT_SUFFIXES and segment_file(base, LOG) not in found
-        if orphaned or name.endswith((DELETED, _TEMP)):
+        if orphaned or (name.endswith((DELETED, _TEMP)) and valid_part(name)):
             place.disk.unlink(place.path(name))
             del found[name]
     return found

@@ -21,7 +21,7 @@ from random import Random
 from typing import Final, NamedTuple
 
 from moldau_broker.storage.disk import Buffer, Entry, split, translate
-from moldau_broker.storage.errors import FileMissing, StorageError
+from moldau_broker.storage.errors import DirectoryInUse, FileMissing, StorageError
 
 PAGE: Final = 4096
 
@@ -396,10 +396,10 @@ class SimDisk:
         """Hold the lock for as long as the handle lives, or until the next crash.
 
         Raises:
-            StorageError: it is held.
+            DirectoryInUse: it is held.
         """
         if path in self._locked:
-            raise StorageError(f"{self.name} is in use by another process (its {path} is locked)")
+            raise DirectoryInUse(f"{self.name} is in use by another process (its {path} is locked)")
         self.open(path, create=True)
         self._locked.add(path)
         return SimLock(self, path, self._inode(path))
