@@ -78,7 +78,7 @@ def dump(
         try:
             file = FileDump(OsDisk(path.parent, create=False), path.name, shown, options, findings)
             for line in file.lines():
-                click.echo(line)
+                click.echo(line, color=True)  # escape sequences in records are data: keep them
             if file.note:
                 click.echo(file.note, err=True)
         except StorageError as error:

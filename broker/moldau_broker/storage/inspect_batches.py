@@ -6,6 +6,7 @@ Unlike the log's own readers these go on after a bad CRC: showing damage is what
 from __future__ import annotations
 
 import base64
+import codecs
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 
@@ -118,7 +119,7 @@ def record_lines(
                 f"| offset: {record.offset} {_timestamp_type(header)}: {record.timestamp} "
                 f"keySize: {_size(record.key)} valueSize: {_size(record.value)} "
                 f"sequence: {_sequence(header, record.offset - header.base_offset)} "
-                f"headerKeys: [{','.join(name for name, _ in record.headers)}]"
+                f"headerKeys: [{','.join(_text(name) for name, _ in record.headers)}]"
             )
             if header.is_control:
                 line += _control(record)
@@ -135,11 +136,31 @@ class TextPrinter:
     """Keys and values as UTF-8 text: the tool's default."""
 
     def contents(self, record: Record) -> tuple[str | None, str | None]:
-        """Both as text, damaged characters replaced."""
+        """Both as text, damaged characters replaced as Java replaces them."""
         return (
-            None if record.key is None else bytes(record.key).decode("utf-8", "replace"),
-            None if record.value is None else bytes(record.value).decode("utf-8", "replace"),
+            None if record.key is None else record.key.decode("utf-8", _JAVA_REPLACE),
+            None if record.value is None else record.value.decode("utf-8", _JAVA_REPLACE),
         )
+
+
+def _text(name: str) -> str:
+    """A header's name, whose damaged bytes `read_records` keeps as surrogates."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", _JAVA_REPLACE)
+
+
+def _java_replace(error: UnicodeError) -> tuple[str, int]:
+    """One U+FFFD for a damaged character; unlike Python, Java takes an encoded surrogate for one, not three."""
+    assert isinstance(error, UnicodeDecodeError)
+    data, start = error.object, error.start
+    if data[start] == 0xED and data[start + 1 : start + 2] >= b"\xa0":  # continuation bytes end at 0xbf
+        third = data[start + 2 : start + 3]
+        if data[start + 1] < 0xC0:
+            return "\ufffd", start + (3 if b"\x80" <= third < b"\xc0" else 2)
+    return "\ufffd", error.end
+
+
+_JAVA_REPLACE: Final = "moldau-java-replace"
+codecs.register_error(_JAVA_REPLACE, _java_replace)
 
 
 class CoordinatorPrinter:

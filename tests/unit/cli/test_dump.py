@@ -149,18 +149,42 @@ def test_dump_shows_records_and_gaps(tmp_path: Path):
 def test_dump_shows_contents(tmp_path: Path):
     """Keys and payloads as text, damaged UTF-8 replaced, nothing for null; with and without metadata."""
     batch = build_batch(
-        [Record(0, T, b"k", "wért".encode()), Record(1, T, None, b"\xff!"), Record(2, T, b"z", None)]
+        [Record(0, T, b"k", "wért\x1b[B".encode()), Record(1, T, None, b"\xff!"), Record(2, T, b"z", None)]
     )
     file = folder(tmp_path, batch)
     assert [line.partition("[]")[2] for line in lines(run("--print-data-log", str(file)))[2:]] == [
-        " key: k payload: wért",
+        " key: k payload: wért\x1b[B",
         " payload: \ufffd!",
         " key: z",
     ]
     assert lines(run("--print-data-log", "--skip-record-metadata", str(file)))[2:] == [
-        "| key: k payload: wért",
+        "| key: k payload: wért\x1b[B",
         "| payload: \ufffd!",
         "| key: z",
+    ]
+
+
+def test_dump_replaces_damaged_text_as_java_does(tmp_path: Path):
+    """An encoded surrogate is one damaged character, not three; the rest is as everywhere."""
+    values = [
+        b"<\xed\xa0\x80>",
+        b"<\xed\xbf>",
+        b"\xed\xa0",
+        b"<\xf0\x9f\x92>",
+        b"<\xe0\x80\x80>",
+        b"\xc3(",
+        b"\xed\x9f\xbf",
+    ]
+    file = folder(tmp_path, build_batch(Record(n, T, None, value) for n, value in enumerate(values)))
+    shown = [line.partition("payload: ")[2] for line in lines(run("--print-data-log", str(file)))[2:]]
+    assert [ascii(text)[1:-1].replace("\\ufffd", "?") for text in shown] == [
+        "<?>",
+        "<?>",
+        "?",
+        "<?>",
+        "<???>",
+        "?(",
+        "\\ud7ff",
     ]
 
 
