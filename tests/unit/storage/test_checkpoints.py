@@ -64,7 +64,10 @@ def test_partition_metadata_round_trip():
 
 def test_meta_properties_as_java_writes_them():
     """Comments, order and escapes of java.util.Properties are understood."""
-    data = b"#\n#Sat Nov 21 12:14:29 UTC 2026\nnode.id=1\ndirectory.id=KILg5wQ6QNGo9VlDt1TTvQ\nversion=1\ncluster.id=a\\:b\n"
+    data = (
+        b"#\n#Sat Nov 21 12:14:29 UTC 2026\nnode.id=1\n"
+        b"directory.id=KILg5wQ6QNGo9VlDt1TTvQ\nversion=1\ncluster.id=a\\:b\n"
+    )
     values = c.decode_properties(data)
     assert values["node.id"] == "1"
     assert values["cluster.id"] == "a:b"

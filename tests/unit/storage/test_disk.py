@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
-import os
 import resource
 import signal
+from pathlib import Path
 
 import pytest
 
 from moldau_broker.storage.disk import OsDisk, OsFile, translate
 from moldau_broker.storage.errors import DirectoryInUse, DiskFull, FileMissing, StorageError
 from moldau_broker.testing.disk import SimDisk
+
+
+def open_descriptors():
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 @pytest.fixture(params=["os", "sim"])
@@ -129,13 +133,13 @@ def test_descriptors_are_closed_with_their_handles(tmp_path):
     disk = OsDisk(tmp_path)
     disk.make_folder("t-0")
     disk.write("t-0/a", b"x")
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     for _ in range(50):
         disk.open("t-0/a").pread(1, 0)
         disk.entries("t-0")
         with pytest.raises(FileMissing):
             disk.open("t-0/missing")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_errno_becomes_a_typed_error():
