@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
-from moldau_broker.coordinator import describe, join, offset_requests, rebalance, sync
+from moldau_broker.coordinator import deletions, describe, join, offset_requests, rebalance, sync
 from moldau_broker.coordinator.config import GroupConfig
 from moldau_broker.coordinator.describe import GroupView
 from moldau_broker.coordinator.group_state import GroupState
@@ -139,7 +139,7 @@ class GroupShard:
     def forget_topics(self, deleted: Iterable[tuple[str, Uuid]], now: Now) -> None:
         """Topics (name, id) were deleted: drop what was committed for them."""
         self._state.now = now
-        offset_requests.forget_topics(self._state, deleted)
+        deletions.forget_topics(self._state, deleted)
         self._state.settle()
 
     # -- membership ----------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ class GroupShard:
         """OffsetDelete."""
         reply: Deferred[OffsetDeleteResponse] = Deferred()
         self._state.now = now
-        offset_requests.delete_offsets(self._state, request, reply)
+        deletions.delete_offsets(self._state, request, reply)
         self._state.settle()
         return reply
 
@@ -210,7 +210,7 @@ class GroupShard:
         """DeleteGroups; one result for each id."""
         reply: Deferred[dict[str, ErrorCode]] = Deferred()
         self._state.now = now
-        offset_requests.delete_groups(self._state, group_ids, reply)
+        deletions.delete_groups(self._state, group_ids, reply)
         self._state.settle()
         return reply
 
@@ -243,5 +243,5 @@ class GroupShard:
         )
 
     def _expire(self) -> None:
-        offset_requests.expire(self._state)
+        deletions.expire(self._state)
         self._watch_expiry()
