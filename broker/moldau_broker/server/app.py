@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ from moldau_broker.server.dispatch import Dispatcher
 from moldau_broker.server.exit_codes import ExitCode
 from moldau_broker.server.fetch_sessions import FetchSessions
 from moldau_broker.server.handlers import HANDLERS
-from moldau_broker.server.handlers.spec import ListenerKind
+from moldau_broker.server.handlers.spec import Handler, ListenerKind
 from moldau_broker.server.http import HttpServer, Pages
 from moldau_broker.server.lifecycle import Lifecycle, NodeState
 from moldau_broker.server.listeners import Listeners
@@ -73,15 +73,19 @@ class App:
     """One broker in this event loop.
 
     Attributes:
-        broker: the parts, once `start` has built them.
+        broker, dispatcher: the parts, once `start` has built them.
         lifecycle: what the node is doing.
         ports: the bound port of each listener by name, and of `http`.
     """
 
     broker: Broker
+    dispatcher: Dispatcher
 
-    def __init__(self, config: BrokerConfig, clock: Clock | None = None) -> None:
+    def __init__(
+        self, config: BrokerConfig, clock: Clock | None = None, handlers: Sequence[Handler] = HANDLERS
+    ) -> None:
         self._config = config
+        self._handlers = handlers
         self._clock = clock or SystemClock()
         self._loop = asyncio.get_running_loop()
         self._rng = SystemRandom()
@@ -145,7 +149,7 @@ class App:
             turn=self.turn,
             timers=self.timers,
             served={
-                kind: tuple(handler for handler in HANDLERS if kind in handler.listeners)
+                kind: tuple(handler for handler in self._handlers if kind in handler.listeners)
                 for kind in ListenerKind
             },
             supported_features={name: (levels.lowest, levels.highest) for name, levels in SUPPORTED.items()},
@@ -153,7 +157,7 @@ class App:
         publisher.subscribe(self._follow_settings)
         publisher.subscribe(replicas.apply)
         publisher.subscribe(self._follow_deletions)
-        dispatcher = Dispatcher(broker, self._spawn)
+        self.dispatcher = dispatcher = Dispatcher(broker, self._spawn)
         self._listeners.handler = dispatcher
         self._observe(dispatcher)
         self._upkeep = Upkeep(

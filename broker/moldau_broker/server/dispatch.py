@@ -13,7 +13,6 @@ from moldau_broker.base.deferred import Deferred
 from moldau_broker.server import fast_produce
 from moldau_broker.server.broker import Broker
 from moldau_broker.server.connection import Answer, Chunks, CloseConnection, Connection
-from moldau_broker.server.handlers import HANDLERS
 from moldau_broker.server.handlers import produce as produce_api
 from moldau_broker.server.handlers.api_versions import unsupported_version
 from moldau_broker.server.handlers.spec import Handler, ListenerKind, RequestContext
@@ -34,6 +33,11 @@ class Dispatcher:
 
     A handler's unexpected exception closes the connection, as there is no body that fits every API; it is
     logged with its stack and counted.
+
+    Attributes:
+        stats: what was served.
+        learns_produces: whether repeated Produce requests may take the short way (`fast_produce`), past their
+            handler; tests that put something before handlers switch it off.
     """
 
     def __init__(
@@ -42,9 +46,9 @@ class Dispatcher:
         self._broker = broker
         self._schedule = schedule
         self._handlers: dict[ListenerKind, dict[int, Handler]] = {
-            kind: {handler.api: handler for handler in HANDLERS if kind in handler.listeners}
-            for kind in ListenerKind
+            kind: {handler.api: handler for handler in served} for kind, served in broker.served.items()
         }
+        self.learns_produces = True
         self.stats = RequestStats()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -71,9 +75,11 @@ class Dispatcher:
         with memoryview(buffer)[:end] as frame:
             try:
                 header = decode_request_header(frame, start)
-                request, _ = decode(API_SCHEMAS[handler.api].request, version, frame, header.end)
+                request, body_end = decode(API_SCHEMAS[handler.api].request, version, frame, header.end)
             except WireError as error:
                 raise CloseConnection("bad_request", f"{handler.api.name} v{version}: {error}") from error
+            if body_end != end:
+                self.stats.with_trailing_bytes += 1
             context = RequestContext(
                 api_version=version,
                 client_id=header.client_id,
@@ -116,6 +122,8 @@ class Dispatcher:
         """Remember a request whose one batch was appended, so that the next one like it goes the short way."""
         if len(request.topic_data) != 1 or len(request.topic_data[0].partition_data) != 1:
             return
+        if not self.learns_produces:
+            return
         if isinstance(outcome, ProduceResponse) and outcome.responses[0].partition_responses[0].error_code:
             return  # anything else means appended: no answer (acks=0), or one that waits for the commit
         topic = request.topic_data[0]
@@ -139,26 +147,36 @@ class Dispatcher:
             raise CloseConnection("handler_error", f"{handler.api.name}: {error!r}") from error
 
     def _answer(self, handler: Handler, context: RequestContext, outcome: Any, started: int) -> Answer:
-        api, version, correlation_id = handler.api, context.api_version, context.correlation_id
         stats = self.stats
         if outcome is None:
-            stats.record(api, perf_counter_ns() - started)
+            stats.record(handler.api, perf_counter_ns() - started)
             return None
         if isinstance(outcome, Deferred):
             later: Deferred[Chunks | None] = Deferred()
 
             def complete(response: Any) -> None:
-                stats.record(api, perf_counter_ns() - started)
-                later.complete(
-                    None if response is None else encode_response(correlation_id, api, version, response)
-                )
+                stats.record(handler.api, perf_counter_ns() - started)
+                later.complete(None if response is None else self._encode(handler, context, response))
 
             outcome.on_complete(complete)
             return later
         if inspect.iscoroutine(outcome):
             return self._run(handler, context, outcome, started)
-        stats.record(api, perf_counter_ns() - started)
-        return encode_response(correlation_id, api, version, outcome)
+        stats.record(handler.api, perf_counter_ns() - started)
+        chunks = self._encode(handler, context, outcome)
+        if chunks is None:
+            raise CloseConnection("handler_error", f"{handler.api.name}: the answer has no bytes")
+        return chunks
+
+    def _encode(self, handler: Handler, context: RequestContext, response: Any) -> Chunks | None:
+        """The answer's bytes; None where it has none, which must not disturb whoever completed it."""
+        try:
+            return encode_response(context.correlation_id, handler.api, context.api_version, response)
+        except WireError:
+            logger.exception(
+                "request.failed", extra={"api": handler.api.name, "client_id": context.client_id}
+            )
+            return None
 
     def _run(
         self, handler: Handler, context: RequestContext, coroutine: Coroutine[Any, Any, Any], started: int
@@ -168,8 +186,7 @@ class Dispatcher:
         async def run() -> None:
             chunks: Chunks | None = None
             try:
-                response = await coroutine
-                chunks = encode_response(context.correlation_id, handler.api, context.api_version, response)
+                chunks = self._encode(handler, context, await coroutine)
             except asyncio.CancelledError:
                 raise
             except Exception:

@@ -64,6 +64,7 @@ def emit_requests(stats: RequestStats) -> Emitter:
                 )
         for reason, count in sorted(stats.close_reasons.items()):
             exposition.add("moldau_connections_closed_total", count, reason)
+        exposition.add("moldau_requests_with_trailing_bytes_total", stats.with_trailing_bytes)
 
     return emit
 

@@ -21,13 +21,18 @@ class ApiStats:
 
 
 class RequestStats:
-    """All APIs' counters, and the reasons connections were closed for."""
+    """All APIs' counters, and the reasons connections were closed for.
 
-    __slots__ = ("apis", "close_reasons")
+    Attributes:
+        with_trailing_bytes: requests that went on behind their body; the rest was ignored, as Kafka does.
+    """
+
+    __slots__ = ("apis", "close_reasons", "with_trailing_bytes")
 
     def __init__(self) -> None:
         self.apis: dict[int, ApiStats] = {int(key): ApiStats() for key in ApiKey}
         self.close_reasons: dict[str, int] = {}
+        self.with_trailing_bytes = 0
 
     def record(self, api: int, elapsed_ns: int) -> None:
         """One request has been answered `elapsed_ns` after its frame was whole."""

@@ -115,6 +115,14 @@ _TABLE: Final = (
         "server.request_stats",
     ),
     Metric(
+        "moldau_requests_with_trailing_bytes_total",
+        _COUNTER,
+        (),
+        "requests",
+        "Requests with bytes behind their body, which were ignored.",
+        "server.request_stats",
+    ),
+    Metric(
         "moldau_received_bytes_total",
         _COUNTER,
         (),
