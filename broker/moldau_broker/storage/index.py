@@ -24,6 +24,9 @@ TIME_ENTRY: Final = Struct(">qI")
 _PENDING_ENTRIES_MAX: Final = 64  # at 4 KiB per entry: one small write per 256 KiB of log
 
 
+_CHUNK_ENTRIES: Final = 512  # fewer are read at once and searched in memory
+
+
 class Cold(Exception):
     """The bytes are not in the page cache, and the caller did not want to wait."""
 
@@ -156,15 +159,30 @@ class SparseIndex:
         if stored == 0:
             return -1, none
         file = self._file()
-        best, low, high = none, -1, stored - 1
-        while low < high:
+        low, high = -1, stored - 1  # entry `low` is <= key, or there is none; those above `high` are not
+        while high - low > _CHUNK_ENTRIES:
             middle = (low + high + 1) // 2
-            entry = self._read(file, middle, nowait=nowait)
-            if entry[column] <= key:
-                low, best = middle, entry
+            if self._read(file, middle, nowait=nowait)[column] <= key:
+                low = middle
             else:
                 high = middle - 1
-        return low, best
+        first = max(low, 0)
+        data = pread(file, (high - first + 1) * size, first * size, nowait=nowait)
+        if len(data) < (high - first + 1) * size:
+            if nowait:
+                raise Cold
+            raise CorruptLog("an index is shorter than it was", file=self._place.path(self.name))
+        low = first - 1 if low < 0 else low
+        while low < high:
+            middle = (low + high + 1) // 2
+            if unpack(data, (middle - first) * size)[column] <= key:
+                low = middle
+            else:
+                high = middle - 1
+        if low < first:
+            return -1, none
+        one, two = unpack(data, (low - first) * size)
+        return low, (one, two)
 
     def cut(self, column: int, key: int) -> None:
         """Drop the entries whose column 0 or 1 is > `key`."""

@@ -218,6 +218,23 @@ class Log(LogTrim):
             return None
 
     def _read(self, offset: int, max_bytes: int, up_to: int | None, *, min_one: bool, nowait: bool) -> Buffer:
+        active = self.active
+        tail = active.tail
+        if tail is not None and offset - active.base_offset >= tail.floor and self.failure is None:
+            generation, end = self.generation, self.log_end_offset
+            if self.log_start_offset <= offset <= end:
+                limit = end if up_to is None or up_to > end else up_to
+                if offset >= limit:
+                    return b""
+                data = active.read_tail(tail, offset, max_bytes, limit, min_one=min_one, nowait=nowait)
+                if generation == self.generation:
+                    return data
+        return self._read_slowly(offset, max_bytes, up_to, min_one=min_one, nowait=nowait)
+
+    def _read_slowly(
+        self, offset: int, max_bytes: int, up_to: int | None, *, min_one: bool, nowait: bool
+    ) -> Buffer:
+        """Anything but the newest batches."""
         while True:
             if self.failure is not None:
                 raise self.failure

@@ -14,7 +14,8 @@ from moldau_broker.storage.errors import (
     StorageError,
 )
 from moldau_broker.storage.names import LEADER_EPOCHS, PARTITION_METADATA
-from moldau_broker.storage.segment import NEVER, Segment
+from moldau_broker.storage.segment import Segment
+from moldau_broker.storage.segment_base import NEVER
 
 if TYPE_CHECKING:
     from moldau_broker.base.ids import Uuid

@@ -48,7 +48,7 @@ class ProducerLog:
 
     def note(self, batch: Buffer, header: BatchHeader, base: int, segment: Segment) -> None:
         """A batch with a producer id was appended at `base`."""
-        if header.is_control:
+        if header.attributes & CONTROL:
             marker = transaction_marker(batch)
             if marker is not None:
                 self._end(header.producer_id, header.producer_epoch, marker, base, segment)

@@ -17,7 +17,8 @@ from moldau_broker.storage.disk import Buffer
 from moldau_broker.storage.errors import CorruptLog
 from moldau_broker.storage.names import TXN_INDEX
 from moldau_broker.storage.place import Place
-from moldau_broker.storage.segment import NEVER, Segment
+from moldau_broker.storage.segment import Segment
+from moldau_broker.storage.segment_base import NEVER
 from moldau_broker.storage.txn_index import AbortedTxn
 from moldau_broker.wire.errors import WireError
 from moldau_broker.wire.records import read_records
