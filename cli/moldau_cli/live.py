@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -16,32 +16,17 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from moldau_cli.output import BAD, FAINT, WARN, plural
+from moldau_cli.status import STATE_STYLES, STATE_WORDS
 from moldau_operator.local.instance import LocalInstance
 from moldau_operator.local.snapshot import EventLine, GroupLine, NodeLine, Snapshot, TopicLine
 
 REFRESH_S: Final = 1.0
 """Redrawn this often at least, for the clock; every change redraws at once."""
 
-EVENTS_MIN: Final = 4
-_FIXED_LINES: Final = 15
+EVENTS_MIN: Final = 3
+_FIXED_LINES: Final = 16
 """Heading, table headings, rules, blank lines and the help line."""
-
-GOOD, WARN, BAD, FAINT = "green", "yellow", "red", "bright_black"
-STATE_STYLES: Final = {
-    "ready": GOOD,
-    "serving": GOOD,
-    "Stable": GOOD,
-    "Empty": FAINT,
-    "Dead": FAINT,
-    "unmanaged": FAINT,
-    "stopped": FAINT,
-    "down": BAD,
-    "stalled": BAD,
-}
-"""Everything else is on its way to something, and yellow."""
-
-STATE_WORDS: Final = {"Dead": "not used yet"}
-"""Kafka's word for a group that nobody knows says too much."""
 
 
 class Rates:
@@ -95,38 +80,33 @@ class LiveView:
             self._instance.changed.clear()
             snapshot = self._instance.snapshot()
             rates = self._rates.update(snapshot.topics, time.monotonic())
-            self._live.update(draw(snapshot, rates, self._console.height, time.time()), refresh=True)
+            self._live.update(draw(snapshot, rates, *self._console.size, time.time()), refresh=True)
             with suppress(TimeoutError):
                 async with asyncio.timeout(REFRESH_S):
                     await self._instance.changed.wait()
 
 
-def draw(snapshot: Snapshot, rates: dict[str, float], height: int, now: float) -> RenderableType:
-    """The whole view, cut to `height` lines. `now` is wall time in seconds."""
-    left = max(height - _FIXED_LINES - len(snapshot.nodes) - EVENTS_MIN - len(snapshot.problems), 4)
-    groups = snapshot.groups[: max(left // 3, 2)]
+def draw(snapshot: Snapshot, rates: dict[str, float], width: int, height: int, now: float) -> RenderableType:
+    """The whole view in `width` columns and `height` lines. `now` is wall time in seconds."""
+    left = max(height - _FIXED_LINES - len(snapshot.nodes) - EVENTS_MIN - len(snapshot.problems), 3)
+    groups = snapshot.groups[: max(left // 3, 1)]
     topics = snapshot.topics[: max(left - len(groups), 2)]
-    events = snapshot.events[-max(left - len(groups) - len(topics) + EVENTS_MIN, EVENTS_MIN) :]
-    parts: list[RenderableType] = [
-        _heading(snapshot, now),
-        Text(),
-        _nodes(snapshot.nodes),
-        Text(),
-        _topics(topics, rates),
-        _more(len(snapshot.topics) - len(topics), "topics", "moldau topic list"),
-        _groups(groups),
-        _more(len(snapshot.groups) - len(groups), "groups", "moldau group list"),
+    spare = max(left - len(groups) - len(topics), 0)
+    events = snapshot.events[-(EVENTS_MIN + spare) :]
+    parts: list[RenderableType] = [_heading(snapshot, now), Text(), _nodes(snapshot.nodes, width), Text()]
+    parts += [_topics(topics, rates, width), _more(len(snapshot.topics) - len(topics), "topic")]
+    parts += [_groups(groups, width), _more(len(snapshot.groups) - len(groups), "group")]
+    parts += [
+        Text(f"! {problem}", style=BAD, overflow="ellipsis", no_wrap=True) for problem in snapshot.problems
     ]
-    parts += [Text(f"! {problem}", style=BAD) for problem in snapshot.problems]
-    parts += [_event(event) for event in events]
-    parts += [Text(), _help(snapshot)]
+    parts += [*map(_event, events), Text(), _help(snapshot)]
     return Group(*parts)
 
 
 def _heading(snapshot: Snapshot, now: float) -> RenderableType:
     grid = Table.grid(expand=True)
-    grid.add_column()
-    grid.add_column(justify="right")
+    grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    grid.add_column(no_wrap=True, overflow="ellipsis", justify="right")
     title = Text.assemble(("moldau ", "bold"), (snapshot.cluster, "bold cyan"), "  ", _state(snapshot.state))
     if snapshot.message:
         title.append(f"  {snapshot.message}", style=FAINT if snapshot.state == "ready" else WARN)
@@ -139,65 +119,81 @@ def _heading(snapshot: Snapshot, now: float) -> RenderableType:
     return grid
 
 
-def _nodes(nodes: Sequence[NodeLine]) -> Table:
-    table = _table("NODE", "STATE", "KAFKA", "HTTP", "PID", ">RESTARTS", "")
-    for node in nodes:
-        table.add_row(
-            str(node.id),
+def _nodes(nodes: Sequence[NodeLine], width: int) -> RenderableType:
+    rows = [
+        (
+            Text(str(node.id)),
             _state(node.state),
-            node.kafka,
+            Text(node.kafka),
             Text(node.http, style=FAINT),
-            "-" if node.pid is None else str(node.pid),
+            Text("-" if node.pid is None else str(node.pid)),
             Text(str(node.restarts), style=WARN if node.restarts else FAINT),
             Text(node.message, style=WARN),
         )
-    return table
+        for node in nodes
+    ]
+    return _table(("NODE", "STATE", "KAFKA", "HTTP", "PID", ">RESTARTS", ""), rows, width)
 
 
-def _topics(topics: Sequence[TopicLine], rates: dict[str, float]) -> Table:
-    table = _table("TOPIC", ">PARTITIONS", ">REPLICAS", ">RECORDS", ">PER SECOND", "STATE", "")
+def _topics(topics: Sequence[TopicLine], rates: dict[str, float], width: int) -> RenderableType:
+    rows = []
     for topic in topics:
         rate = rates.get(topic.name, 0.0)
-        table.add_row(
-            topic.name,
-            str(topic.partitions),
-            str(topic.replicas),
-            "-" if topic.records is None else f"{topic.records:,}",
-            Text(f"{rate:,.0f}" if rate else "-", style="" if rate else FAINT),
-            _state(topic.state),
-            Text(topic.message, style=WARN),
+        rows.append(
+            (
+                Text(topic.name),
+                _state(topic.state),
+                Text(str(topic.partitions)),
+                Text(str(topic.replicas)),
+                Text("-" if topic.records is None else f"{topic.records:,}"),
+                Text(f"{rate:,.0f}" if rate else "-", style="" if rate else FAINT),
+                Text(topic.message, style=WARN),
+            )
         )
-    return table
+    return _table(("TOPIC", "STATE", ">PARTITIONS", ">REPLICAS", ">RECORDS", ">PER SECOND", ""), rows, width)
 
 
-def _groups(groups: Sequence[GroupLine]) -> Table:
-    table = _table("GROUP", "STATE", ">MEMBERS", ">LAG", ">ALLOWED", "")
+def _groups(groups: Sequence[GroupLine], width: int) -> RenderableType:
+    rows = []
     for group in groups:
         over = group.lag is not None and group.budget is not None and group.lag > group.budget
-        table.add_row(
-            group.id,
-            _state(group.state),
-            str(group.members),
-            Text("-" if group.lag is None else f"{group.lag:,}", style=BAD if over else ""),
-            Text("-" if group.budget is None else f"{group.budget:,}", style=FAINT),
-            Text(group.message, style=WARN),
+        rows.append(
+            (
+                Text(group.id),
+                _state(group.state),
+                Text(str(group.members)),
+                Text("-" if group.lag is None else f"{group.lag:,}", style=BAD if over else ""),
+                Text("-" if group.budget is None else f"{group.budget:,}", style=FAINT),
+                Text(group.message, style=WARN),
+            )
         )
-    return table
+    return _table(("GROUP", "STATE", ">MEMBERS", ">LAG", ">ALLOWED", ""), rows, width)
 
 
-def _table(*columns: str) -> Table:
-    """An open table; a column that begins with > is right-aligned, an unnamed one takes the rest."""
+_GAP: Final = 3
+_NAME_MIN, _MESSAGE_MIN = 12, 8
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], width: int) -> RenderableType:
+    """An open table that always fits: the message (last) gives way first, then the name (first).
+
+    A column that begins with > is right-aligned.
+    """
+    names = [name.lstrip(">") for name in columns]
+    widths = [
+        max([len(name), *(row[position].cell_len for row in rows)]) for position, name in enumerate(names)
+    ]
+    for position, least in ((-1, _MESSAGE_MIN), (0, _NAME_MIN)):
+        excess = sum(widths) + _GAP * (len(widths) - 1) - width
+        widths[position] = max(widths[position] - max(excess, 0), min(least, widths[position]))
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style=FAINT, border_style=FAINT
     )
-    for name in columns:
-        table.add_column(
-            name.lstrip(">"),
-            justify="right" if name.startswith(">") else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=None if name else 1,
-        )
+    for name, column, size in zip(names, columns, widths, strict=True):
+        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
+        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis", width=max(size, 1))
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -206,8 +202,10 @@ def _state(state: str) -> Text:
     return Text.assemble(("● ", style), (STATE_WORDS.get(state, state), style))
 
 
-def _more(count: int, what: str, command: str) -> Text:
-    return Text(f"... and {count} more {what}; see: {command}\n" if count > 0 else "", style=FAINT)
+def _more(count: int, what: str) -> Text:
+    """The blank line below a table; it says how many rows did not fit."""
+    words = f"... and {plural(count, f'more {what}')}; see: moldau {what} list\n"
+    return Text(words if count > 0 else "", style=FAINT, overflow="ellipsis", no_wrap=True)
 
 
 def _event(event: EventLine) -> Text:
@@ -221,10 +219,8 @@ def _help(snapshot: Snapshot) -> Text:
     if snapshot.state == "stopping":
         return Text("stopping in good order; Ctrl-C again stops at once", style=WARN)
     topic = snapshot.topics[0].name if snapshot.topics else "TOPIC"
-    return Text(
-        f"Ctrl-C stops  ·  elsewhere: moldau produce {topic}  ·  moldau consume {topic}  ·  moldau status",
-        style=FAINT,
-    )
+    words = f"Ctrl-C stops  ·  elsewhere: moldau produce {topic}  ·  moldau consume {topic}  ·  moldau status"
+    return Text(words, style=FAINT, overflow="ellipsis", no_wrap=True)
 
 
 def duration(seconds: int) -> str:

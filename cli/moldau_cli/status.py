@@ -26,7 +26,7 @@ from moldau_cli.root import Failure, Unreachable
 if TYPE_CHECKING:
     from moldau_operator.local.snapshot import Snapshot
 
-_STYLES: Final = {
+STATE_STYLES: Final = {
     "ready": GOOD,
     "serving": GOOD,
     "Stable": GOOD,
@@ -38,6 +38,9 @@ _STYLES: Final = {
     "stalled": BAD,
 }
 """Everything else is on its way to something, and a warning."""
+
+STATE_WORDS: Final = {"Dead": "not used yet"}
+"""Kafka's word for a group that nobody knows says too much."""
 
 
 @click.command()
@@ -74,8 +77,7 @@ def status(data_dir: Path | None, output: OutputFormat) -> None:
 
 
 def _show_tables(snapshot: Snapshot) -> None:
-    state: Cell = Styled(snapshot.state, _STYLES.get(snapshot.state, WARN))
-    facts: list[tuple[str, Cell]] = [("cluster", snapshot.cluster), ("state", state)]
+    facts: list[tuple[str, Cell]] = [("cluster", snapshot.cluster), ("state", _styled(snapshot.state))]
     if snapshot.message:
         facts.append(("", snapshot.message))
     facts += [("bootstrap", snapshot.bootstrap or None), ("folder", snapshot.folder)]
@@ -99,4 +101,4 @@ def _show_tables(snapshot: Snapshot) -> None:
 
 
 def _styled(state: str) -> Styled:
-    return Styled(state, _STYLES.get(state, WARN))
+    return Styled(STATE_WORDS.get(state, state), STATE_STYLES.get(state, WARN))

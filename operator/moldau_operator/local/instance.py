@@ -11,11 +11,10 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from moldau_broker.base.clock import Clock
 from moldau_operator.adapters.brokers import KafkaAdmin
-from moldau_operator.adapters.processes import ProcessPlatform
 from moldau_operator.errors import OperatorError
 from moldau_operator.local.memory import Memory
 from moldau_operator.local.overview import remembered
@@ -23,7 +22,8 @@ from moldau_operator.local.reconciliation import PassResult, Reconciliation
 from moldau_operator.local.snapshot import EventLine, NodeLine, Snapshot, message_of, state_of
 from moldau_operator.local.state import Instance
 from moldau_operator.resources.bundle import Bundle
-from moldau_operator.seams.platform import NodeState, ObservedNode
+from moldau_operator.seams.broker_admin import BrokerAdmin
+from moldau_operator.seams.platform import NodeState, ObservedNode, Platform
 
 RESYNC_S: Final = 5.0
 """How often a converged instance looks for drift: a handful of requests, far below 1 % of a core."""
@@ -56,11 +56,40 @@ class Applied:
     stopped: bool = False
 
 
+class LocalPlatform(Platform, Protocol):
+    """A platform whose nodes are this process's own to end."""
+
+    def nodes(self) -> tuple[ObservedNode, ...]:
+        """`observe`, for callers that cannot wait."""
+        ...
+
+    async def end_orphans(self) -> list[int]:
+        """End nodes that outlived an earlier run; gives their pids."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop all nodes in good order."""
+        ...
+
+    def kill(self) -> None:
+        """Do not wait for good order any longer."""
+        ...
+
+
+class LocalAdmin(BrokerAdmin, Protocol):
+    """An admin client that is this process's own to close."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
 class LocalInstance:
     """Looks after one instance. `run` must be running for anything to happen.
 
     Args:
         make_platform: makes the platform, given what to call when a node changed and with a line for people.
+        make_admin: makes the admin client, given what tells the nodes' addresses.
     """
 
     def __init__(
@@ -68,9 +97,11 @@ class LocalInstance:
         instance: Instance,
         memory: Memory,
         clock: Clock,
-        make_platform: Callable[[Callable[[], None], Callable[[str], None]], ProcessPlatform],
+        make_platform: Callable[[Callable[[], None], Callable[[str], None]], LocalPlatform],
+        make_admin: Callable[[Callable[[], str]], LocalAdmin] = KafkaAdmin,
         *,
         resync_s: float = RESYNC_S,
+        look_s: float = LOOK_S,
     ) -> None:
         self.instance = instance
         self.changed = asyncio.Event()
@@ -82,8 +113,9 @@ class LocalInstance:
         self._memory = memory
         self._clock = clock
         self._resync_s = resync_s
+        self._look_s = look_s
         self._platform = make_platform(self._nodes_changed, self._warn)
-        self._admin = KafkaAdmin(self._bootstrap)
+        self._admin = make_admin(self._bootstrap)
         self._reconciliation = Reconciliation(self._platform, self._admin, memory, clock)
         self._started_ms = clock.wall_ms()
         self._bundle: Bundle | None = None
@@ -136,7 +168,7 @@ class LocalInstance:
         with suppress(
             TimeoutError
         ):  # a broker that hangs makes a pass wait; the nodes' states are live anyway
-            async with asyncio.timeout(LOOK_S):
+            async with asyncio.timeout(self._look_s):
                 await self._pass_after(begun)
         return self.snapshot()
 
@@ -185,11 +217,17 @@ class LocalInstance:
         bundle, cluster_conditions = self._bundle, self._last.conditions
         nodes = self._platform.nodes()
         serving = any(node.state is NodeState.SERVING for node in nodes)
-        overview = self._last.overview if serving else remembered(self._memory)
+        overview = self._last.overview if serving else self._last.overview.unavailable()
+        state, message = state_of(cluster_conditions), self._last.trouble or message_of(cluster_conditions)
+        away = [node for node in nodes if node.state is not NodeState.SERVING]
+        if self._stopping:
+            state, message = "stopping", ""
+        elif state == "ready" and away:  # the states are live, the conditions as old as the last pass
+            state, message = "reconciling", f"node {away[0].node_id} is {away[0].state}: {away[0].message}"
         return Snapshot(
             cluster=self.instance.cluster,
-            state="stopping" if self._stopping else state_of(cluster_conditions),
-            message=self._last.trouble or message_of(cluster_conditions),
+            state=state,
+            message=message.rstrip(": "),
             folder=str(self.instance.folder),
             source=bundle.source if bundle is not None else "",
             started_ms=self._started_ms,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from moldau_operator.errors import AdminError
@@ -37,6 +37,13 @@ class Overview:
 
     topics: tuple[TopicLine, ...] = ()
     groups: tuple[GroupLine, ...] = ()
+
+    def unavailable(self) -> Overview:
+        """The same while no broker can be asked: what may have changed since is not claimed."""
+        return Overview(
+            tuple(replace(topic, state=UNAVAILABLE, records=None, message="") for topic in self.topics),
+            tuple(replace(one, state=UNKNOWN, members=0, lag=None, message="") for one in self.groups),
+        )
 
 
 def remembered(memory: Memory) -> Overview:

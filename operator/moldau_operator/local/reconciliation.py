@@ -57,6 +57,7 @@ class Reconciliation:
         self._platform = platform
         self._admin = admin
         self._memory = memory
+        self._overview = remembered(memory)
         self._cluster = ClusterReconciler(platform, admin, memory, clock)
         self._topics = TopicReconciler(admin, memory, clock)
         self._groups = GroupReconciler(admin, memory, clock)
@@ -70,11 +71,12 @@ class Reconciliation:
         if serving:
             try:
                 await self._reconcile_contents(bundle, cluster, result)
-                result.overview = await look_around(self._admin, bundle, self._memory)
+                self._overview = await look_around(self._admin, bundle, self._memory)
             except AdminError as error:
                 result.trouble = str(error)
+        result.overview = self._overview
         if not serving or result.trouble:
-            result.overview = remembered(self._memory)
+            result.overview = self._overview.unavailable()
             if not cluster.spec.pause:
                 result.pending.update(topic.key for topic in bundle.topics)
         return result

@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from moldau_operator.resources.conditions import Condition, ConditionStatus, ConditionType, find, is_true
+from moldau_operator.resources.conditions import (
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    Reason,
+    find,
+    is_true,
+)
 from moldau_operator.resources.meta import Key
 
 _TOLD_WHEN_TRUE = (ConditionType.STALLED, ConditionType.DRIFTED, ConditionType.WARNING)
@@ -57,11 +64,19 @@ def transitions(key: Key, old: Iterable[Condition], new: Iterable[Condition]) ->
             and before
         ):
             events.append(Event(subject=key, message=condition.message))
-    if is_true(new, ConditionType.READY) and old and not is_true(old, ConditionType.READY):
+    if is_true(new, ConditionType.READY) and _was_in_trouble(old):
         found = find(new, ConditionType.READY)
         detail = f": {found.message}" if found is not None and found.message else ""
         events.append(Event(subject=key, message=f"is as declared{detail}"))
     return _once(events)
+
+
+def _was_in_trouble(old: tuple[Condition, ...]) -> bool:
+    """Whether it was not ready for another reason than that we were just doing what was declared."""
+    found = find(old, ConditionType.READY)
+    return (
+        found is not None and found.status is not ConditionStatus.TRUE and found.reason is not Reason.APPLYING
+    )
 
 
 def _is_bad(condition: Condition) -> bool:

@@ -77,6 +77,9 @@ class FakeBrokers:
         self.topics[name] = FakeTopic(f"id-{self._ids}", partitions, replicas, config)
         return self.topics[name]
 
+    async def close(self) -> None:
+        """Nothing is open."""
+
     def _called(self, name: str) -> None:
         self.calls.append(name)
         if self.unreachable is not None:

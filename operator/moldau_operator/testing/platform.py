@@ -21,20 +21,38 @@ class FakePlatform:
     """Implements `Platform`: does at once what it is told.
 
     Attributes:
-        nodes: change them to change the world behind the reconciler.
+        by_id: the nodes; change them to change the world behind the reconciler.
         actions: what it was told, in order.
         refusal: while set, every action is refused with these words.
+        stops: how often it was told to stop or kill its nodes.
     """
 
     def __init__(self, nodes_max: int = 1_000) -> None:
         self.limits = PlatformLimits(nodes_max=nodes_max, nodes_reason="this platform is small")
-        self.nodes: dict[int, ObservedNode] = {}
+        self.by_id: dict[int, ObservedNode] = {}
+        self.stops: list[str] = []
         self.actions: list[ClusterAction] = []
         self.refusal = ""
 
     async def observe(self) -> tuple[ObservedNode, ...]:
         """As the protocol."""
-        return tuple(self.nodes[node_id] for node_id in sorted(self.nodes))
+        return self.nodes()
+
+    def nodes(self) -> tuple[ObservedNode, ...]:
+        """`observe`, for callers that cannot wait."""
+        return tuple(self.by_id[node_id] for node_id in sorted(self.by_id))
+
+    async def end_orphans(self) -> list[int]:
+        """There are none."""
+        return []
+
+    async def stop(self) -> None:
+        """Stop all nodes."""
+        self.stops.append("stop")
+
+    def kill(self) -> None:
+        """Stop all nodes at once."""
+        self.stops.append("kill")
 
     async def apply(self, action: ClusterAction) -> None:
         """As the protocol."""
@@ -42,13 +60,13 @@ class FakePlatform:
             raise PlatformError(self.refusal)
         self.actions.append(action)
         if not isinstance(action, EnsurePool):
-            node = self.nodes[action.node_id]
-            self.nodes[action.node_id] = replace(node, running=node.wanted, state=NodeState.SERVING)
+            node = self.by_id[action.node_id]
+            self.by_id[action.node_id] = replace(node, running=node.wanted, state=NodeState.SERVING)
             return
         for spec in action.pool.nodes:
-            before = self.nodes.get(spec.node_id)
+            before = self.by_id.get(spec.node_id)
             running = before.running if before is not None and before.running else spec.revision
-            self.nodes[spec.node_id] = ObservedNode(
+            self.by_id[spec.node_id] = ObservedNode(
                 node_id=spec.node_id,
                 pool=spec.pool,
                 wanted=spec.revision,

@@ -390,7 +390,7 @@ class TestCluster:
         changed = make_cluster(replicas=3, config={"num.partitions": "9"}, generation=2)
         counts = [len((await bench.cluster(changed)).actions) for _ in range(6)]
         assert counts == [1, 1, 1, 1, 0, 0]
-        assert all(node.running == node.wanted for node in bench.platform.nodes.values())
+        assert all(node.running == node.wanted for node in bench.platform.nodes())
 
     async def test_what_the_platform_cannot_do_is_a_condition(
         self, bench: Bench, make_cluster: MakeCluster
