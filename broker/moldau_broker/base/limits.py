@@ -42,6 +42,10 @@ CONNECTION_REQUESTS_IN_FLIGHT_MAX: Final = 128
 """Unanswered requests of one connection before we stop reading it. Java and kafka-python send 5, librdkafka
 as many as it likes; enough to keep a fast link busy, too few to fill memory with waiting fetches."""
 
+ANSWER_BYTES_GATHERED_MAX: Final = 1 * _MIB
+"""Answers of one read event leave in one write, but no more than this at once: a socket that is full then stops
+the handling of what else has arrived, before memory is full of answers nobody reads."""
+
 FRAME_COMPLETION_MS_MAX: Final = 30_000
 """A begun frame must be complete by then: 16 MiB at 5 Mbit/s takes 27 s, a byte a second never ends."""
 

@@ -5,9 +5,10 @@ in place, inside `buffer_updated`. Only a frame that is still incomplete moves t
 are collected during a read event and leave in one write. An answer that comes later keeps its place in line by
 a `Deferred` in `_waiting`; what is ready behind it waits with it.
 
-Bounds: a frame's size, the bytes of incomplete frames over all connections (`InFlightBytes`), requests in
-flight per connection, unsent answer bytes (reading stops while the transport is full), and the time a frame or a
-write may take (`sweep`).
+Bounds: a frame's size, the bytes of unhandled frames over all connections (`InFlightBytes`), requests in
+flight per connection, unsent answer bytes, and the time a frame or a write may take (`sweep`). Where one of them
+is reached, frames that are here already stay unhandled too: a read event can bring thousands of requests, and
+each may ask for an answer of megabytes.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.limits import (
+    ANSWER_BYTES_GATHERED_MAX,
     CONNECTION_REQUESTS_IN_FLIGHT_MAX,
     FRAME_COMPLETION_MS_MAX,
     WRITE_STALL_MS_MAX,
@@ -93,6 +95,7 @@ class Connection(asyncio.BufferedProtocol):
     """See the module's text. Attributes below the line are for handlers and metrics."""
 
     __slots__ = (
+        "_awaited",
         "_buffer",
         "_filled",
         "_frame_since_ms",
@@ -100,8 +103,10 @@ class Connection(asyncio.BufferedProtocol):
         "_muted",
         "_needed",
         "_out",
+        "_out_bytes",
         "_own",
         "_owner",
+        "_pump_planned",
         "_reading_paused",
         "_stalled_since_ms",
         "_transport",
@@ -127,9 +132,12 @@ class Connection(asyncio.BufferedProtocol):
         self._needed = 0
         self._held_bytes = 0
         self._out: Chunks = []
+        self._out_bytes = 0
         self._waiting: deque[Deferred[Chunks | None] | Chunks] = deque()
         self._transport: asyncio.Transport | None = None
         self._reading_paused = False
+        self._pump_planned = False
+        self._awaited: Deferred[Any] | None = None
         self._frame_since_ms = 0
         self._stalled_since_ms = 0
         self._muted = False
@@ -168,18 +176,12 @@ class Connection(asyncio.BufferedProtocol):
         self.bytes_in += nbytes
         self.last_active_ms = self._owner.now_ms()
         own = self._own
-        try:
-            if own is None:
-                self._take_frames(self._buffer, nbytes)
-            else:
-                self._filled += nbytes
-                if self._filled >= self._needed:
-                    self._take_frames(own, self._filled)
-        except CloseConnection as close:
-            self.flush()
-            self.close(close.reason, str(close))
-            return
-        self.flush()
+        if own is None:
+            self._pump(self._buffer, nbytes)
+        else:
+            self._filled += nbytes
+            if self._filled >= self._needed:
+                self._pump(own, self._filled)
 
     def eof_received(self) -> bool:
         """The peer will send no more; asyncio closes the transport."""
@@ -207,8 +209,18 @@ class Connection(asyncio.BufferedProtocol):
 
     # --- frames ---------------------------------------------------------------------------------------
 
+    def _pump(self, buffer: bytearray, end: int) -> None:
+        """Handle the whole frames of `buffer[:end]`, and send what is ready."""
+        try:
+            self._take_frames(buffer, end)
+        except CloseConnection as close:
+            self.flush()
+            self.close(close.reason, str(close))
+            return
+        self.flush()
+
     def _take_frames(self, buffer: bytearray, end: int) -> None:
-        """Handle the whole frames of `buffer[:end]` and keep what is left over."""
+        """Handle the whole frames of `buffer[:end]` as far as bounds allow, and keep what is left over."""
         at = 0
         handle = self._owner.handler.handle
         frame_bytes_max = self._owner.frame_bytes_max
@@ -219,11 +231,16 @@ class Connection(asyncio.BufferedProtocol):
             frame_end = at + _SIZE_BYTES + size
             if frame_end > end:
                 break
+            if self._reading_paused or self._awaited is not None:
+                self._pause_reading()
+                break
             self.requests += 1
             answer = handle(self, buffer, at + _SIZE_BYTES, frame_end)
             if answer is not None:
                 self._enqueue(answer)
             at = frame_end
+            if self._out_bytes >= ANSWER_BYTES_GATHERED_MAX:
+                self._send()
         self._keep(buffer, at, end)
 
     def _keep(self, buffer: bytearray, at: int, end: int) -> None:
@@ -236,6 +253,8 @@ class Connection(asyncio.BufferedProtocol):
         if left >= _SIZE_BYTES:
             needed += int.from_bytes(buffer[at : at + _SIZE_BYTES], "big")
         own = self._own
+        if own is None or at:
+            self._frame_since_ms = self.last_active_ms
         if own is not None and len(own) >= needed:
             if at:
                 own[:left] = own[at:end]
@@ -243,17 +262,27 @@ class Connection(asyncio.BufferedProtocol):
             self._needed = needed
             return
         rest = bytes(memoryview(buffer)[at:end])
+        room = max(needed, left)
         self._release_own()
-        self._frame_since_ms = self.last_active_ms
         self._filled = left
         self._needed = needed
-        self._held_bytes = self._owner.buffers.size_for(needed)
+        self._held_bytes = self._owner.buffers.size_for(room)
         if self._owner.in_flight.hold(self, self._held_bytes):
-            self._own = self._owner.buffers.take(needed)
+            self._own = self._owner.buffers.take(room)
             self._own[:left] = rest
         else:
             self._own = bytearray(rest)
             self._pause_reading()
+
+    def _pump_held(self) -> None:
+        """Handle the frames that were kept whole, in a turn of the loop of their own."""
+        self._pump_planned = False
+        if self._may_read() and self._own is not None:
+            self._reading_paused = False
+            self._pump(self._own, self._filled)
+            transport = self._transport
+            if transport is not None and not transport.is_closing() and not self._reading_paused:
+                transport.resume_reading()
 
     def _release_own(self) -> None:
         if self._own is not None:
@@ -272,6 +301,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._waiting.append(answer)
             else:
                 self._out += answer
+                self._out_bytes += sum(map(len, answer))
             return
         if answer.done and not self._waiting:
             self._take_answer(answer.value)
@@ -290,6 +320,16 @@ class Connection(asyncio.BufferedProtocol):
             self.close("request_failed")
         else:
             self._out += chunks
+            self._out_bytes += sum(map(len, chunks))
+
+    def wait_for(self, answer: Deferred[Any]) -> None:
+        """Handle no further request before this one is answered: for requests whose answers may be large."""
+        if not answer.done:
+            self._awaited = answer
+            answer.on_complete(self._awaited_is_there)
+
+    def _awaited_is_there(self, _: object) -> None:
+        self._awaited = None
 
     def flush(self) -> None:
         """Send every answer that is ready and whose turn has come."""
@@ -298,23 +338,27 @@ class Connection(asyncio.BufferedProtocol):
             head = waiting[0]
             if isinstance(head, list):
                 self._out += head
+                self._out_bytes += sum(map(len, head))
             elif head.done:
                 self._take_answer(head.value)
             else:
                 break
             waiting.popleft()
+        self._send()
+        if self._reading_paused:
+            self._maybe_resume_reading()
+
+    def _send(self) -> None:
         out = self._out
         transport = self._transport
         if out and transport is not None:
             self._out = []
+            self.bytes_out += self._out_bytes
+            self._out_bytes = 0
             if len(out) == 1:
-                self.bytes_out += len(out[0])
                 transport.write(out[0])
             else:
-                self.bytes_out += sum(map(len, out))
                 transport.writelines(out)
-        if self._reading_paused:
-            self._maybe_resume_reading()
 
     # --- flow control and ends ------------------------------------------------------------------------
 
@@ -323,18 +367,27 @@ class Connection(asyncio.BufferedProtocol):
             self._reading_paused = True
             self._transport.pause_reading()
 
-    def _maybe_resume_reading(self) -> None:
-        if (
-            self._reading_paused
-            and self._transport is not None
+    def _may_read(self) -> bool:
+        return (
+            self._transport is not None
             and not self._transport.is_closing()
             and self._stalled_since_ms == 0
             and not self._muted
+            and self._awaited is None
             and len(self._waiting) < CONNECTION_REQUESTS_IN_FLIGHT_MAX
             and self._owner.in_flight.granted(self)
-        ):
-            self._reading_paused = False
-            self._transport.resume_reading()
+        )
+
+    def _maybe_resume_reading(self) -> None:
+        if self._reading_paused and self._may_read():
+            assert self._transport is not None, "checked by _may_read"
+            self._frame_since_ms = self._owner.now_ms()
+            if self._own is None or self._filled < self._needed:
+                self._reading_paused = False
+                self._transport.resume_reading()
+            elif not self._pump_planned:
+                self._pump_planned = True
+                self._owner.call_later(0, self._pump_held)
 
     def mute(self, delay_ms: float) -> None:
         """Read nothing for `delay_ms` (max.connection.creation.rate, quotas: KIP-219)."""
@@ -356,7 +409,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def sweep(self, now_ms: int, idle_ms_max: int) -> str | None:
         """Why this connection has to end (a frame or a write that takes too long, idleness), or None."""
-        if self._own is not None and now_ms - self._frame_since_ms > FRAME_COMPLETION_MS_MAX:
+        if (
+            self._own is not None
+            and not self._reading_paused  # where we do not read, it is not the peer that is slow
+            and now_ms - self._frame_since_ms > FRAME_COMPLETION_MS_MAX
+        ):
             return "frame_timeout"
         if self._stalled_since_ms and now_ms - self._stalled_since_ms > WRITE_STALL_MS_MAX:
             return "write_stalled"

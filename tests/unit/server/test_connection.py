@@ -22,15 +22,18 @@ class ListTransport(asyncio.Transport):
         self.reading = True
         self.closed = False
         self.aborted = False
+        self.on_write: Callable[[], None] | None = None
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return ("192.0.2.7", 4711) if name == "peername" else default
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.writes.append(bytes(data))
+        if self.on_write is not None:
+            self.on_write()
 
     def writelines(self, list_of_data: Any) -> None:
-        self.writes.append(b"".join(bytes(chunk) for chunk in list_of_data))
+        self.write(b"".join(bytes(chunk) for chunk in list_of_data))
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -60,6 +63,7 @@ class Owner:
         self.clock_ms = 0
         self.closings: list[str] = []
         self.answer: Callable[[bytes], Any] = lambda frame: [frame]
+        self.planned: list[Callable[[], None]] = []
 
     def handle(self, connection: Connection, buffer: bytearray, start: int, end: int) -> Any:
         frame = bytes(buffer[start:end])
@@ -82,7 +86,13 @@ class Owner:
         return self.clock_ms
 
     def call_later(self, delay_ms: float, callback: Callable[[], None]) -> None:
-        raise AssertionError("nothing is muted here")
+        self.planned.append(callback)
+
+    def next_turn(self) -> None:
+        """Run what was asked for in the next turn of the loop."""
+        planned, self.planned = self.planned, []
+        for callback in planned:
+            callback()
 
 
 def connect(owner: Owner) -> tuple[Connection, ListTransport]:
@@ -200,6 +210,100 @@ def test_too_many_requests_in_flight_stop_the_reading() -> None:
     assert transport.reading
 
 
+def test_requests_beyond_the_bound_wait_even_if_they_arrived_together() -> None:
+    """One read event may bring more requests than may be in flight; they are kept, and handled in order later."""
+    owner = Owner()
+    connection, transport = connect(owner)
+    waiting: list[Deferred[Any]] = []
+
+    def later(payload: bytes) -> Any:
+        waiting.append(Deferred())
+        return waiting[-1]
+
+    owner.answer = later
+    payloads = [b"%d" % at for at in range(CONNECTION_REQUESTS_IN_FLIGHT_MAX + 3)]
+    feed(connection, b"".join(map(frame, payloads)))
+    assert owner.frames == payloads[:-3]
+    assert not transport.reading
+    waiting[0].complete([b"first"])
+    owner.next_turn()
+    assert owner.frames == payloads[:-2]
+    assert not transport.reading
+    for one in waiting[1:3]:
+        one.complete([b"x"])
+    owner.next_turn()
+    assert owner.frames == payloads
+    for one in waiting[3:]:
+        one.complete([b"x"])
+    assert transport.reading
+
+
+def test_large_answers_nobody_takes_stop_what_has_arrived_already() -> None:
+    """Thousands of requests in one read do not become thousands of answers in memory."""
+    owner = Owner()
+    connection, transport = connect(owner)
+    answer = bytes(400_000)
+    owner.answer = lambda payload: [answer]
+    transport.on_write = connection.pause_writing
+    payloads = [b"%d" % at for at in range(100)]
+    feed(connection, b"".join(map(frame, payloads)))
+    assert owner.frames == payloads[:3]
+    assert sum(map(len, transport.writes)) == 1_200_000
+    assert not transport.reading
+    transport.on_write = None
+    connection.resume_writing()
+    owner.next_turn()
+    assert owner.frames == payloads
+    assert sum(map(len, transport.writes)) == 40_000_000
+    assert transport.reading
+    assert owner.in_flight.held == 0
+
+
+def test_a_request_that_is_waited_for_holds_back_those_behind_it() -> None:
+    """`wait_for` keeps later requests unhandled until its answer is there, as Kafka does with every request."""
+    owner = Owner()
+    connection, transport = connect(owner)
+    slow: Deferred[Any] = Deferred()
+
+    def answer(payload: bytes) -> Any:
+        if payload == b"slow":
+            connection.wait_for(slow)
+            return slow
+        return [payload]
+
+    owner.answer = answer
+    feed(connection, frame(b"slow"))
+    assert transport.reading, "only what follows is held back, which costs an honest client nothing"
+    feed(connection, frame(b"1") + frame(b"2"))
+    assert owner.frames == [b"slow"]
+    assert not transport.reading
+    slow.complete([b"slow"])
+    owner.next_turn()
+    assert transport.writes == [b"slow", b"12"]
+    assert transport.reading
+
+
+def test_a_held_back_request_that_is_bad_closes_all_the_same() -> None:
+    """What ends a connection ends it also in the turn in which it is looked at late."""
+    owner = Owner()
+    connection, transport = connect(owner)
+    slow: Deferred[Any] = Deferred()
+
+    def answer(payload: bytes) -> Any:
+        if payload == b"slow":
+            connection.wait_for(slow)
+            return slow
+        raise CloseConnection("unknown_api")
+
+    owner.answer = answer
+    feed(connection, frame(b"slow") + frame(b"bad"))
+    slow.complete([b"slow"])
+    owner.next_turn()
+    assert transport.writes == [b"slow"]
+    assert owner.closings == ["unknown_api"]
+    assert not transport.reading
+
+
 def test_peer_that_takes_no_answers_is_not_read_and_then_dropped() -> None:
     """Unsent answers stop the reading; a stall that lasts ends the connection."""
     owner = Owner()
@@ -222,6 +326,33 @@ def test_frame_that_never_completes_times_out() -> None:
     feed(connection, b"b")
     assert connection.sweep(29_500, 600_000) is None
     assert connection.sweep(31_000, 600_000) == "frame_timeout"
+
+
+def test_every_frame_has_its_own_time() -> None:
+    """A connection that always has a begun frame behind a finished one is busy, not slow."""
+    owner = Owner()
+    connection, _ = connect(owner)
+    stream = frame(b"abcdef")
+    for _ in range(10):
+        owner.clock_ms += 20_000
+        feed(connection, stream[-3:] + stream[:-3] if connection.requests else stream + stream[:-3])
+        assert connection.sweep(owner.clock_ms, 600_000) is None
+    assert len(owner.frames) == 10
+
+
+def test_a_frame_that_waits_for_us_does_not_time_out() -> None:
+    """While the budget or the number of requests keeps us from reading, the peer cannot finish its frame."""
+    owner = Owner(budget=300_000)
+    first, _ = connect(owner)
+    second, _ = connect(owner)
+    feed(first, frame(bytes(250_000))[:300])
+    feed(second, frame(bytes(250_000))[:300])
+    assert second.sweep(40_000, 600_000) is None
+    assert first.sweep(40_000, 600_000) == "frame_timeout"
+    owner.clock_ms = 40_000
+    first.connection_lost(None)
+    assert second.sweep(69_000, 600_000) is None
+    assert second.sweep(71_000, 600_000) == "frame_timeout"
 
 
 def test_idle_connection_is_ended_by_the_sweep() -> None:

@@ -73,8 +73,10 @@ def handle(
         session, incremental = found, True
         session.update(wishes, _forgotten(request, session))
     asked = list(session.partitions.values()) if session is not None else wishes
-    fetch = _Fetch(broker, context, request, session, asked, incremental=incremental)
-    return fetch.start()
+    outcome = _Fetch(broker, context, request, session, asked, incremental=incremental).start()
+    if isinstance(outcome, Deferred):
+        context.connection.wait_for(outcome)
+    return outcome
 
 
 def _wishes(request: FetchRequest) -> list[FetchPartition]:
