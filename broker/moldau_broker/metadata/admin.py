@@ -82,6 +82,11 @@ class ControllerAdmin(ABC):
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
+    async def finish_background(self) -> None:
+        """Wait for creations begun by `create_soon`."""
+        if self._background:
+            await asyncio.wait(self._background)
+
     async def _create_in_background(self, names: list[str]) -> None:
         try:
             response = await self.auto_create_topics(names)

@@ -171,6 +171,7 @@ class ControllerRuntime(ControllerAdmin):
         if self._driver is not None:
             self._driver.stop()
         self._fail_waiting(ErrorCode.NOT_CONTROLLER, "the node is stopping")
+        await self.finish_background()
 
     @property
     def is_active(self) -> bool:

@@ -20,7 +20,8 @@ from moldau_broker.raft.store import FOLDER
 from moldau_broker.testing.controller import ControllerBench
 from moldau_broker.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
 from moldau_broker.wire.messages.delete_topics import DeleteTopicsRequest, DeleteTopicState
-from moldau_broker.wire.messages.metadata_records import FeatureLevelRecord
+from moldau_broker.wire.messages.metadata_records import AccessControlEntryRecord, FeatureLevelRecord
+from moldau_broker.wire.metadata_framing import encode_record
 
 
 async def create(controller: ControllerRuntime, name: str, partitions: int = 1) -> int:
@@ -119,6 +120,24 @@ async def test_runtime_refuses_another_nodes_metadata(bench: ControllerBench) ->
     with pytest.raises(UnsupportedQuorum, match="only voter is node 1"):
         await controller.start()
     await controller.close()
+
+
+async def test_runtime_refuses_records_it_does_not_know(bench: ControllerBench) -> None:
+    """A log with another program's records is not read in part: the text names the record."""
+    async with bench.running() as controller:
+        assert controller._driver is not None
+        bench.committer.held = True
+        controller._driver.propose([encode_record(AccessControlEntryRecord(), 0)])
+        waiting = asyncio.ensure_future(create(controller, "t"))
+        await turns()
+        bench.committer.release()
+        # The running controller meets it as well: it cannot go on, and says so to those who wait.
+        assert await waiting == ErrorCode.UNKNOWN_SERVER_ERROR
+        assert await create(controller, "u") == ErrorCode.NOT_CONTROLLER
+    again = bench.open()
+    with pytest.raises(MetadataError, match="AccessControlEntryRecord"):
+        await again.start()
+    await again.close()
 
 
 # -- committing -------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from moldau_broker.base.ids import Uuid
+from moldau_broker.raft.batches import encode_batch
+from moldau_broker.raft.control import decode_control, encode_control, leader_change
 from moldau_broker.raft.errors import RaftError
 from moldau_broker.raft.quorum import Voter, VoterEndpoint, VoterKey, VoterSet
 from moldau_broker.raft.snapshot import (
@@ -136,3 +138,31 @@ def test_snapshot_without_header_is_refused() -> None:
     data = b"".join(write_snapshot(BOOTSTRAP, (), voters=None, last_timestamp_ms=0, now_ms=0))
     with pytest.raises(RaftError, match="no header"):
         read_snapshot(data[len(header) :], "x")
+
+
+def test_snapshot_with_a_foreign_control_record_is_refused() -> None:
+    """A leader change has no business in a snapshot."""
+    head, *rest = write_snapshot(BOOTSTRAP, (), voters=None, last_timestamp_ms=0, now_ms=0)
+    change = encode_control(leader_change(1, voters(), []))
+    foreign = encode_batch([change], base_offset=1, epoch=0, timestamp_ms=0, control=True)
+    with pytest.raises(RaftError, match="holds a LeaderChangeMessage"):
+        read_snapshot(b"".join((head, foreign, *rest)), "x")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (None, b"\0\0"),
+        (b"\0\0\0\2", None),
+        (b"\0\0", b"\0\0"),
+        (b"\0\0\0\x63", b"\0\0"),
+        (b"\0\0\0\2", b"\0\x09"),
+        (b"\0\0\0\2", b"\0\0\0"),
+    ],
+)
+def test_control_records_that_cannot_be_read_are_an_error_in_words(
+    key: bytes | None, value: bytes | None
+) -> None:
+    """No key, no value, cut short, an unknown type or version."""
+    with pytest.raises(RaftError, match="control record"):
+        decode_control(key, value)
