@@ -12,7 +12,8 @@ from typing import Any, Literal
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.server import fast_produce
 from moldau_broker.server.broker import Broker
-from moldau_broker.server.connection import Answer, Chunks, CloseConnection, Connection
+from moldau_broker.server.connection import Connection
+from moldau_broker.server.exchange import Answer, Chunks, CloseConnection
 from moldau_broker.server.handlers import produce as produce_api
 from moldau_broker.server.handlers.api_versions import unsupported_version
 from moldau_broker.server.handlers.spec import Handler, ListenerKind, RequestContext
@@ -53,7 +54,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def handle(self, connection: Connection, buffer: bytearray, start: int, end: int) -> Answer:
-        """See `connection.RequestHandler.handle`."""
+        """See `exchange.RequestHandler.handle`."""
         if end - start < _KEY_VERSION_CORRELATION_BYTES:
             raise CloseConnection("short_header")
         started = perf_counter_ns()

@@ -20,7 +20,7 @@ from moldau_broker.replication.validation import (
     parse_single_batch,
     validate_batch,
 )
-from moldau_broker.server.connection import Answer, Chunks
+from moldau_broker.server.exchange import Answer, Chunks
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.codec import encode
 from moldau_broker.wire.framing import encode_response

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.limits import SWEEP_INTERVAL_MS
 from moldau_broker.server.buffers import InFlightBytes, ReceiveBuffers
-from moldau_broker.server.connection import Connection, RequestHandler
+from moldau_broker.server.connection import Connection
+from moldau_broker.server.exchange import RequestHandler
 from moldau_broker.server.handlers.spec import ListenerKind
 from moldau_broker.server.turn import Turn
 

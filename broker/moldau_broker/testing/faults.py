@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.server.connection import CloseConnection
+from moldau_broker.server.exchange import CloseConnection
 from moldau_broker.server.handlers.spec import Handler, RequestContext
 from moldau_broker.testing.error_answers import error_answer, with_topic_errors
 from moldau_broker.wire.apis import ApiKey

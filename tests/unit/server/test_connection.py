@@ -11,7 +11,8 @@ import pytest
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.limits import CONNECTION_REQUESTS_IN_FLIGHT_MAX
 from moldau_broker.server.buffers import InFlightBytes, ReceiveBuffers
-from moldau_broker.server.connection import CloseConnection, Connection, describe_bad_size
+from moldau_broker.server.connection import Connection
+from moldau_broker.server.exchange import CloseConnection, describe_bad_size
 from moldau_broker.server.handlers.spec import ListenerKind
 
 

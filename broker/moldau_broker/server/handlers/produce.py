@@ -20,7 +20,7 @@ from moldau_broker.replication.outcome import AppendOutcome
 from moldau_broker.replication.partition import Partition
 from moldau_broker.replication.validation import Rejected, parse_single_batch, validate_batch
 from moldau_broker.replication.waiting import DelayedProduce
-from moldau_broker.server.connection import CloseConnection
+from moldau_broker.server.exchange import CloseConnection
 from moldau_broker.server.handlers.spec import Handler, RequestContext
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.produce import (
