@@ -7,6 +7,7 @@ a flush that was under way learns that its result is void.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _PATCH_OFFSET: Final = Struct(">q").pack_into
 _PATCH_EPOCH: Final = Struct(">i").pack_into
 _EPOCH_AT: Final = 12
+_MISSES_MAX: Final = 3  # a file may be renamed just while it is opened; not again and again
 
 
 class Log(LogTrim):
@@ -222,7 +224,7 @@ class Log(LogTrim):
         tail = active.tail
         if tail is not None and offset - active.base_offset >= tail.floor and self.failure is None:
             generation, end = self.generation, self.log_end_offset
-            if self.log_start_offset <= offset <= end:
+            if self.log_start_offset <= offset <= end and not generation & 1:
                 limit = end if up_to is None or up_to > end else up_to
                 if offset >= limit:
                     return b""
@@ -235,11 +237,16 @@ class Log(LogTrim):
         self, offset: int, max_bytes: int, up_to: int | None, *, min_one: bool, nowait: bool
     ) -> Buffer:
         """Anything but the newest batches."""
+        misses = 0
         while True:
             if self.failure is not None:
                 raise self.failure
-            generation, segments = self.generation, self.segments
-            start, end = self.log_start_offset, self.log_end_offset
+            generation = self.generation
+            if generation & 1:
+                with self._io_lock:  # a truncation on the log's thread is under way
+                    continue
+            segments = self.segments
+            start, end = max(self.log_start_offset, segments[0].base_offset), self.log_end_offset
             if not start <= offset <= end:
                 raise OffsetOutOfRange(offset, start, end)
             limit = end if up_to is None or up_to > end else up_to
@@ -247,10 +254,13 @@ class Log(LogTrim):
                 return b""
             try:
                 data = read_from(segments, offset, max_bytes, limit, min_one=min_one, nowait=nowait)
-            except (FileMissing, CorruptLog):
-                if segments is self.segments and generation == self.generation:
+            except (FileMissing, CorruptLog) as error:
+                # Retention, truncation or a compaction's renames may have come between.
+                misses += isinstance(error, FileMissing)
+                unchanged = segments is self.segments and generation == self.generation
+                if unchanged and not 0 < misses <= _MISSES_MAX:
                     raise
-                continue  # retention or truncation came between
+                continue
             if generation == self.generation:
                 return data
 
@@ -266,17 +276,34 @@ class Log(LogTrim):
         Raises:
             StorageError: the log has failed, or could not be read.
         """
-        if self.failure is not None:
-            raise self.failure
-        found = find_by_time(self.segments, timestamp, self.log_start_offset)
+        found = self._steadily(lambda segments, start: find_by_time(segments, timestamp, start))
         return found if found is None or up_to is None or found.offset < up_to else None
 
     def max_timestamp_offset(self, up_to: int | None = None) -> TimestampedOffset | None:
         """The first record with the largest timestamp of all, if it is below offset `up_to`; as above."""
-        if self.failure is not None:
-            raise self.failure
-        found = find_newest(self.segments, self.log_start_offset)
+        found = self._steadily(find_newest)
         return found if found is None or up_to is None or found.offset < up_to else None
+
+    def _steadily(
+        self, look: Callable[[tuple[Segment, ...], int], TimestampedOffset | None]
+    ) -> TimestampedOffset | None:
+        """What `look` finds in the segments from the log start on, while nothing takes data away."""
+        while True:
+            if self.failure is not None:
+                raise self.failure
+            generation = self.generation
+            if generation & 1:
+                with self._io_lock:
+                    continue
+            segments = self.segments
+            try:
+                found = look(segments, max(self.log_start_offset, segments[0].base_offset))
+            except (FileMissing, CorruptLog):
+                if segments is self.segments and generation == self.generation:
+                    raise
+                continue
+            if generation == self.generation:
+                return found
 
     def aborted_transactions(self, start: int, end: int) -> list[AbortedTxn]:
         """Aborted transactions that touch offsets `start` to `end`, sorted by first offset."""

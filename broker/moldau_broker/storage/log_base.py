@@ -57,7 +57,7 @@ class LogBase:
         durable_offset: all below it is on disk for good.
         high_watermark: set by replication; retention deletes nothing above it, and it is checkpointed.
         epochs: which leader epoch began where; change it through the log.
-        generation: counts the times offsets were taken back (truncation).
+        generation: changes whenever offsets are taken back (truncation); odd while that is under way.
         failure: why the log is out of service for good; None while it serves.
         observer: told of failure, truncation and due flushes; the log directory.
         unsynced_since_ms: time of the first append that no flush has covered, -1 without; as `append` was told.

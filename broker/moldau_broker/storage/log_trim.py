@@ -56,6 +56,7 @@ class LogTrim(LogBase):
             except StorageError as error:
                 self.fail(error)
                 raise
+            self.generation += 1
         self._settle_end()
 
     def _batch_start(self, offset: int) -> int:
@@ -78,6 +79,7 @@ class LogTrim(LogBase):
                 self.fail(error)
                 raise
             self.log_start_offset = self.log_end_offset = offset
+            self.generation += 1
         self.epochs.clear()
         self._epochs_changed()
         self._settle_end()

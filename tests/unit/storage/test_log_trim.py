@@ -52,7 +52,7 @@ def test_truncate_takes_epochs_and_producers_back():
     assert log.epochs.entries() == [(0, 0), (1, 10)]
     assert log.producers.get(1).last_sequence == 14
     assert log.end_offset_for(1) == (1, 15)
-    assert log.generation == 1
+    assert log.generation == 2
 
 
 def test_truncate_below_the_log_start_begins_anew_there():
