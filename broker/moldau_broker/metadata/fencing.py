@@ -9,7 +9,7 @@ KIP-966).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
@@ -19,8 +19,7 @@ from moldau_broker.wire.messages import metadata_records as records
 from moldau_broker.wire.schema import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registration:
+class Registration(NamedTuple):
     """What a broker says of itself when it starts.
 
     Attributes:
@@ -40,8 +39,7 @@ class Registration:
     previous_epoch: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(NamedTuple):
     """The answer to a registration: the broker's epoch, and whether its last stop was clean."""
 
     epoch: int

@@ -8,10 +8,9 @@ Kafka's own images and its metadata records (KIP-500, KIP-631; directories: KIP-
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from moldau_broker.base.ids import Uuid
 
@@ -33,8 +32,7 @@ class ResourceType(IntEnum):
     GROUP = 32
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionImage:
+class PartitionImage(NamedTuple):
     """One partition's replicas, leader and epochs.
 
     Attributes:
@@ -69,8 +67,7 @@ class PartitionImage:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class TopicImage:
+class TopicImage(NamedTuple):
     """A topic; `partitions[i]` is partition i."""
 
     name: str
@@ -78,8 +75,7 @@ class TopicImage:
     partitions: tuple[PartitionImage, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """Where a broker is reached on one listener; `security_protocol` is Kafka's id (0 = PLAINTEXT)."""
 
     host: str
@@ -87,16 +83,14 @@ class Endpoint:
     security_protocol: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class VersionRange:
+class VersionRange(NamedTuple):
     """Lowest and highest level of a feature that a broker supports."""
 
     lowest: int
     highest: int
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerImage:
+class BrokerImage(NamedTuple):
     """A registered broker.
 
     Attributes:
@@ -116,7 +110,7 @@ class BrokerImage:
     in_controlled_shutdown: bool
     rack: str | None
     endpoints: Mapping[str, Endpoint]
-    features: Mapping[str, VersionRange] = field(default_factory=lambda: _EMPTY)
+    features: Mapping[str, VersionRange] = _EMPTY
     directories: tuple[Uuid, ...] = ()
 
     @property
@@ -125,8 +119,7 @@ class BrokerImage:
         return not self.fenced and not self.in_controlled_shutdown
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataImage:
+class MetadataImage(NamedTuple):
     """Everything the metadata log says up to and including `offset`.
 
     Attributes:
@@ -143,11 +136,11 @@ class MetadataImage:
     cluster_id: str
     offset: int = -1
     epoch: int = 0
-    topics: Mapping[str, TopicImage] = field(default_factory=lambda: _EMPTY)
-    topics_by_id: Mapping[Uuid, TopicImage] = field(default_factory=lambda: _EMPTY)
-    brokers: Mapping[int, BrokerImage] = field(default_factory=lambda: _EMPTY)
-    configs: Mapping[tuple[int, str], Mapping[str, str]] = field(default_factory=lambda: _EMPTY)
-    features: Mapping[str, int] = field(default_factory=lambda: _EMPTY)
+    topics: Mapping[str, TopicImage] = _EMPTY
+    topics_by_id: Mapping[Uuid, TopicImage] = _EMPTY
+    brokers: Mapping[int, BrokerImage] = _EMPTY
+    configs: Mapping[tuple[int, str], Mapping[str, str]] = _EMPTY
+    features: Mapping[str, int] = _EMPTY
     producer_ids: int = 0
 
     def partition(self, topic: str, index: int) -> PartitionImage | None:

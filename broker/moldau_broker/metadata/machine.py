@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from moldau_broker.metadata.image import MetadataImage
 from moldau_broker.metadata.records import decode
@@ -24,8 +23,7 @@ from moldau_broker.wire.schema import Struct
 ReadLog: TypeAlias = Callable[[int, int], Iterator[ReadBatch]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
+class _Written(NamedTuple):
     """A batch that waits for its commit."""
 
     base_offset: int

@@ -7,8 +7,8 @@ replayed into the next image, and its response leaves once they are committed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from moldau_broker.base.broker_config import GroupSettings, TopicDefaults
 from moldau_broker.base.errors import ErrorCode
@@ -25,8 +25,7 @@ RECORDS_MAX: Final = 10_000
 """Records of one operation: they are one atomic batch, and Kafka's controller draws the same line."""
 
 
-@dataclass(frozen=True, slots=True)
-class ControllerSettings:
+class ControllerSettings(NamedTuple):
     """What the node's configuration says to the controller.
 
     Attributes:
@@ -36,13 +35,12 @@ class ControllerSettings:
     """
 
     node_id: int
-    topics: TopicDefaults = field(default_factory=TopicDefaults)
-    groups: GroupSettings = field(default_factory=GroupSettings)
-    explicit: Mapping[str, str] = field(default_factory=dict)
+    topics: TopicDefaults = TopicDefaults()
+    groups: GroupSettings = GroupSettings()
+    explicit: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """The state an operation decides on.
 
     Attributes:
@@ -63,8 +61,7 @@ class View:
         return {**self.settings.explicit, **dynamic} if dynamic else self.settings.explicit
 
 
-@dataclass(frozen=True, slots=True)
-class Result(Generic[T]):
+class Result(NamedTuple, Generic[T]):
     """Records to write as one atomic batch, and the answer once they are committed."""
 
     response: T
@@ -74,8 +71,7 @@ class Result(Generic[T]):
 Operation: TypeAlias = Callable[[View], Result[T]]
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Why one item of a request is refused: a protocol error and words for the client."""
 
     error: ErrorCode

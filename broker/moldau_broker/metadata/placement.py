@@ -10,15 +10,13 @@ StripedReplicaPlacer (KIP-631); the draw of the first rack and broker comes from
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from random import Random
 
 
-@dataclass(frozen=True, slots=True)
-class PlacementBroker:
+class PlacementBroker(NamedTuple):
     """What placement needs to know of a broker."""
 
     id: int

@@ -6,7 +6,6 @@ again, so an id is unique for the life of the cluster.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from moldau_broker.metadata.fencing import check_broker_epoch
@@ -17,12 +16,14 @@ BLOCK_IDS: Final = 1000
 """Ids of a block, as in Kafka (`ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE`)."""
 
 
-@dataclass(slots=True)
 class ProducerIdBlock:
     """Ids from `next_id` to below `end_id`."""
 
-    next_id: int = 0
-    end_id: int = 0
+    __slots__ = ("end_id", "next_id")
+
+    def __init__(self, next_id: int = 0, end_id: int = 0) -> None:
+        self.next_id = next_id
+        self.end_id = end_id
 
     def take(self) -> int | None:
         """The next id, None when the block is used up."""

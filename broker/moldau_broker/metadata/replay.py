@@ -8,7 +8,6 @@ Kafka's records (KIP-631, KIP-704, KIP-858, KIP-966).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from moldau_broker.base.ids import NULL_UUID, Uuid
@@ -202,7 +201,7 @@ class ImageReplay:
             draft = self._draft(topic_id)
             for index, old in enumerate(draft.partitions):
                 if old.elr or old.last_known_elr:
-                    draft.partitions[index] = replace(old, elr=(), last_known_elr=())
+                    draft.partitions[index] = old._replace(elr=(), last_known_elr=())
 
     def _config(self, record: records.ConfigRecord) -> None:
         key = (record.resource_type, record.resource_name)
@@ -236,8 +235,7 @@ class ImageReplay:
 
     def _broker_change(self, record: records.BrokerRegistrationChangeRecord) -> None:
         broker = self._broker(record.broker_id, record.broker_epoch)
-        self._brokers[broker.id] = replace(
-            broker,
+        self._brokers[broker.id] = broker._replace(
             fenced=_tristate(record.fenced, broker.fenced),
             in_controlled_shutdown=_tristate(record.in_controlled_shutdown, broker.in_controlled_shutdown),
             directories=tuple(Uuid(d) for d in record.log_dirs) if record.log_dirs else broker.directories,

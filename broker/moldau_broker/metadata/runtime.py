@@ -11,10 +11,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.errors import ErrorCode
@@ -46,8 +45,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalNode:
+class LocalNode(NamedTuple):
     """What this node tells the cluster of itself.
 
     Attributes:
@@ -61,13 +59,12 @@ class LocalNode:
     rack: str | None = None
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     """An answer that leaves once everything below `offset` is committed."""
 
     offset: int
     response: Any
-    future: asyncio.Future[Any] = field(repr=False)
+    future: asyncio.Future[Any]
 
 
 class ControllerRuntime(ControllerAdmin):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from moldau_broker.base.clock import Clock
 from moldau_broker.metadata.machine import MetadataMachine
@@ -20,8 +19,7 @@ RECORDS_MAX: Final = 50_000
 """Records after which a snapshot is due whatever their size: replaying them takes about half a second at start."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotPolicy:
+class SnapshotPolicy(NamedTuple):
     """When a snapshot is due: after so many bytes of records, or so long after the first new one (0: never)."""
 
     bytes_between: int = 20 * 1024 * 1024

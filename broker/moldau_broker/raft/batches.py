@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from moldau_broker.raft.errors import RaftError
 from moldau_broker.wire.codec import Buffer
@@ -21,8 +21,7 @@ from moldau_broker.wire.records import (
 KeyValue = tuple[bytes | None, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class ReadBatch:
+class ReadBatch(NamedTuple):
     """One batch as read back; `control` batches are the quorum's own."""
 
     base_offset: int

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from moldau_broker.raft.state import ElectionState, Role
 
 
-@dataclass(frozen=True, slots=True)
-class LogFlushed:
+class LogFlushed(NamedTuple):
     """In: the local log is durable (fdatasynced) below `end_offset`."""
 
     end_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class AppendFailed:
+class AppendFailed(NamedTuple):
     """In: the batch at `base_offset`, and all after it, are not in the log and left no trace there."""
 
     base_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class FlushFailed:
+class FlushFailed(NamedTuple):
     """In: the log could not be made durable; what of it survives is unknown until the next start."""
 
     reason: str
@@ -31,8 +28,7 @@ class FlushFailed:
 Event = LogFlushed | AppendFailed | FlushFailed
 
 
-@dataclass(frozen=True, slots=True)
-class LogBatch:
+class LogBatch(NamedTuple):
     """Out: one batch to append; atomic, so readers see all of its records or none.
 
     Attributes:
@@ -55,8 +51,7 @@ class LogBatch:
         return self.base_offset + len(self.records)
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """Out: what to do now, in the order of the fields.
 
     Attributes:

@@ -11,7 +11,7 @@ through the same majority arithmetic that more voters use.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from moldau_broker.raft.control import encode_control, leader_change
 from moldau_broker.raft.errors import NotLeader
@@ -22,8 +22,7 @@ from moldau_broker.raft.state import NO_LEADER, TRANSITIONS, ElectionState, Role
 from moldau_broker.wire.messages.raft_records import KRaftVersionRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Initial:
+class Initial(NamedTuple):
     """What the store found on disk.
 
     Attributes:

@@ -7,8 +7,7 @@ directory id and cannot speak with its old voice.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from moldau_broker.base.ids import Uuid, format_uuid
 from moldau_broker.wire.messages import raft_records as records
@@ -19,8 +18,7 @@ KRAFT_VERSION: Final = 1
 """The level new quorums are formatted with: dynamic voters (KIP-853)."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class VoterKey:
+class VoterKey(NamedTuple):
     """Who a vote belongs to."""
 
     node_id: int
@@ -30,8 +28,7 @@ class VoterKey:
         return f"{self.node_id} (directory {format_uuid(self.directory_id)})"
 
 
-@dataclass(frozen=True, slots=True)
-class VoterEndpoint:
+class VoterEndpoint(NamedTuple):
     """Where a voter is reached; `name` is the controller listener's."""
 
     name: str
@@ -39,8 +36,7 @@ class VoterEndpoint:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Voter:
+class Voter(NamedTuple):
     """A member of the quorum."""
 
     key: VoterKey

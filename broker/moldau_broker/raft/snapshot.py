@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from moldau_broker.raft.batches import KeyValue, ReadBatch, decode_batches, encode_batch
 from moldau_broker.raft.control import decode_control, encode_control
@@ -31,8 +30,7 @@ BATCH_VALUE_BYTES_MAX: Final = 4 * 1024 * 1024
 `kafka-metadata-shell` with a command on its line looks at the first data batch only."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class SnapshotId:
+class SnapshotId(NamedTuple):
     """What a snapshot stands for: the log below `end_offset`, whose last record is of `epoch`."""
 
     end_offset: int
@@ -98,8 +96,7 @@ def write_snapshot(
     yield batch([encode_control(SnapshotFooterRecord(version=0))], control=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """A snapshot read back and checked whole."""
 
     last_timestamp_ms: int

@@ -8,9 +8,8 @@ it may leave before the quorum-state file holds it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from moldau_broker.base.ids import NULL_UUID, format_uuid, parse_uuid
 from moldau_broker.raft.errors import RaftError
@@ -47,8 +46,7 @@ TRANSITIONS: Final[dict[Role, frozenset[Role]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ElectionState:
+class ElectionState(NamedTuple):
     """What the quorum-state file holds.
 
     Attributes:

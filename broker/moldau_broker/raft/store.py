@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from moldau_broker.base.ids import METADATA_TOPIC_ID
 from moldau_broker.base.topic_config import TopicConfig
@@ -52,8 +51,7 @@ LOG_CONFIG: Final = TopicConfig(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSnapshot:
+class StoredSnapshot(NamedTuple):
     """A snapshot on disk and what it says."""
 
     id: SnapshotId

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 
 from moldau_broker.base.errors import ErrorCode
@@ -19,17 +18,14 @@ TOPIC = Uuid(b"t" * 16)
 
 
 def registration(**changes: object) -> Registration:
-    return replace(
-        Registration(
-            broker_id=1,
-            incarnation_id=Uuid(b"i" * 16),
-            endpoints={"CLIENT": Endpoint("localhost", 9092), "INTERNAL": Endpoint("localhost", 9091)},
-            directories=(DIRECTORY,),
-            features=SUPPORTED,
-            rack="r1",
-        ),
-        **changes,  # type: ignore[arg-type]
-    )
+    return Registration(
+        broker_id=1,
+        incarnation_id=Uuid(b"i" * 16),
+        endpoints={"CLIENT": Endpoint("localhost", 9092), "INTERNAL": Endpoint("localhost", 9091)},
+        directories=(DIRECTORY,),
+        features=SUPPORTED,
+        rack="r1",
+    )._replace(**changes)
 
 
 def start(image: MetadataImage, wanted: Registration) -> tuple[MetadataImage, Registered, int]:
@@ -44,7 +40,7 @@ def start(image: MetadataImage, wanted: Registration) -> tuple[MetadataImage, Re
 
 def with_partitions(image: MetadataImage, *partitions: PartitionImage) -> MetadataImage:
     topic = TopicImage("t", TOPIC, partitions)
-    return replace(image, topics={"t": topic}, topics_by_id={TOPIC: topic})
+    return image._replace(topics={"t": topic}, topics_by_id={TOPIC: topic})
 
 
 EMPTY = MetadataImage("cluster", offset=9)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from moldau_broker.base.ids import NULL_UUID, Uuid
@@ -76,7 +74,7 @@ def test_replay_partition_change_keeps_what_it_does_not_name() -> None:
     Reference: KIP-631, PartitionChangeRecord.
     """
     changed = replayed(change(isr=[1]), base=ONE).topics["t"].partitions[0]
-    assert changed == replace(THE_PARTITION, isr=(1,), partition_epoch=1)
+    assert changed == THE_PARTITION._replace(isr=(1,), partition_epoch=1)
 
 
 @pytest.mark.parametrize("leader", [2, -1, 1])
@@ -187,7 +185,7 @@ def test_replay_features_come_and_go() -> None:
 def test_replay_noop_changes_only_the_offset() -> None:
     """Nothing else is even copied."""
     after = replayed(records.NoOpRecord(), base=ONE)
-    assert after == replace(ONE, offset=2)
+    assert after == ONE._replace(offset=2)
     assert after.topics is ONE.topics
 
 

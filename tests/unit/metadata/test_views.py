@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import NULL_UUID, Uuid
 from moldau_broker.metadata.image import BrokerImage, Endpoint, MetadataImage, PartitionImage, TopicImage
@@ -85,12 +83,12 @@ def test_view_makes_answers_for_unchanged_topics_once() -> None:
     view = ListenerView(first, "CLIENT")
     made = view.topic(first.topics["t"], 13)
     assert view.topic(first.topics["t"], 12) is made
-    later = replace(first, offset=5)
+    later = first._replace(offset=5)
     assert view.updated(later).topic(later.topics["t"], 13) is made
-    grown = replace(first.topics["t"], partitions=first.topics["t"].partitions * 2)
-    changed = replace(later, topics={"t": grown}, topics_by_id={TOPIC: grown})
+    grown = first.topics["t"]._replace(partitions=first.topics["t"].partitions * 2)
+    changed = later._replace(topics={"t": grown}, topics_by_id={TOPIC: grown})
     assert len(view.updated(changed).topic(grown, 13).partitions) == 2
-    without = replace(first, brokers={})
+    without = first._replace(brokers={})
     assert view.updated(without).topic(without.topics["t"], 13) is not made
 
 
@@ -99,7 +97,7 @@ def test_view_forgets_deleted_topics() -> None:
     first = image(broker(1))
     view = ListenerView(first, "CLIENT")
     view.topic(first.topics["t"], 13)
-    empty = view.updated(replace(first, topics={}, topics_by_id={}))
+    empty = view.updated(first._replace(topics={}, topics_by_id={}))
     assert not empty._topics
 
 

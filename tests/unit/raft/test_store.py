@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -151,7 +150,7 @@ def test_store_refuses_a_quorum_of_more_voters_in_words(folder: Folder) -> None:
 def test_store_refuses_another_nodes_folder_in_words(folder: Folder) -> None:
     """The same node id under another directory id is another voter (KIP-853)."""
     store = folder.open()
-    stranger = replace(folder.me, key=VoterKey(1, Uuid(b"x" * 16)))
+    stranger = folder.me._replace(key=VoterKey(1, Uuid(b"x" * 16)))
     with pytest.raises(UnsupportedQuorum, match="only voter is node 1"):
         store.check_voter(stranger)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 
@@ -55,8 +54,8 @@ async def test_describe_cluster_of_other_endpoints_is_refused(
 async def test_describe_cluster_shows_fenced_brokers_when_asked(node: NodeBench) -> None:
     """Since v2; without the flag they are not there."""
     image = node.bench.publisher.image
-    fenced = replace(image.brokers[1], id=2, fenced=True)
-    node.bench.publisher.publish(replace(image, brokers={**image.brokers, 2: fenced}))
+    fenced = image.brokers[1]._replace(id=2, fenced=True)
+    node.bench.publisher.publish(image._replace(brokers={**image.brokers, 2: fenced}))
     for wanted, expected in ((False, [(1, False)]), (True, [(1, False), (2, True)])):
         request = DescribeClusterRequest(include_fenced_brokers=wanted)
         response = await call(describe_cluster.HANDLER, node.broker, request)
