@@ -22,7 +22,7 @@ from moldau_broker.storage.errors import (
     StorageError,
 )
 from moldau_broker.storage.index import Cold
-from moldau_broker.storage.log_base import SNAPSHOT_EVERY_BYTES
+from moldau_broker.storage.log_base import FLUSH_EVERY_BYTES, SNAPSHOT_EVERY_BYTES
 from moldau_broker.storage.log_trim import LogTrim
 from moldau_broker.storage.reading import TimestampedOffset, aborted_in, find_by_time, find_newest, read_from
 from moldau_broker.storage.segment import Segment
@@ -186,8 +186,11 @@ class Log(LogTrim):
         ):
             active = self.roll(base, now_ms=now_ms)
         elif active.size >= self._snapshot_at - size:
-            self._producers.snapshots.take(self.log_end_offset, self._producers.state)
-            self._want_flush()
+            snapshots = self._producers.snapshots
+            snapshots.take(self.log_end_offset, self._producers.state)
+            snapshots.thin(active.base_offset, self.durable_offset)
+            if active.size - active.synced_size >= FLUSH_EVERY_BYTES:
+                self._want_flush()
             self._plan()
         if active.size == 0:
             active.first_timestamp = timestamp

@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from moldau_broker.storage.producers import ProducerState
     from moldau_broker.storage.recovery import RecoveryReport
 
-SNAPSHOT_EVERY_BYTES: Final = 64 * 1024 * 1024
-"""How much of the active segment a restart may have to walk for producer state: 0.1 s of headers."""
+SNAPSHOT_EVERY_BYTES: Final = 16 * 1024 * 1024
+"""How much of the active segment a restart may have to walk for producer state: 10 ms of ordinary batches, 0.2 s
+of the smallest. Writing a snapshot takes 50 us."""
+
+FLUSH_EVERY_BYTES: Final = 64 * 1024 * 1024
+"""How much of the active segment may wait to be made durable before a flush is asked for: what a restart checks."""
 
 _WINDOW_MESSAGES: Final = 5  # largest batches a restart looks back over for retries
 

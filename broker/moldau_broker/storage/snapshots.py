@@ -1,7 +1,7 @@
 """The producer snapshot files of a partition: when to write one, which to keep.
 
 One stands at the base offset of every segment but the first, one at the end after a clean shutdown, and in a
-large active segment one every 64 MiB, so that a restart replays little. They are protected by a CRC and can be
+large active segment one every 16 MiB, so that a restart replays little. They are protected by a CRC and can be
 rebuilt, so losing one costs time only.
 """
 
@@ -57,6 +57,12 @@ class Snapshots:
         """Remove the snapshots taken before `offset`: their segments are gone."""
         for earlier in [known for known in self.offsets if known < offset]:
             self._drop(earlier)
+
+    def thin(self, base_offset: int, durable_offset: int) -> None:
+        """Of those inside the active segment keep the newest that is surely usable, and any newer one."""
+        inside = [offset for offset in self.offsets if base_offset < offset <= durable_offset]
+        for offset in inside[:-1]:
+            self._drop(offset)
 
     def drop_strays(self, bases: Iterable[int]) -> None:
         """Keep those at a segment's base, and the newest of all."""

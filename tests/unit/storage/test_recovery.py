@@ -354,3 +354,24 @@ def test_leader_epoch_that_never_reached_its_checkpoint_is_noticed(clean, point)
     disk.content("t-0/leader-epoch-checkpoint")[:] = kept
     again = open_at(disk, SMALL, clean=clean, recovery_point=point)
     assert again.epochs.entries() == [(0, 0), (1, 50), (2, 100), (3, 150)]
+
+
+def test_large_active_segment_has_a_recent_producer_snapshot(monkeypatch):
+    """A restart walks little for producer state, and the snapshots on the way do not pile up."""
+    monkeypatch.setattr("moldau_broker.storage.log.SNAPSHOT_EVERY_BYTES", 2_000)
+    monkeypatch.setattr("moldau_broker.storage.log_base.SNAPSHOT_EVERY_BYTES", 2_000)
+    disk = SimDisk()
+    config = TopicConfig(index_interval_bytes=0)  # so that entries reach the file in time
+    log = open_at(disk, config)
+    for number in range(300):
+        append(log, make_batch([b"x" * 40], producer_id=5, producer_epoch=1, base_sequence=number))
+        if number % 10 == 0:
+            log.sync()
+    log.sync()
+    assert len(log.segments) == 1
+    assert len([entry for entry in disk.entries("t-0") if entry.name.endswith(".snapshot")]) <= 3
+    size = log.size_bytes
+    log.close(clean=False)
+    again = open_at(disk, config, clean=False, recovery_point=300)
+    assert again.recovery.walked_bytes + again.recovery.scanned_bytes < size / 2
+    assert [batch.last_sequence for batch in again.producers.get(5).batches] == [295, 296, 297, 298, 299]
