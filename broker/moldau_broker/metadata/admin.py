@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_REFUSED_NAMES_MAX: Final = 1_000
+"""Names remembered so as to log each refusal once; 250 KB at worst."""
 _EXPECTED: Final = frozenset({ErrorCode.NONE, ErrorCode.TOPIC_ALREADY_EXISTS})
 """How a background creation ends when nothing is wrong: somebody else may have been faster."""
 
@@ -51,6 +53,7 @@ class ControllerAdmin(ABC):
 
     def __init__(self) -> None:
         self._being_created: set[str] = set()
+        self._refused: set[str] = set()
         self._background: set[asyncio.Task[None]] = set()
 
     @abstractmethod
@@ -82,6 +85,15 @@ class ControllerAdmin(ABC):
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
+    def _first_refusal(self, name: str) -> bool:
+        """Whether to log it: clients ask again every 100 ms, and one line says it all."""
+        if name in self._refused:
+            return False
+        if len(self._refused) >= _REFUSED_NAMES_MAX:
+            self._refused.clear()
+        self._refused.add(name)
+        return True
+
     async def finish_background(self) -> None:
         """Wait for creations begun by `create_soon`."""
         if self._background:
@@ -93,7 +105,7 @@ class ControllerAdmin(ABC):
         finally:
             self._being_created.difference_update(names)
         for topic in response.topics:
-            if topic.error_code not in _EXPECTED:
+            if topic.error_code not in _EXPECTED and self._first_refusal(topic.name):
                 logger.warning(
                     "topic.auto_create_refused",
                     extra={
