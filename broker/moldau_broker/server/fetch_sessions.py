@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.base.limits import FETCH_SESSION_PARTITIONS_MAX
+from moldau_broker.base.limits import FETCH_SESSION_PARTITIONS_MAX, FETCH_SESSION_PARTITIONS_TOTAL_MAX
 
 INITIAL_EPOCH = 0
 FINAL_EPOCH = -1
@@ -79,19 +79,29 @@ class FetchSession:
             known = self.partitions.get(key)
             if known is not None:
                 known.update(wish)
-            elif len(self.partitions) < FETCH_SESSION_PARTITIONS_MAX:
+            else:
                 self.partitions[key] = wish
         for key in forgotten:
             self.partitions.pop(key, None)
 
 
 class FetchSessions:
-    """The cache of sessions: bounded slots, the longest idle evicted first, random ids."""
+    """The cache of sessions: bounded slots and partitions, the longest idle evicted first, random ids.
 
-    __slots__ = ("_rng", "_sessions", "evictions", "slots")
+    Attributes:
+        slots, partitions_max: the bounds, over all sessions.
+        partitions: how many all sessions remember.
+        evictions: sessions that made room for others, since start.
+    """
 
-    def __init__(self, slots: int, rng: Random) -> None:
+    __slots__ = ("_rng", "_sessions", "evictions", "partitions", "partitions_max", "slots")
+
+    def __init__(
+        self, slots: int, rng: Random, partitions_max: int = FETCH_SESSION_PARTITIONS_TOTAL_MAX
+    ) -> None:
         self.slots = slots
+        self.partitions_max = partitions_max
+        self.partitions = 0
         self.evictions = 0
         self._rng = rng
         self._sessions: OrderedDict[int, FetchSession] = OrderedDict()
@@ -104,7 +114,11 @@ class FetchSessions:
     ) -> FetchSession | None:
         """A new session, or None where no slot can be freed: the fetch is then answered without one."""
         wishes = list(wishes)
-        if not wishes or len(wishes) > FETCH_SESSION_PARTITIONS_MAX or not self._make_room(now_ms):
+        if (
+            not wishes
+            or len(wishes) > FETCH_SESSION_PARTITIONS_MAX
+            or not self._make_room(len(wishes), now_ms)
+        ):
             return None
         session_id = NO_SESSION
         while session_id == NO_SESSION or session_id in self._sessions:
@@ -113,19 +127,35 @@ class FetchSessions:
         session.last_used_ms = now_ms
         session.update(wishes, ())
         self._sessions[session_id] = session
+        self.partitions += len(session.partitions)
         return session
 
-    def _make_room(self, now_ms: int) -> bool:
-        if len(self._sessions) < self.slots:
-            return True
-        if not self._sessions:
-            return False
-        oldest = next(iter(self._sessions.values()))
-        if now_ms - oldest.last_used_ms < _EVICTION_IDLE_MS:
-            return False
-        del self._sessions[oldest.session_id]
-        self.evictions += 1
+    def _make_room(self, partitions: int, now_ms: int) -> bool:
+        while len(self._sessions) >= self.slots or self.partitions + partitions > self.partitions_max:
+            if not self._sessions:
+                return False
+            oldest = next(iter(self._sessions.values()))
+            if now_ms - oldest.last_used_ms < _EVICTION_IDLE_MS:
+                return False
+            self.close(oldest.session_id)
+            self.evictions += 1
         return True
+
+    def update(
+        self, session: FetchSession, wishes: Iterable[FetchPartition], forgotten: Iterable[SessionKey]
+    ) -> bool:
+        """Take over what an incremental fetch adds, changes and forgets.
+
+        False where the session outgrows its bounds: it is closed. Its reader, told that it is gone, asks for
+        everything anew and is served without one; a partition left out in silence would never be read.
+        """
+        before = len(session.partitions)
+        session.update(wishes, forgotten)
+        self.partitions += len(session.partitions) - before
+        if len(session.partitions) <= FETCH_SESSION_PARTITIONS_MAX and self.partitions <= self.partitions_max:
+            return True
+        self.close(session.session_id)
+        return False
 
     def use(
         self, session_id: int, epoch: int, *, uses_topic_ids: bool, now_ms: int
@@ -145,4 +175,6 @@ class FetchSessions:
 
     def close(self, session_id: int) -> None:
         """Forget a session, if it is there."""
-        self._sessions.pop(session_id, None)
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            self.partitions -= len(session.partitions)

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
+from moldau_broker.base.clock import Clock, SystemClock
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.server.app import App, StartError
 from moldau_broker.server.broker import Broker
@@ -47,6 +48,7 @@ __all__ = [
     "ErrorCode",
     "RawClient",
     "Silence",
+    "SkewedClock",
     "StartError",
 ]
 
@@ -62,6 +64,25 @@ FAST_SETTINGS: Final[Mapping[str, str]] = {
     "http.port": "-1",
 }
 """What differs from a broker in production: groups form at once, and there are fewer files."""
+
+
+class SkewedClock(SystemClock):
+    """The machine's clocks, some time ahead. Timers of the event loop do not notice; what is swept by the clock does.
+
+    Attributes:
+        ahead_ms: how far; only ever increase it.
+    """
+
+    def __init__(self) -> None:
+        self.ahead_ms = 0
+
+    def wall_ms(self) -> int:
+        """Milliseconds since the Unix epoch."""
+        return super().wall_ms() + self.ahead_ms
+
+    def monotonic_ms(self) -> int:
+        """Milliseconds of the monotonic clock."""
+        return super().monotonic_ms() + self.ahead_ms
 
 
 class EmbeddedBroker:
@@ -80,6 +101,7 @@ class EmbeddedBroker:
         *,
         data_dir: Path | str | None = None,
         http: bool = False,
+        clock: Clock | None = None,
     ) -> None:
         """Prepare a broker; nothing happens before `start`.
 
@@ -87,11 +109,13 @@ class EmbeddedBroker:
             settings: Kafka's setting names and values, over the fast ones.
             data_dir: kept after `close`; a temporary folder that is removed where it is None.
             http: whether `/livez`, `/readyz` and `/metrics` are served, on `ports["http"]`.
+            clock: the broker's; a `SkewedClock` lets a test run ahead of time.
         """
         self._settings = {**FAST_SETTINGS, **({"http.port": "0"} if http else {}), **(settings or {})}
         self._keeps_data = data_dir is not None
         self.data_dir = Path(data_dir) if data_dir is not None else Path()
         self.ports: dict[str, int] = {}
+        self._clock = clock
         self._controls = Controls()
         self._controls.on_change = self._controls_changed
         self._thread: threading.Thread | None = None
@@ -138,7 +162,7 @@ class EmbeddedBroker:
             runner.run(self._serve(config, started))
 
     async def _serve(self, config: Any, started: Future[None]) -> None:
-        app = App(config, handlers=[self._controls.wrap(handler) for handler in HANDLERS])
+        app = App(config, self._clock, handlers=[self._controls.wrap(handler) for handler in HANDLERS])
         try:
             await app.start()
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread that waits is told
@@ -232,6 +256,12 @@ class EmbeddedBroker:
             return found.log_end_offset
 
         return self.ask(look)
+
+    def close_reasons(self) -> dict[str, int]:
+        """Why the broker has ended connections so far, and how often."""
+        app = self._app
+        assert app is not None, "this broker does not run"
+        return self.ask(lambda _: dict(app.dispatcher.stats.close_reasons))
 
     def connect(self, **options: Any) -> RawClient:
         """A connection that sends what it is told (see `raw`)."""

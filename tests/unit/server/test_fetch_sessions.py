@@ -103,3 +103,41 @@ def test_incremental_answer_leaves_out_what_has_not_changed() -> None:
     assert part.must_tell(ErrorCode.NONE, 100, 11, 1)
     assert part.must_tell(ErrorCode.NOT_LEADER_OR_FOLLOWER, 0, -1, -1)
     assert part.must_tell(ErrorCode.NONE, 0, 11, 1)
+
+
+def many(count: int, name: str = "orders") -> list[FetchPartition]:
+    return [wish(name, index) for index in range(count)]
+
+
+def test_sessions_together_remember_a_bounded_number_of_partitions() -> None:
+    """However few slots are used: partitions are what costs memory. Idle sessions make room."""
+    sessions = FetchSessions(100, Random(1), partitions_max=25)
+    first = open_session(sessions, *many(10), now_ms=0)
+    open_session(sessions, *many(10), now_ms=1)
+    assert sessions.create(many(10), uses_topic_ids=False, now_ms=2) is None
+    assert sessions.partitions == 20
+    assert sessions.create(many(10), uses_topic_ids=False, now_ms=120_000) is not None
+    assert (sessions.partitions, sessions.evictions) == (20, 1)
+    sessions.close(first.session_id)
+    assert sessions.partitions == 20, "it was gone already"
+
+
+def test_session_that_outgrows_its_bounds_is_closed() -> None:
+    """Its reader has to ask for everything anew; a partition dropped in silence would never be read again."""
+    sessions = FetchSessions(100, Random(1), partitions_max=25)
+    session = open_session(sessions, *many(10))
+    assert sessions.update(session, many(20), [("orders", 0)])
+    assert sessions.partitions == 19
+    assert not sessions.update(session, many(26), [])
+    assert (len(sessions), sessions.partitions) == (0, 0)
+    assert sessions.use(session.session_id, 1, uses_topic_ids=False, now_ms=0) is (
+        ErrorCode.FETCH_SESSION_ID_NOT_FOUND
+    )
+
+
+def test_session_too_large_is_not_begun() -> None:
+    """A fetch of more partitions than one session may hold is served without one."""
+    sessions = FetchSessions(100, Random(1))
+    assert sessions.create(many(10_001), uses_topic_ids=False, now_ms=0) is None
+    session = open_session(sessions, *many(10_000))
+    assert not sessions.update(session, [wish(index=10_000)], [])

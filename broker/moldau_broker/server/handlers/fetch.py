@@ -71,7 +71,8 @@ def handle(
         if isinstance(found, ErrorCode):
             return FetchResponse(error_code=found)
         session, incremental = found, True
-        session.update(wishes, _forgotten(request, session))
+        if not broker.fetch_sessions.update(session, wishes, _forgotten(request, session)):
+            return FetchResponse(error_code=ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
     asked = list(session.partitions.values()) if session is not None else wishes
     outcome = _Fetch(broker, context, request, session, asked, incremental=incremental).start()
     if isinstance(outcome, Deferred):
@@ -172,7 +173,7 @@ class _Fetch:
 
     def _wait(self, later: Deferred[FetchResponse], missing_bytes: int) -> None:
         broker, connection = self._broker, self._context.connection
-        partitions = [target for target in self._targets if isinstance(target, Partition)]
+        partitions = list(dict.fromkeys(target for target in self._targets if isinstance(target, Partition)))
 
         def done() -> None:
             timer.cancel()
