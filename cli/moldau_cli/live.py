@@ -71,9 +71,10 @@ class LiveView:
     ) -> None:
         assert self._task is not None
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError, OSError):  # the terminal may be gone by now
             await self._task
-        self._live.stop()
+        with suppress(OSError):
+            self._live.stop()
 
     async def _run(self) -> None:
         while True:

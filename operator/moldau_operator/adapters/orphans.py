@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -63,11 +64,12 @@ class ProcessNote:
 
 
 def write_note(path: Path, note: ProcessNote | None) -> None:
-    """Leave a note, or (None) remove it."""
-    if note is None:
-        path.unlink(missing_ok=True)
-        return
-    path.write_text(json.dumps({"pid": note.pid, "started": note.started}), encoding="utf-8")
+    """Leave a note, or (None) remove it. A full disk costs the note, not the process."""
+    with suppress(OSError):
+        if note is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.write_text(json.dumps({"pid": note.pid, "started": note.started}), encoding="utf-8")
 
 
 def read_note(path: Path) -> ProcessNote | None:

@@ -225,6 +225,12 @@ class ProcessPlatform:
     def _node_folder(self, node_id: int) -> Path:
         return self._folder / "nodes" / str(node_id)
 
+    def retry(self) -> None:
+        """Start nodes that are down now, without waiting out their pauses: a person may have mended the cause."""
+        for node in self._nodes.values():
+            if node.process.lifecycle.phase is Phase.WAITING:
+                node.process.start()
+
     async def stop(self) -> None:
         """Stop all nodes in good order."""
         await asyncio.gather(*(node.process.stop() for node in self._nodes.values()))

@@ -67,6 +67,10 @@ class LocalPlatform(Platform, Protocol):
         """End nodes that outlived an earlier run; gives their pids."""
         ...
 
+    def retry(self) -> None:
+        """Start nodes that are down now, without waiting out their pauses."""
+        ...
+
     async def stop(self) -> None:
         """Stop all nodes in good order."""
         ...
@@ -142,6 +146,7 @@ class LocalInstance:
         self._bundle = self._memory.identify(bundle)
         self._version += 1
         self._actions = []
+        self._platform.retry()
         self.applied_once.set()
         version, patience_ends = self._version, self._clock.monotonic_ms() + GROUP_PATIENCE_MS
         self._wake.set()
@@ -175,7 +180,12 @@ class LocalInstance:
     def listen(self, listener: Callable[[EventLine], None]) -> Callable[[], None]:
         """Be told every event from now on; call the result to stop that."""
         self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+
+        def forget() -> None:
+            if listener in self._listeners:  # it may have been dropped meanwhile
+                self._listeners.remove(listener)
+
+        return forget
 
     def request_stop(self) -> None:
         """Stop everything in good order; `run` returns when that is done."""
@@ -306,7 +316,10 @@ class LocalInstance:
         event = EventLine(at_ms=self._clock.wall_ms(), text=line, warning=warning)
         self._events.append(event)
         for listener in tuple(self._listeners):
-            listener(event)
+            try:
+                listener(event)
+            except OSError:  # its terminal or pipe is gone; nodes must not suffer for it
+                self._listeners.remove(listener)
 
 
 def _line(node: ObservedNode) -> NodeLine:

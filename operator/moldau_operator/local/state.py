@@ -171,7 +171,9 @@ def default_bootstrap() -> str | None:
 
 
 def prepare(folder: Path, cluster: str, first_port: int | None) -> Instance:
-    """The instance in a folder, made if it is not there. Hold its lock before anything else is done with it.
+    """The instance in a folder, made if it is not there; another first port is noted unless it runs now.
+
+    Hold its lock before anything else is done with it.
 
     Raises:
         InstanceError: the folder belongs to something else, or cannot be made.
@@ -182,7 +184,7 @@ def prepare(folder: Path, cluster: str, first_port: int | None) -> Instance:
             f"{folder} holds cluster {instance.cluster}, not {cluster}; choose another --data-dir, or remove it with "
             f"`moldau down --wipe --data-dir {folder}`"
         )
-    if instance is not None and first_port in {None, instance.first_port}:
+    if instance is not None and (first_port in {None, instance.first_port} or instance.is_running()):
         return instance
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -6,8 +6,7 @@ from typing import Final
 
 from moldau_broker.base.broker_config import BROKER_SETTINGS
 from moldau_broker.base.config_types import SettingError
-from moldau_broker.base.known_config import KNOWN_SETTINGS
-from moldau_operator.names import did_you_mean
+from moldau_broker.base.refused_config import is_known, refusal, unknown_name
 
 _LISTENERS: Final = "it follows from spec.listeners and the platform"
 _QUORUM: Final = "it follows from the nodes"
@@ -43,10 +42,9 @@ def broker_setting_problem(name: str, text: str) -> str | None:
     owned = OWNED_SETTINGS.get(name)
     if owned is not None:
         return f"{name} cannot be set here: {owned}; remove it"
-    setting = BROKER_SETTINGS.get(name) or KNOWN_SETTINGS.get(name)
+    setting = BROKER_SETTINGS.get(name)
     if setting is None:
-        settable = {*BROKER_SETTINGS, *KNOWN_SETTINGS} - OWNED_SETTINGS.keys()
-        return f"{name[:60]} is not a broker setting{did_you_mean(name, settable)}"
+        return refusal(name, text) if is_known(name) else unknown_name(name)
     try:
         setting.parse(text)
     except SettingError as error:

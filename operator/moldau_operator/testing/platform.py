@@ -46,6 +46,9 @@ class FakePlatform:
         """There are none."""
         return []
 
+    def retry(self) -> None:
+        """Nodes here do not wait."""
+
     async def stop(self) -> None:
         """Stop all nodes."""
         self.stops.append("stop")

@@ -156,6 +156,18 @@ async def test_a_full_disk_under_the_memory_stops_nothing(stage: Stage) -> None:
     assert stage.platform.stops == ["stop"]
 
 
+async def test_a_listener_whose_pipe_is_gone_is_dropped(stage: Stage) -> None:
+    """`moldau up | head -1` must not take the cluster down."""
+
+    def broken(_event: EventLine) -> None:
+        raise BrokenPipeError
+
+    async with stage.running() as local:
+        forget = local.listen(broken)
+        assert (await local.apply(BUNDLE)).failed == ""
+        forget()
+
+
 async def test_a_look_does_not_wait_for_brokers_that_hang(stage: Stage) -> None:
     """Nodes are shown as they are now, the rest as it was."""
     async with stage.running() as local:

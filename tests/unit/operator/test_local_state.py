@@ -109,7 +109,10 @@ def test_the_first_port_is_kept_until_another_is_asked_for(tmp_path: Path) -> No
     """9092 unless said."""
     assert prepare(tmp_path / "i", "demo", None).first_port == 9092
     assert prepare(tmp_path / "i", "demo", 9500).first_port == 9500
-    assert prepare(tmp_path / "i", "demo", None).first_port == 9500
+    instance = prepare(tmp_path / "i", "demo", None)
+    assert instance.first_port == 9500
+    with hold(instance):
+        assert prepare(tmp_path / "i", "demo", 9600).first_port == 9500, "it runs on the ports it has"
 
 
 def test_a_damaged_instance_says_what_to_do(tmp_path: Path) -> None:

@@ -188,6 +188,19 @@ async def test_a_node_that_cannot_start_is_hopeless_with_its_last_words(bed: Bed
         assert (await bed.serving(platform)).hopeless is False
 
 
+async def test_a_mended_node_need_not_wait(bed: Bed, pool: PoolSpec) -> None:
+    """`up` again tries at once and starts counting anew."""
+    bed.behave(exit=2)
+    slow = replace(FAST, backoff_ms_min=60_000, backoff_ms_max=60_000)
+    async with bed.platform(slow) as platform:
+        await platform.apply(EnsurePool(pool=pool, reason="test"))
+        await bed.until(platform, lambda node: node.hopeless)
+        bed.behave()
+        platform.retry()
+        assert platform.nodes()[0].hopeless is False
+        await bed.serving(platform)
+
+
 async def test_a_node_that_ignores_sigterm_is_killed(bed: Bed, pool: PoolSpec) -> None:
     """After its time is over."""
     bed.behave(ignore_term=True)

@@ -144,6 +144,8 @@ def test_defaults_of_topic_and_group() -> None:
             {"replicas": 1, "config": {"num.partition": 5}},
             "is not a broker setting; did you mean num.partitions?",
         ),
+        ({"replicas": 1, "config": {"ssl.keystore.location": "/k"}}, "TLS is not served yet"),
+        ({"replicas": 1, "config": {"retention.ms": 5}}, "is a topic setting, not a broker setting"),
         ({"replicas": 1, "config": {"num.partitions": "x"}}, "num.partitions=x: must be a whole number"),
         (
             {"replicas": 1, "config": {"num.partitions": [1]}},
