@@ -26,6 +26,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from moldau_operator.adapters.ports import HOST, choose_ports
+
 pytestmark = pytest.mark.compat
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.yaml"
@@ -140,12 +142,21 @@ class Desk:
             time.sleep(0.1)
 
 
+def quiet_port() -> int:
+    """A first port below the ephemeral range where a node, and one beside it, find their usual ports free."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        start = 12_000 + probe.getsockname()[1] * 7 % 20_000
+    for first in range(start, 32_000, 13):
+        nodes = (choose_ports(port, HOST, ()) for port in (first, first + 1))
+        if all(not node.skipped and node.ports.http == node.ports.kafka - 1000 for node in nodes):
+            return first
+    raise AssertionError("every port is taken")
+
+
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     """A desk; whatever runs at the end is stopped."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = 20_000 + probe.getsockname()[1] % 12_000
-    desk = Desk(tmp_path, port)
+    desk = Desk(tmp_path, quiet_port())
     yield desk
     for instance in desk.root.glob("moldau/*/instance.json"):
         done = desk.moldau("down", "--data-dir", str(instance.parent), timeout=60)
