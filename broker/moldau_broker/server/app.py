@@ -104,7 +104,7 @@ class App:
         self._cleaner: Cleaner | None = None
         self._commit = GroupCommit(self._loop.call_soon_threadsafe)
         self._readers = Readers(self._loop, COLD_READ_THREADS)
-        self._listeners = self._make_listeners()
+        self.listeners = self._make_listeners()
 
     # --- start ----------------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class App:
         publisher.subscribe(replicas.apply)
         publisher.subscribe(self._follow_deletions)
         self.dispatcher = dispatcher = Dispatcher(broker, self._spawn)
-        self._listeners.handler = dispatcher
+        self.listeners.handler = dispatcher
         self._observe(dispatcher)
         self._upkeep = Upkeep(
             log_dir, replicas, self._commit, self._clock, self.timers, lambda: broker.settings
@@ -167,14 +167,15 @@ class App:
         if self._config.log.cleaner_enable:
             self._cleaner = make_cleaner(self._config, log_dir, replicas, self._clock)
             self._cleaner.start()
-        await self._listeners.serve()
+        await self.listeners.serve()
+        self.lifecycle.impediment = lambda: None if controller.is_active else "the metadata log has failed"
         self.lifecycle.become(NodeState.SERVING)
         logger.info("broker.serving", extra={"node_id": broker.node_id, "ports": str(self.ports)})
 
     async def _bind(self) -> None:
         try:
             for listener in self._config.listeners:
-                port = await self._listeners.bind(listener.name, listener.kind, listener.host, listener.port)
+                port = await self.listeners.bind(listener.name, listener.kind, listener.host, listener.port)
                 self.ports[listener.name] = port
         except OSError as error:
             raise StartError(
@@ -273,7 +274,7 @@ class App:
         config = self._config.with_dynamic(image.broker_settings(self._config.node.id))
         self.broker.settings = config
         self.broker.groups.update_config(self._group_config(config, image))
-        self._listeners.limits = connection_limits(config)
+        self.listeners.limits = connection_limits(config)
         largest = max(
             (
                 resolve_topic_config(settings, config.explicit).max_message_bytes
@@ -282,7 +283,7 @@ class App:
             ),
             default=config.topic_defaults.max_message_bytes,
         )
-        self._listeners.frame_bytes_max = config.frame_bytes_max(largest)
+        self.listeners.frame_bytes_max = config.frame_bytes_max(largest)
 
     def _follow_deletions(self, delta: MetadataDelta, image: MetadataImage) -> None:
         del image
@@ -305,7 +306,7 @@ class App:
         )
 
     def _observe(self, dispatcher: Dispatcher) -> None:
-        self._listeners.on_closing = dispatcher.stats.closed
+        self.listeners.on_closing = dispatcher.stats.closed
         self._loop_lag.start()
         for emitter in (
             emit_process,
@@ -313,7 +314,7 @@ class App:
             self._loop_lag.emit,
             emit_node(self.lifecycle),
             emit_requests(dispatcher.stats),
-            emit_connections(self._listeners, self.broker.fetch_sessions),
+            emit_connections(self.listeners, self.broker.fetch_sessions),
             emit_logs(self.broker.replicas, self.broker.metadata),
         ):
             self.telemetry.add(emitter)
@@ -335,13 +336,13 @@ class App:
     async def stop(self) -> None:
         """Stop in order; may be called after a failed start."""
         self.lifecycle.become(NodeState.DRAINING)
-        self._listeners.stop_accepting()
+        self.listeners.stop_accepting()
         if self._groups is not None:
             self._groups.stop()
         if hasattr(self, "broker"):
             self.broker.finish_fetches()
-            await self._listeners.drain(DRAIN_MS_MAX)
-        self._listeners.close_all("shutdown")
+            await self.listeners.drain(DRAIN_MS_MAX)
+        self.listeners.close_all("shutdown")
         if self._upkeep is not None:
             self._upkeep.stop()
         if self._cleaner is not None:

@@ -9,7 +9,7 @@ Every state may go straight to DRAINING (asked to stop), and nothing leads back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from types import MappingProxyType
 from typing import Final
@@ -35,11 +35,12 @@ TRANSITIONS: Final[Mapping[NodeState, frozenset[NodeState]]] = {
 class Lifecycle:
     """The node's state, and how far recovery has come."""
 
-    __slots__ = ("recovery", "state")
+    __slots__ = ("impediment", "recovery", "state")
 
     def __init__(self) -> None:
         self.state = NodeState.STARTING
         self.recovery: Mapping[str, object] = MappingProxyType({})
+        self.impediment: Callable[[], str | None] = lambda: None
 
     def become(self, state: NodeState) -> None:
         """Change the state; staying in it is allowed."""
@@ -49,12 +50,15 @@ class Lifecycle:
 
     @property
     def ready(self) -> bool:
-        """Whether clients are served."""
-        return self.state is NodeState.SERVING
+        """Whether clients are served, and nothing stands in the way of doing it well."""
+        return self.state is NodeState.SERVING and self.impediment() is None
 
     def health(self) -> dict[str, object]:
         """What `/readyz` shows: `state`, `ready`, and `recovery` while there is something to say of it."""
         health: dict[str, object] = {"state": self.state.value, "ready": self.ready}
         if self.recovery:
             health["recovery"] = dict(self.recovery)
+        impediment = self.impediment()
+        if impediment is not None:
+            health["reason"] = impediment
         return health

@@ -33,3 +33,13 @@ def test_lifecycle_shows_recovery_progress():
     }
     lifecycle.become(NodeState.SERVING)
     assert lifecycle.health()["ready"] is True
+
+
+def test_lifecycle_is_not_ready_while_something_stands_in_the_way() -> None:
+    """A serving node whose metadata log has failed says so, and is taken out of rotation."""
+    lifecycle = Lifecycle()
+    lifecycle.become(NodeState.SERVING)
+    assert lifecycle.ready
+    lifecycle.impediment = lambda: "the metadata log has failed"
+    assert not lifecycle.ready
+    assert lifecycle.health() == {"state": "serving", "ready": False, "reason": "the metadata log has failed"}
