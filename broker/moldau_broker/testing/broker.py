@@ -257,11 +257,15 @@ class EmbeddedBroker:
 
         return self.ask(look)
 
+    @property
+    def app(self) -> App:
+        """The composed broker, for looking inside; what is not just a number belongs into `ask`."""
+        assert self._app is not None, "this broker does not run"
+        return self._app
+
     def close_reasons(self) -> dict[str, int]:
         """Why the broker has ended connections so far, and how often."""
-        app = self._app
-        assert app is not None, "this broker does not run"
-        return self.ask(lambda _: dict(app.dispatcher.stats.close_reasons))
+        return self.ask(lambda _: dict(self.app.dispatcher.stats.close_reasons))
 
     def connect(self, **options: Any) -> RawClient:
         """A connection that sends what it is told (see `raw`)."""

@@ -30,9 +30,17 @@ class RawClient:
     """
 
     def __init__(
-        self, host: str, port: int, *, client_id: str | None = "raw", timeout: float = TIMEOUT_S
+        self,
+        host: str,
+        port: int,
+        *,
+        client_id: str | None = "raw",
+        timeout: float = TIMEOUT_S,
+        source_host: str = "",
     ) -> None:
-        self.socket = socket.create_connection((host, port), timeout)
+        self.socket = socket.create_connection(
+            (host, port), timeout, (source_host, 0) if source_host else None
+        )
         self.client_id = client_id
         self._correlation_ids = count(1)
 
