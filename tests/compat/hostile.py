@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from moldau_broker.base.errors import ErrorCode
@@ -13,7 +13,7 @@ from moldau_broker.wire.batches import ATTRIBUTES_AT, CRC_AT, HEADER, BatchHeade
 from moldau_broker.wire.checksums import crc32c
 from moldau_broker.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
 from moldau_broker.wire.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
-from moldau_broker.wire.records import Record, build_batch, iter_batches, parse_header
+from moldau_broker.wire.records import Record, build_batch, parse_header
 
 PRODUCE_VERSION: Final = 9
 FETCH_VERSION: Final = 12
@@ -140,11 +140,3 @@ def uvarint(value: int) -> bytes:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes((*out, value))
-
-
-def batches(data: bytes) -> list[BatchHeader]:
-    """The headers of a fetch answer's whole batches."""
-    return [header for _, header in iter_batches(data, 0, len(data))]
-
-
-Check = Callable[[], None]
