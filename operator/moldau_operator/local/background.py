@@ -20,7 +20,7 @@ from moldau_operator.local import control
 from moldau_operator.local.memory import Memory
 from moldau_operator.local.overview import remembered
 from moldau_operator.local.snapshot import NodeLine, Snapshot
-from moldau_operator.local.state import LOG_FILE, MEMORY_FILE, NODES_FOLDER, SOCKET_FILE, Instance
+from moldau_operator.local.state import LOG_FILE, MEMORY_FILE, NODES_FOLDER, Instance
 from moldau_operator.seams.platform import NodeState
 
 APPEAR_S: Final = 20.0
@@ -57,7 +57,7 @@ async def start_keeper(instance: Instance) -> None:
             start_new_session=True,
         )
     deadline = SystemClock().monotonic_ms() + int(APPEAR_S * 1000)
-    while not (instance.is_running() and (instance.folder / SOCKET_FILE).exists()):
+    while not await control.is_listening(instance):
         if process.poll() is not None and not instance.is_running():
             words = last_words(log, start) or f"exit status {process.returncode}"
             raise InstanceError(f"the background process ended: {words}; see {log}")

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from moldau_broker.base.clock import SystemClock
 from moldau_operator.errors import InstanceError, InstanceSilent
 from moldau_operator.local.instance import Applied, LocalInstance
 from moldau_operator.local.snapshot import EventLine, Snapshot
@@ -29,6 +30,11 @@ LINE_BYTES_MAX: Final = 32 * 1024 * 1024
 
 _PATH_BYTES_MAX: Final = 100
 """`sun_path` holds 108 bytes (unix(7)); a longer folder is reached through /proc/self/fd."""
+
+_LISTEN_MS: Final = 2_000
+"""From holding the instance to listening are milliseconds; more on a machine that is busy."""
+
+_POLL_S: Final = 0.02
 
 _ANSWER_S: Final = 10.0
 """For a first answer: the keeper's loop is never busy for long, so a longer silence means that it hangs."""
@@ -171,6 +177,15 @@ async def stop(instance: Instance) -> None:
     await _call(instance, {"do": "stop"})
 
 
+async def is_listening(instance: Instance) -> bool:
+    """Whether somebody takes requests; a socket left behind by a killed process is not somebody."""
+    try:
+        (await _connect(instance)).close()
+    except OSError:
+        return False
+    return True
+
+
 async def _call(
     instance: Instance,
     request: dict[str, Any],
@@ -185,7 +200,19 @@ async def _call(
         raise InstanceSilent(f"the process that runs {instance.cluster} {why}") from error
 
 
-async def _exchange(instance: Instance, request: dict[str, Any], tell: Callable[[EventLine], None]) -> Any:
+async def _connect_patiently(instance: Instance) -> socket.socket:
+    """A connection, also to a keeper that holds the instance but does not listen yet."""
+    deadline = SystemClock().monotonic_ms() + _LISTEN_MS
+    while True:
+        try:
+            return await _connect(instance)
+        except OSError:
+            if not instance.is_running() or SystemClock().monotonic_ms() > deadline:
+                raise
+        await asyncio.sleep(_POLL_S)
+
+
+async def _connect(instance: Instance) -> socket.socket:
     with socket_path(instance.folder) as path:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.setblocking(False)
@@ -194,6 +221,11 @@ async def _exchange(instance: Instance, request: dict[str, Any], tell: Callable[
         except BaseException:
             connection.close()
             raise
+    return connection
+
+
+async def _exchange(instance: Instance, request: dict[str, Any], tell: Callable[[EventLine], None]) -> Any:
+    connection = await _connect_patiently(instance)
     reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LINE_BYTES_MAX)
     try:
         writer.write(json.dumps(request).encode() + b"\n")

@@ -267,6 +267,17 @@ class TestControl:
                 writer.close()
             assert (await control.look(stage.instance)).cluster == "demo"
 
+    async def test_a_socket_of_a_killed_process_is_nobody(self, stage: Stage) -> None:
+        """The file stays behind; only a connection tells."""
+        assert not await control.is_listening(stage.instance)
+        async with self.served(stage):
+            assert await control.is_listening(stage.instance)
+            left = stage.instance.folder / "control.sock"
+            left.rename(left.with_name("kept"))
+        left.with_name("kept").rename(left)
+        assert left.is_socket()
+        assert not await control.is_listening(stage.instance)
+
     async def test_no_answer_is_said_in_words(self, stage: Stage) -> None:
         """With what to do next."""
         with pytest.raises(
