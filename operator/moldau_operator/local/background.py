@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from moldau_broker.base.clock import SystemClock
-from moldau_operator.adapters.orphans import end, read_note, write_note
+from moldau_operator.adapters.orphans import ProcessNote, end, read_note, write_note
 from moldau_operator.adapters.ports import HOST
 from moldau_operator.adapters.supervision import last_words
 from moldau_operator.errors import InstanceError
@@ -110,15 +110,16 @@ async def bring_down(instance: Instance, say: Callable[[str], None]) -> bool:
         say: told what takes longer than it should.
     """
     ran = instance.is_running()
+    keeper = ProcessNote.of(instance.keeper() or 0)
     if ran:
         try:
             await control.stop(instance)
         except InstanceError:
             _signal_keeper(instance, signal.SIGTERM)
-        if not await _released(instance, STOP_S):
+        if not await _gone(instance, keeper, STOP_S):
             say(f"it did not stop within {STOP_S:.0f} s; killing it")
             _signal_keeper(instance, signal.SIGKILL)
-            await _released(instance, KILL_S)
+            await _gone(instance, keeper, KILL_S)
     for path in instance.folder.glob(f"{NODES_FOLDER}/*/process.json"):
         note = read_note(path)
         if note is not None and await end(note, STOP_S):
@@ -134,10 +135,11 @@ def _signal_keeper(instance: Instance, number: int) -> None:
             os.kill(keeper, number)
 
 
-async def _released(instance: Instance, patience_s: float) -> bool:
+async def _gone(instance: Instance, keeper: ProcessNote | None, patience_s: float) -> bool:
+    """Wait until nobody holds the instance and the process that did has ended; gives whether that is so."""
     try:
         async with asyncio.timeout(patience_s):
-            while instance.is_running():  # noqa: ASYNC110 - another process, so nothing can be awaited
+            while instance.is_running() or (keeper is not None and keeper.is_alive()):  # noqa: ASYNC110 - not a child
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
         return False
