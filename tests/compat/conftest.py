@@ -159,13 +159,21 @@ def broker(make_broker: Callable[..., BrokerProcess]) -> BrokerProcess:
 
 
 @pytest.fixture(scope="module")
-def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+def broker_settings() -> dict[str, str]:
+    """Settings of the module's shared broker; modules override this."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def shared_broker(
+    tmp_path_factory: pytest.TempPathFactory, broker_settings: dict[str, str]
+) -> Iterator[Broker]:
     """One broker for all tests of a module; each uses topics and groups of its own."""
     oracle = os.environ.get("MOLDAU_COMPAT_ORACLE")
     if oracle:
         yield RealKafka(oracle)
         return
-    broker = BrokerProcess(tmp_path_factory.mktemp("broker")).start()
+    broker = BrokerProcess(tmp_path_factory.mktemp("broker"), broker_settings).start()
     yield broker
     broker.close()
 
