@@ -145,16 +145,16 @@ class SegmentChain:
             segment.retire()
             self._trash.append((due_ms, segment))
 
-    def sync(self) -> None:
-        """Make what the segments hold now durable, and the folder's entries. Blocks; any thread."""
+    def sync(self, *, names_too: bool) -> None:
+        """Make what the segments hold now durable, and the folder's entries if any are new. Blocks; any thread."""
         for segment in self.unsynced:
             before = segment.synced_size
             if segment is not self.active:
                 segment.sync(finished=True)
-            elif segment.is_dirty:
+            elif segment.is_dirty or segment.indexes_written:
                 segment.sync(finished=False)
             self.flushed_bytes += segment.synced_size - before
-        if self._folder_changed:
+        if self._folder_changed or names_too:
             self._folder_changed = False
             self._place.disk.sync_folder(self._place.folder)
 

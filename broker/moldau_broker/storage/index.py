@@ -207,6 +207,5 @@ class SparseIndex:
         return [(first, second) for first, second in self._struct.iter_unpack(data + self.pending)]
 
     def sync(self) -> None:
-        """Write what is pending and make the file durable."""
-        self.write_pending()
+        """Make what the file holds durable. Blocks; any thread."""
         self._place.disk.datasync(self._place.path(self.name))

@@ -17,6 +17,7 @@ from moldau_broker.storage.errors import CorruptLog
 from moldau_broker.storage.folder import check_quarantine, parse, quarantine, tidy
 from moldau_broker.storage.index import OFFSET_ENTRY, TIME_ENTRY
 from moldau_broker.storage.log import Log
+from moldau_broker.storage.log_base import SNAPSHOT_EVERY_BYTES
 from moldau_broker.storage.names import (
     INDEX,
     LEADER_EPOCHS,
@@ -37,6 +38,7 @@ from moldau_broker.storage.recovery import (
     verified_start,
 )
 from moldau_broker.storage.segment import Segment
+from moldau_broker.storage.segment_base import NEVER
 from moldau_broker.storage.snapshots import Snapshots
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ if TYPE_CHECKING:
     from moldau_broker.storage.place import OpenFiles, Place
 
 _PROGRESS_EVERY_BYTES = 1 << 24
+_LOOK_BACK_BYTES = (
+    3 * SNAPSHOT_EVERY_BYTES
+)  # indexes are written with each snapshot, durable with the next flush
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,6 @@ class _Loader:
             end = self._open_clean()
         else:
             end = self._recover()
-            self.snapshots.drop_above(end)
         if how.recovery_point is not None and end < how.recovery_point:
             last = self.segments[-1]
             raise CorruptLog(
@@ -265,7 +269,7 @@ class _Loader:
         self.report.rebuilt_indexes += 1
         size = segment.size
         batches = segment.batches(0, size)
-        segment.rewind(0, 0, segment.base_offset)
+        segment.rewind(0, 0, segment.base_offset, aborts_below=NEVER)
         for batch in batches:
             segment.note(batch.last_offset, batch.size, batch.max_timestamp)
         segment.finish()
@@ -286,7 +290,10 @@ class _Loader:
             if self._index_is_bad(segment):
                 self._rebuild_index(segment)
         keep, position, end = self._start_in(segments[first], point or 0)
-        self.report.walked_bytes = self.producers.rebuild(segments[: first + 1], end)
+        self.report.walked_bytes = self.producers.rebuild(
+            segments[: first + 1], end, point or 0 if keep else 0
+        )
+        self.snapshots.drop_above(self.producers.as_of)
         self.epochs.truncate_from_end(end)
         if position or first:
             before = segments[first] if position else segments[first - 1]
@@ -301,7 +308,9 @@ class _Loader:
                 scan.fault = f"offsets {end} to {segment.base_offset} are missing"
             else:
                 scan.next_offset = max(end, segment.base_offset)
-                segment.rewind(keep, position, scan.next_offset)
+                segment.rewind(keep, position, scan.next_offset, aborts_below=self.producers.as_of)
+                if position:
+                    segment.look_back(position, _LOOK_BACK_BYTES)
                 self._take_in(segment, scan, to_do)
             if scan.fault is not None:
                 is_last = at == len(segments) - 1
@@ -345,7 +354,7 @@ class _Loader:
             segment.note(batch.last_offset, batch.size, batch.max_timestamp)
             if batch.leader_epoch != self.epochs.latest and batch.leader_epoch >= 0:
                 self.epochs.assign(batch.leader_epoch, batch.base_offset)
-            if batch.producer_id >= 0:
+            if batch.producer_id >= 0 and batch.base_offset >= self.producers.as_of:
                 self.producers.replay(batch, read, segment)
             report.scanned_bytes += batch.size
             if self.how.progress is not None and report.scanned_bytes - told >= _PROGRESS_EVERY_BYTES:

@@ -189,6 +189,7 @@ class Log(LogTrim):
             snapshots = self._producers.snapshots
             snapshots.take(self.log_end_offset, self._producers.state)
             snapshots.thin(active.base_offset, self.durable_offset)
+            active.write_indexes()  # so that a restart finds an entry just below the snapshot
             if active.size - active.synced_size >= FLUSH_EVERY_BYTES:
                 self._want_flush()
             self._plan()

@@ -286,7 +286,7 @@ class LogBase:
                     with contextlib.suppress(DiskFull):  # tried again; opening notices if it never worked
                         self.place.disk.replace(self.place.path(LEADER_EPOCHS), image)
                         self._epochs_saved = version
-                self._chain.sync()
+                self._chain.sync(names_too=self._producers.snapshots.sync())
                 if self._is_new:
                     self.place.disk.datasync(self.place.path(PARTITION_METADATA))
                     self.place.disk.sync_folder()
@@ -333,7 +333,6 @@ class LogBase:
         """
         try:
             if clean and self.failure is None:
-                # Indexes and the snapshot need not be durable: what a power failure takes is built again.
                 self.active.finish()
                 self._producers.snapshots.take(self.log_end_offset, self._producers.state)
                 self.sync()

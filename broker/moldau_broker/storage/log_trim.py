@@ -82,6 +82,7 @@ class LogTrim(LogBase):
             self.generation += 1
         self.epochs.clear()
         self._epochs_changed()
+        self._producers.snapshots.drop_above(-1)
         self._settle_end()
 
     def _settle_end(self) -> None:

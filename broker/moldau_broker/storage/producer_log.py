@@ -34,17 +34,19 @@ class ProducerLog:
 
     Attributes:
         state: as of the log's end.
+        as_of: the offset it was last rebuilt for; batches from there on are still to be replayed.
         snapshots: the snapshot files.
         window_is_short: the state came from a snapshot, which holds one batch per producer only.
     """
 
-    __slots__ = ("_place", "snapshots", "state", "window_is_short")
+    __slots__ = ("_place", "as_of", "snapshots", "state", "window_is_short")
 
     def __init__(self, place: Place, snapshots: Snapshots) -> None:
         self._place = place
         self.snapshots = snapshots
         self.state = ProducerState()
         self.window_is_short = False
+        self.as_of = 0
 
     def note(self, batch: Buffer, header: BatchHeader, base: int, segment: Segment) -> None:
         """A batch with a producer id was appended at `base`."""
@@ -90,13 +92,15 @@ class ProducerLog:
             with contextlib.suppress(StorageError):  # recovery and reopening find the marker in the log
                 txn_index.append(self._place, segment.name(TXN_INDEX), entry)
 
-    def rebuild(self, segments: Sequence[Segment], end_offset: int) -> int:
+    def rebuild(self, segments: Sequence[Segment], end_offset: int, durable_offset: int = 0) -> int:
         """State as of `end_offset` from the newest snapshot at or below it and the headers that follow.
 
-        Returns the bytes of log that were walked.
+        A snapshot above it is taken as it is, if not above `durable_offset`; `as_of` tells. Returns the bytes of
+        log that were walked.
         """
-        loaded = self.snapshots.load(end_offset)
+        loaded = self.snapshots.load(max(end_offset, durable_offset))
         start, self.state = loaded if loaded is not None else (segments[0].base_offset, ProducerState())
+        self.as_of = max(start, end_offset)
         self.window_is_short = loaded is not None and len(self.state) > 0
         walked = 0
         for at, segment in enumerate(segments):

@@ -89,6 +89,9 @@ class Segment(SegmentRead):
         if len(index) < self._entries_max:
             index.append(relative, position)
         self._index_time()
+        if not index.pending:  # its file has just been written: the other goes with it, or both count as lost
+            with contextlib.suppress(StorageError):
+                self.time_index.write_pending()
         self.index_full = len(index) >= self._entries_max or len(self.time_index) >= self._time_entries_max
 
     def _index_time(self) -> None:
@@ -115,15 +118,23 @@ class Segment(SegmentRead):
 
     def finish(self) -> None:
         """No more will be appended: the final time entry, and the indexes' files brought up to date."""
-        with contextlib.suppress(StorageError):  # rebuilt from the log if lost
-            if self.size:
+        if self.size:
+            with contextlib.suppress(StorageError):  # rebuilt from the log if lost
                 self._index_time()
-                self.offset_index.write_pending()
-                self.time_index.write_pending()
+            self.write_indexes()
         self.tail = None
 
+    def write_indexes(self) -> None:
+        """Bring the indexes' files up to date. A failure is tried again later."""
+        with contextlib.suppress(StorageError):
+            self.offset_index.write_pending()
+            self.time_index.write_pending()
+            self.indexes_written = True
+
     def sync(self, *, finished: bool) -> None:
-        """Make what it holds now durable; with `finished`, its indexes too. Blocks; any thread.
+        """Make what it holds now durable, and what its indexes' files hold. Blocks; any thread.
+
+        `finished`: no more will be appended, so that the indexes are brought up to date, too.
 
         Raises:
             StorageError: what is on disk is unknown from now on.
@@ -132,12 +143,16 @@ class Segment(SegmentRead):
         if size > self.synced_size:
             self.handle().datasync()
             self.synced_size = size
-        if finished:
-            with contextlib.suppress(DiskFull):  # the entries wait in memory for space
+        with contextlib.suppress(DiskFull):  # the entries wait in memory for space
+            if finished:
+                self.offset_index.write_pending()
+                self.time_index.write_pending()
+                self._place.disk.datasync(self._place.path(self.name(TXN_INDEX)))
+            if finished or self.indexes_written:
+                self.indexes_written = False
                 self.offset_index.sync()
                 self.time_index.sync()
-                self._place.disk.datasync(self._place.path(self.name(TXN_INDEX)))
-                self.settled = True
+                self.settled = finished
 
     # --- cutting and removing ------------------------------------------------------------------------
 
@@ -170,8 +185,27 @@ class Segment(SegmentRead):
         fresh.resume()
         return fresh
 
-    def rewind(self, entries: int, position: int, next_offset: int) -> None:
-        """Forget all from byte `position` and index entry `entries` on: `note` will say it anew."""
+    def look_back(self, position: int, bytes_max: int) -> None:
+        """After `rewind` to `position`: find timestamps that the time index may have lost, in the headers.
+
+        Both indexes are made durable together with the log, but what was written to them since may have reached
+        the disk for one and not for the other.
+        """
+        last = self.time_index.last()
+        start = self.locate(self.base_offset + last[1]) if last is not None else 0
+        if position - start > bytes_max:
+            entry = self.offset_index.floor(1, position - bytes_max)
+            start = entry[1] if entry is not None else start
+        for batch in self.batches(start, position):
+            if batch.max_timestamp > self.max_timestamp:
+                self._max_timestamp = batch.max_timestamp
+                self._max_timestamp_offset = batch.last_offset
+
+    def rewind(self, entries: int, position: int, next_offset: int, *, aborts_below: int) -> None:
+        """Forget all from byte `position` and index entry `entries` on: `note` will say it anew.
+
+        Aborted transactions that ended below `aborts_below` stay known, unless all is forgotten.
+        """
         self.offset_index.keep(entries)
         last = self.offset_index.last()
         if last is None:
@@ -179,8 +213,8 @@ class Segment(SegmentRead):
         else:
             self.time_index.cut(1, last[0])
         name = self.name(TXN_INDEX)
-        aborted = txn_index.read(self._place, name) if position else []
-        txn_index.rewrite(self._place, name, [txn for txn in aborted if txn.last_offset < next_offset])
+        aborted = txn_index.read(self._place, name) if aborts_below > self.base_offset else []
+        txn_index.rewrite(self._place, name, [txn for txn in aborted if txn.last_offset < aborts_below])
         self.size = position
         self.synced_size = 0
         self.index_full = False

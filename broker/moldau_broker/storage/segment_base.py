@@ -40,6 +40,7 @@ class SegmentBase:
         max_timestamp_offset: last offset of the batch that holds it.
         first_timestamp: largest timestamp of the first batch; drives rolling by time.
         created_ms: wall clock when it was made or opened; stands in where records have no timestamps.
+        indexes_written: the indexes' files have changed since they were last made durable.
         settled: its indexes are durable too; only ever true once nothing more is appended.
         index_full: no further index entry fits, so it must be rolled.
     """
@@ -59,6 +60,7 @@ class SegmentBase:
         "file",
         "first_timestamp",
         "index_full",
+        "indexes_written",
         "offset_index",
         "settled",
         "size",
@@ -93,6 +95,7 @@ class SegmentBase:
         self.created_ms = created_ms
         self.first_timestamp: int | None = None if size else NO_TIMESTAMP
         self.index_full = False
+        self.indexes_written = False
         self.settled = False
         self._max_timestamp: int | None = None if size else NO_TIMESTAMP
         self._max_timestamp_offset = base_offset

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from bisect import bisect_right, insort
+from collections import deque
 from collections.abc import Iterable
 
 from moldau_broker.storage.errors import CorruptLog, FileMissing, StorageError
@@ -20,11 +21,12 @@ from moldau_broker.storage.producers import ProducerState
 class Snapshots:
     """Known snapshot files by the offset after the last batch each covers, ascending."""
 
-    __slots__ = ("_place", "offsets")
+    __slots__ = ("_place", "_unsynced", "offsets")
 
     def __init__(self, place: Place, offsets: Iterable[int] = ()) -> None:
         self._place = place
         self.offsets = sorted(offsets)
+        self._unsynced: deque[int] = deque()
 
     def _path(self, offset: int) -> str:
         return self._place.path(segment_file(offset, SNAPSHOT))
@@ -35,6 +37,7 @@ class Snapshots:
             return
         with contextlib.suppress(StorageError):
             self._place.disk.write(self._path(offset), state.encode())
+            self._unsynced.append(offset)
             if offset not in self.offsets:
                 insort(self.offsets, offset)
 
@@ -47,6 +50,18 @@ class Snapshots:
             except (CorruptLog, FileMissing):
                 self._drop(offset)
         return None
+
+    def sync(self) -> bool:
+        """Make new ones durable, but for their names; whether there were any. Blocks; any thread.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        found = False
+        while self._unsynced:
+            self._place.disk.datasync(self._path(self._unsynced.popleft()))
+            found = True
+        return found
 
     def drop_above(self, offset: int) -> None:
         """Remove the snapshots taken after `offset`."""

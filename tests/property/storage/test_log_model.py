@@ -147,9 +147,13 @@ class LogModel(RuleBasedStateMachine):
         for base, last, _, _, _, producer, sequence in self.batches:
             if producer >= 0:
                 self.sequences[producer] = (0, sequence + last - base + 1)
-        for entry in list(self.log.producers):
+        known = {entry.producer_id: entry for entry in self.log.producers}
+        for producer in list(self.sequences):
+            if producer not in known:  # all it wrote is gone: it may begin anywhere
+                del self.sequences[producer]
+        for producer, entry in known.items():
             # What is left of a producer may be a snapshot's; a fresh producer id would begin anew.
-            self.sequences.setdefault(entry.producer_id, (entry.epoch, entry.last_sequence + 1))
+            self.sequences.setdefault(producer, (entry.epoch, entry.last_sequence + 1))
 
     def visible(self):
         return [batch for batch in self.batches if batch[1] >= self.start]

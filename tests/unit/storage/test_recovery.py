@@ -361,17 +361,24 @@ def test_large_active_segment_has_a_recent_producer_snapshot(monkeypatch):
     monkeypatch.setattr("moldau_broker.storage.log.SNAPSHOT_EVERY_BYTES", 2_000)
     monkeypatch.setattr("moldau_broker.storage.log_base.SNAPSHOT_EVERY_BYTES", 2_000)
     disk = SimDisk()
-    config = TopicConfig(index_interval_bytes=0)  # so that entries reach the file in time
-    log = open_at(disk, config)
+    log = open_at(disk)
     for number in range(300):
         append(log, make_batch([b"x" * 40], producer_id=5, producer_epoch=1, base_sequence=number))
+        if number == 150:
+            append(
+                log, make_batch([b"t"], producer_id=6, producer_epoch=0, base_sequence=0, transactional=True)
+            )
+            append(log, make_marker(6, 0, commit=False))
         if number % 10 == 0:
             log.sync()
     log.sync()
     assert len(log.segments) == 1
     assert len([entry for entry in disk.entries("t-0") if entry.name.endswith(".snapshot")]) <= 3
     size = log.size_bytes
+    aborted = log.aborted_transactions(0, 400)
+    assert len(aborted) == 1
     log.close(clean=False)
-    again = open_at(disk, config, clean=False, recovery_point=300)
+    again = open_at(disk, clean=False, recovery_point=302)
     assert again.recovery.walked_bytes + again.recovery.scanned_bytes < size / 2
     assert [batch.last_sequence for batch in again.producers.get(5).batches] == [295, 296, 297, 298, 299]
+    assert again.aborted_transactions(0, 400) == aborted
