@@ -58,6 +58,7 @@ class Partition:
         "_committer",
         "_committing",
         "_node_id",
+        "_replica_count",
         "_waiting_commit",
         "fetch_waiters",
         "high_watermark",
@@ -87,6 +88,7 @@ class Partition:
         self.offline_reason: str | None = None
         self.fetch_waiters: list[VisibleBytesListener] = []
         self._node_id = node_id
+        self._replica_count = 0
         self._committer = committer
         self._committing = False
         self._waiting_commit: deque[tuple[int, Callable[[ErrorCode], None]]] = deque()
@@ -111,6 +113,7 @@ class Partition:
         leader_id, leader_epoch = image.leader, image.leader_epoch
         self.partition_epoch = image.partition_epoch
         self.isr = image.isr
+        self._replica_count = len(image.replicas)
         if leader_epoch == self.leader_epoch and leader_id == self.leader_id:
             return
         was_leader = self.is_leader
@@ -139,13 +142,14 @@ class Partition:
         """Append one validated batch as leader: idempotence check, offsets, write to the page cache.
 
         The high watermark is advanced before this returns; durability is a matter of `when_committed`.
-        `all_in_sync` (acks=all) refuses the batch while fewer replicas are in sync than the topic asks for.
+        `all_in_sync` (acks=all) refuses the batch while fewer replicas are in sync than the topic asks for; as in
+        Kafka, a topic that asks for more than its replicas asks for all of them.
         """
         error = self.leadership_error(-1)
         if error is not ErrorCode.NONE:
             return AppendOutcome(error, message=self.offline_reason)
         log = self.log
-        if all_in_sync and len(self.isr) < log.config.min_insync_replicas:
+        if all_in_sync and len(self.isr) < min(log.config.min_insync_replicas, self._replica_count):
             return AppendOutcome(
                 ErrorCode.NOT_ENOUGH_REPLICAS,
                 message=f"{len(self.isr)} in-sync replicas, min.insync.replicas={log.config.min_insync_replicas}",
