@@ -382,3 +382,56 @@ def test_large_active_segment_has_a_recent_producer_snapshot(monkeypatch):
     assert again.recovery.walked_bytes + again.recovery.scanned_bytes < size / 2
     assert [batch.last_sequence for batch in again.producers.get(5).batches] == [295, 296, 297, 298, 299]
     assert again.aborted_transactions(0, 400) == aborted
+
+
+def test_time_index_that_lost_more_than_the_offset_index_is_completed():
+    """Pages of one index may reach the disk without the other's; the largest timestamp is found all the same."""
+    disk = SimDisk()
+    config = TopicConfig(index_interval_bytes=0)
+    log = open_at(disk, config)
+    for number in range(200):
+        append(log, make_batch([b"x"], timestamp=9_000 if number == 100 else 1_000 + number))
+    log.close()
+    del disk.content("t-0/00000000000000000000.timeindex")[12 * 20 :]
+    again = open_at(disk, config, clean=False, recovery_point=200)
+    assert again.recovery.scanned_bytes < 1_000
+    assert again.active.max_timestamp == 9_000
+    assert again.max_timestamp_offset() == (100, 9_000, 0)
+    assert again.offset_for_timestamp(8_000) == (100, 9_000, 0)
+
+
+@pytest.mark.parametrize("suffix", [".index", ".timeindex"])
+def test_index_with_a_lost_page_in_the_middle_is_rebuilt(suffix):
+    """Zeros between entries are no entries: an index out of order anywhere is not believed."""
+    disk = SimDisk()
+    config = TopicConfig(index_interval_bytes=0)
+    log = open_at(disk, config)
+    for number in range(200):
+        append(log, make_batch([b"x"], timestamp=1_000 + number))
+    log.close()
+    path = "t-0/00000000000000000000" + suffix
+    whole = bytes(disk.content(path))
+    disk.content(path)[240:480] = bytes(240)
+    again = open_at(disk, config, clean=False, recovery_point=200)
+    assert again.recovery.scanned_bytes == again.size_bytes
+    again.active.finish()
+    assert bytes(disk.content(path)) == whole
+
+
+def test_producer_snapshots_are_durable_with_the_flush_that_follows():
+    """Producers whose batches retention has deleted are known after a power failure too."""
+    for seed in range(20):
+        disk = SimDisk()
+        log = open_at(disk, SMALL)
+        for number in range(5):
+            append(log, make_batch([b"x" * 40], producer_id=5, producer_epoch=1, base_sequence=number))
+        log.roll()
+        log.sync()
+        log.high_watermark = 5
+        log.advance_log_start(5)
+        log.enforce_retention(1_000)
+        log.sync()
+        disk.sync_folder()
+        disk.crash(random.Random(seed))
+        again = open_at(disk, SMALL, clean=False, recovery_point=5, log_start_offset=5)
+        assert again.producers.get(5).last_sequence == 4
