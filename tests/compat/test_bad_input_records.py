@@ -12,12 +12,23 @@ from collections.abc import Iterator
 
 import cramjam
 import pytest
-from tests.compat.hostile import NOW_MS, Target, fetch, patched, produce, produce_request, records, with_body
+from tests.compat.hostile import (
+    NOW_MS,
+    Target,
+    fetch,
+    patched,
+    produce,
+    produce_request,
+    records,
+    uvarint,
+    with_body,
+)
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.testing.broker import EmbeddedBroker
 from moldau_broker.testing.raw import ConnectionClosed, RawClient
 from moldau_broker.wire.apis import ApiKey
+from moldau_broker.wire.compression import compress
 from moldau_broker.wire.messages.init_producer_id import InitProducerIdRequest
 from moldau_broker.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
 from moldau_broker.wire.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
@@ -248,6 +259,44 @@ def test_a_snappy_block_that_claims_gigabytes_is_refused(client: RawClient, chec
     ):
         refused = produce(client, checked, with_body(header, body))
         assert refused.error_code in (ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.INVALID_RECORD)
+
+
+def varint(value: int) -> bytes:
+    return uvarint(value << 1)
+
+
+def tiny_records(count: int) -> bytes:
+    """`count` records of nothing, at rising offsets."""
+    out = bytearray()
+    for at in range(count):
+        delta = varint(at)
+        out += varint(5 + len(delta)) + b"\0\0" + delta + b"\1\1\0"
+    return bytes(out)
+
+
+def a_record_of_headers(count: int) -> bytes:
+    """One record with `count` headers of an empty name and an empty value."""
+    fields = b"\0\0\0\1\1" + varint(count) + b"\0\0" * count
+    return varint(len(fields)) + fields
+
+
+@pytest.mark.parametrize("codec", [0, ZSTD])
+@pytest.mark.parametrize("kind", ["records", "headers"])
+def test_a_batch_of_too_many_things_is_refused_soon(
+    client: RawClient, broker: EmbeddedBroker, kind: str, codec: int
+) -> None:
+    """Within the bounds on bytes there is room for millions of empty records or headers, each an object of ours."""
+    topic = broker.create_topic(settings={"record.validation": "full", "max.message.bytes": str(8 << 20)})
+    for count, error in ((250_001, ErrorCode.MESSAGE_TOO_LARGE), (1_000, ErrorCode.NONE)):
+        body = tiny_records(count) if kind == "records" else a_record_of_headers(count)
+        in_batch = count if kind == "records" else 1
+        header = parse_header(records(b"x", codec=codec))._replace(
+            record_count=in_batch, last_offset_delta=in_batch - 1
+        )
+        batch = with_body(header, compress(codec, body) if codec else body)
+        began = time.monotonic()
+        assert produce(client, topic, batch).error_code == error
+        assert time.monotonic() - began < 0.5
 
 
 RECORD = (

@@ -73,6 +73,11 @@ DECOMPRESSED_RATIO_MAX: Final = 200
 DECOMPRESSED_FREE_BYTES: Final = 1 * _MIB
 """Below this the ratio is not looked at: a short run of equal bytes compresses a thousandfold, honestly."""
 
+OPENED_ITEMS_MAX: Final = 250_000
+"""Records and headers together in a batch that is opened while clients wait: 0.2 s and 50 MiB. An empty header
+takes two bytes, so one batch within the bounds above could hold tens of millions. Java splits a batch that is
+refused for its size; librdkafka makes none above 10,000 records unless told to."""
+
 CLEANER_BATCH_BYTES_MAX: Final = 16 * _MIB
 """Largest decompressed batch the cleaner opens: its whole memory budget is 64 MiB (issue: bounded cleaning).
 A larger batch is kept as it is."""

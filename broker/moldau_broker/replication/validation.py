@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 
 from moldau_broker.base.errors import ErrorCode
+from moldau_broker.base.limits import OPENED_ITEMS_MAX
 from moldau_broker.base.topic_config import TopicConfig
 from moldau_broker.wire.checksums import crc32c
 from moldau_broker.wire.compression import Codec, DecompressedTooLarge
@@ -18,6 +19,7 @@ from moldau_broker.wire.errors import WireError
 from moldau_broker.wire.records import (
     HEADER_SIZE,
     BatchHeader,
+    ReadLimits,
     Record,
     build_batch,
     crc_ok,
@@ -40,6 +42,7 @@ _MAX_TIMESTAMP_AT = 35
 _LOG_APPEND_TIME_BIT = 0x08
 _ZSTD_SINCE_PRODUCE = 7
 _UNBOUNDED_MS = 2**63 - 1
+_LIMITS = ReadLimits(items_max=OPENED_ITEMS_MAX)
 _CODECS = {"uncompressed": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 
 
@@ -182,7 +185,7 @@ def _validate_body(
     batch: memoryview | bytearray, header: BatchHeader, config: TopicConfig, now_ms: int
 ) -> Accepted | Rejected:
     try:
-        records = read_records(batch, 0)
+        records = read_records(batch, 0, _LIMITS)
     except DecompressedTooLarge as error:
         return Rejected(ErrorCode.MESSAGE_TOO_LARGE, f"the records grow too large: {error}")
     except WireError as error:

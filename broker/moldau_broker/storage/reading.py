@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
 
+from moldau_broker.base.limits import OPENED_ITEMS_MAX
 from moldau_broker.storage import txn_index
 from moldau_broker.storage.batches import Batch
 from moldau_broker.storage.disk import Buffer
@@ -21,8 +22,9 @@ from moldau_broker.storage.segment import Segment
 from moldau_broker.storage.segment_base import NEVER
 from moldau_broker.storage.txn_index import AbortedTxn
 from moldau_broker.wire.errors import WireError
-from moldau_broker.wire.records import read_records
+from moldau_broker.wire.records import ReadLimits, crc_ok, read_records
 
+_LIMITS: Final = ReadLimits(items_max=OPENED_ITEMS_MAX)
 _BASE: Final = attrgetter("base_offset")
 
 
@@ -58,8 +60,11 @@ def read_from(
 def find_by_time(segments: Sequence[Segment], timestamp: int, start_offset: int) -> TimestampedOffset | None:
     """The first record at or after `start_offset` with a timestamp of `timestamp` or later.
 
+    A batch that was written as something nobody can open counts as one record: its first, with its largest
+    timestamp. Records are opaque when they come, so that is its producer's doing and no damage.
+
     Raises:
-        CorruptLog: a batch that has to be opened does not open.
+        CorruptLog: a batch that has to be opened is damaged.
     """
     for segment in segments:
         if segment.size == 0 or segment.max_timestamp < timestamp:
@@ -68,7 +73,7 @@ def find_by_time(segments: Sequence[Segment], timestamp: int, start_offset: int)
         offset = max(start_offset, segment.base_offset + (entry[1] if entry else 0))
         for batch in segment.batches(segment.locate(offset)):
             if batch.max_timestamp >= timestamp and batch.last_offset >= start_offset:
-                for found in _records(segment, batch):
+                for found in _records(segment, batch, start_offset):
                     if found.timestamp >= timestamp and found.offset >= start_offset:
                         return found
     return None
@@ -78,25 +83,28 @@ def find_newest(segments: Sequence[Segment], start_offset: int) -> TimestampedOf
     """The first record with the largest timestamp of all.
 
     Raises:
-        CorruptLog: the batch that holds it does not open.
+        CorruptLog: the batch that holds it is damaged.
     """
     holding = [segment for segment in segments if segment.size and segment.max_timestamp >= 0]
     if not holding:
         return None
     segment = max(holding, key=attrgetter("max_timestamp"))
     for batch in segment.batches(segment.locate(segment.max_timestamp_offset)):
-        records = [found for found in _records(segment, batch) if found.offset >= start_offset]
+        records = [found for found in _records(segment, batch, start_offset) if found.offset >= start_offset]
         return max(records, key=attrgetter("timestamp"), default=None)
     return None
 
 
-def _records(segment: Segment, batch: Batch) -> Iterator[TimestampedOffset]:
+def _records(segment: Segment, batch: Batch, start_offset: int) -> Iterator[TimestampedOffset]:
     data = segment.handle().pread(batch.size, batch.position)
     try:
-        for record in read_records(data):
+        for record in read_records(data, 0, _LIMITS):
             yield TimestampedOffset(record.offset, record.timestamp, batch.leader_epoch)
     except WireError as error:
-        raise CorruptLog(str(error), position=batch.position, offset=batch.base_offset) from error
+        if len(data) < batch.size or not crc_ok(data, 0, batch.size):
+            raise CorruptLog(str(error), position=batch.position, offset=batch.base_offset) from error
+        first = max(batch.base_offset, start_offset)
+        yield TimestampedOffset(first, batch.max_timestamp, batch.leader_epoch)
 
 
 def aborted_in(segments: Sequence[Segment], place: Place, start: int, end: int) -> list[AbortedTxn]:

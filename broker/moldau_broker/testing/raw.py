@@ -88,6 +88,10 @@ class RawClient:
             data += piece
         return bytes(data)
 
+    def readable(self) -> bool:
+        """Whether something has come, be it the end."""
+        return bool(select.select([self.socket], [], [], 0)[0])
+
     def closed_by_peer(self, within: float = TIMEOUT_S) -> bool:
         """Whether the broker ends the connection, without another byte, in that many seconds."""
         readable, _, _ = select.select([self.socket], [], [], within)

@@ -32,7 +32,7 @@ from moldau_broker.wire.batches import (
     patch_batch,
 )
 from moldau_broker.wire.checksums import crc32c
-from moldau_broker.wire.compression import compress, decompress
+from moldau_broker.wire.compression import DecompressedTooLarge, compress, decompress
 from moldau_broker.wire.errors import WireError
 from moldau_broker.wire.primitives import read_uvarint, read_varint, read_varlong, varint, varlong
 
@@ -88,6 +88,8 @@ class ReadLimits(NamedTuple):
 
     decompressed_bytes_max: int = DECOMPRESSED_BYTES_MAX
     decompressed_ratio_max: int = DECOMPRESSED_RATIO_MAX
+    items_max: int = 2**31 - 1
+    """Records and their headers together."""
 
 
 DEFAULT_READ_LIMITS: Final = ReadLimits()
@@ -195,8 +197,10 @@ def read_records(buf: Buffer, offset: int = 0, limits: ReadLimits = DEFAULT_READ
         WireError: a malformed batch: sizes, counts, offsets or codec do not hold.
     """
     header = parse_header(buf, offset)
+    if header.record_count > limits.items_max:
+        raise DecompressedTooLarge(f"batch: {header.record_count} records, above {limits.items_max}")
     body = batch_body(header, buf, offset, limits)
-    return parse_records(header, body)
+    return parse_records(header, body, limits.items_max)
 
 
 def batch_body(
@@ -219,10 +223,11 @@ def batch_body(
     return bytes(decompress(header.codec, body, limits.decompressed_bytes_max, limits.decompressed_ratio_max))
 
 
-def parse_records(header: BatchHeader, body: bytes) -> list[Record]:
+def parse_records(header: BatchHeader, body: bytes, items_max: int = 2**31 - 1) -> list[Record]:
     """The records in `body`, which must be exactly `header.record_count` of them, their offsets rising.
 
     Raises:
+        DecompressedTooLarge: they and their headers are more than `items_max`.
         WireError: they are not.
     """
     count = header.record_count
@@ -266,6 +271,9 @@ def parse_records(header: BatchHeader, body: bytes) -> list[Record]:
             headers: Headers = ()
             if n:
                 n, p = read_varint(body, p - 1)
+                items_max -= n
+                if items_max < count:
+                    raise DecompressedTooLarge(f"batch: {count} records with more headers than allowed")
                 headers, p = _read_headers(body, p, end, n)
             if p != end:
                 raise WireError("record: its length is not that of its fields")

@@ -2,8 +2,9 @@
 
 Behaviour: -1 latest (high watermark, or last stable offset under read_committed), -2 earliest, -3 the record with
 the largest timestamp (KIP-734), -4 earliest local; -5 and -6 speak of tiered storage, which is not there: offset -1.
-Any other timestamp: the first record at or after it, looked up inside its batch; -1 where there is none. A
-partition named twice is INVALID_REQUEST. Version notes: v4 leader epochs (KIP-320), v7 -3, v8 -4, v9 -5, v11 -6.
+Any other negative one is UNSUPPORTED_VERSION. A timestamp: the first record at or after it, looked up inside its
+batch; -1 where there is none. A partition named twice is INVALID_REQUEST. Version notes: v4 leader epochs (KIP-320),
+v7 -3, v8 -4, v9 -5, v11 -6.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ EARLIEST: Final = -2
 MAX_TIMESTAMP: Final = -3
 EARLIEST_LOCAL: Final = -4
 _TIERED: Final = (-5, -6)
-_SPECIAL_SINCE: Final = {MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8, -5: 9, -6: 11}
+_SPECIAL_SINCE: Final = {LATEST: 1, EARLIEST: 1, MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8, -5: 9, -6: 11}
+_NEVER: Final = 2**15
 _READ_COMMITTED: Final = 1
 _NOTHING: Final = (-1, -1, -1)
 
@@ -67,7 +69,7 @@ def _answer(
     error = partition.leadership_error(wanted.current_leader_epoch)
     if error is not ErrorCode.NONE:
         return _failed(wanted, error)
-    if version < _SPECIAL_SINCE.get(wanted.timestamp, 0):
+    if wanted.timestamp < 0 and version < _SPECIAL_SINCE.get(wanted.timestamp, _NEVER):
         return _failed(wanted, ErrorCode.UNSUPPORTED_VERSION)
     try:
         offset, timestamp, epoch = look_up(partition, wanted.timestamp, committed=committed)
