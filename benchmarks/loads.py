@@ -115,12 +115,9 @@ class Loads:
         done = subprocess.run(
             [
                 *(launcher, "run", "kafka-consumer-perf-test"),
-                "--bootstrap-server",
-                self.peer.bootstrap,
-                "--topic",
-                topic,
-            ]
-            + ["--num-records", str(records), "--timeout", "30000", "--hide-header"],
+                *("--bootstrap-server", self.peer.bootstrap, "--topic", topic),
+                *("--num-records", str(records), "--timeout", "30000", "--hide-header"),
+            ],
             capture_output=True,
             text=True,
             check=False,
