@@ -116,10 +116,7 @@ class _Loader:
         """Every step, in order."""
         self._read_epochs()
         how = self.how
-        if how.clean:
-            end = self._open_clean()
-        else:
-            end = self._recover()
+        end = self._open_clean() if how.clean else self._recover()
         if how.recovery_point is not None and end < how.recovery_point:
             last = self.segments[-1]
             raise CorruptLog(

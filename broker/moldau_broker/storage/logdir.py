@@ -8,27 +8,24 @@ Source: protocol guide of Kafka 4.3, on-disk format; `LogManager`.
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random, SystemRandom
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING
 
 from moldau_broker.base.clock import Clock, SystemClock
-from moldau_broker.base.ids import Uuid, format_uuid, parse_uuid, random_uuid
+from moldau_broker.base.ids import Uuid, random_uuid
 from moldau_broker.base.topics import CLUSTER_METADATA
 from moldau_broker.storage.checkpoints import (
     decode_clean_shutdown,
-    decode_offsets,
-    decode_properties,
     encode_clean_shutdown,
-    encode_offsets,
     encode_partition_metadata,
-    encode_properties,
 )
+from moldau_broker.storage.closing import close_all
 from moldau_broker.storage.disk import Disk, DiskFile, OsDisk, open_files_allowed
-from moldau_broker.storage.errors import CorruptLog, FileMissing, StorageError
+from moldau_broker.storage.errors import FileMissing, StorageError
+from moldau_broker.storage.identity import Identity, read_identity, write_identity
 from moldau_broker.storage.loading import Opening, open_log
 from moldau_broker.storage.names import (
     CLEAN_SHUTDOWN,
@@ -36,7 +33,6 @@ from moldau_broker.storage.names import (
     HIGH_WATERMARKS,
     LOCK,
     LOG_STARTS,
-    META_PROPERTIES,
     PARTITION_METADATA,
     RECOVERY_POINTS,
     STRAY_FOLDER,
@@ -44,34 +40,13 @@ from moldau_broker.storage.names import (
     marked_folder_name,
     parse_folder,
 )
+from moldau_broker.storage.offset_checkpoints import Collected, OffsetCheckpoints, TopicPartition
 from moldau_broker.storage.place import OpenFiles, Place
 
 if TYPE_CHECKING:
     from moldau_broker.base.topic_config import TopicConfig
     from moldau_broker.storage.log import Log
     from moldau_broker.storage.log_base import LogBase
-
-TopicPartition: TypeAlias = tuple[str, int]
-Offsets: TypeAlias = dict[TopicPartition, int]
-
-_CHECKPOINTS: Final = (RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS)
-
-
-_CLOSING_THREADS: Final = 4
-"""Flushing many logs in several threads is 2.5 times as fast as in one; more gain nothing (ext4)."""
-
-
-def _close_all(left: deque[Log], clean: bool) -> None:
-    """Close logs until none is left; one that cannot be closed cleanly has failed."""
-    while left:
-        try:
-            log = left.popleft()
-        except IndexError:  # another thread took the last
-            return
-        try:
-            log.close(clean=clean)
-        except StorageError as error:
-            log.fail(error)
 
 
 @dataclass(slots=True)
@@ -85,14 +60,6 @@ class LoadProgress:
     to_scan: int = 0
 
 
-@dataclass(slots=True)
-class Collected:
-    """Checkpoint values as of one moment."""
-
-    number: int
-    offsets: dict[str, Offsets] = field(default_factory=dict)
-
-
 class LogDir:
     """An open data directory, locked against other processes.
 
@@ -103,31 +70,31 @@ class LogDir:
         logs: by (topic, partition).
         offline: partitions whose folder could not be opened, or whose log has failed since, and why.
         on_flush_due: called with a log that should be flushed although nobody waits; on the loop thread.
-        damaged: checkpoints that were unreadable at opening, for the log line.
     """
 
-    def __init__(self, disk: Disk, lock: DiskFile, clock: Clock, rng: Random, open_files_max: int) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        lock: DiskFile,
+        identity: Identity,
+        checkpoints: OffsetCheckpoints,
+        *,
+        clock: Clock,
+        rng: Random,
+        open_files_max: int,
+    ) -> None:
         self.disk = disk
         self.clock = clock
-        self.cluster_id = ""
-        self.node_id = -1
-        self.directory_id = Uuid(bytes(16))
+        self.cluster_id, self.node_id, self.directory_id = identity
         self.was_clean = False
         self.previous_broker_epoch = -1
         self.logs: dict[TopicPartition, Log] = {}
         self.offline: dict[TopicPartition, StorageError] = {}
-        self.damaged: list[str] = []
+        self._checkpoints = checkpoints
         self.on_flush_due: Callable[[LogBase], None] | None = None
         self._lock_file: DiskFile | None = lock
         self._rng = rng
         self._files = OpenFiles(open_files_max)
-        self._written: dict[str, Offsets | None] = dict.fromkeys(_CHECKPOINTS)
-        # Lines of partitions that are there but not open: a checkpoint must not forget what it promised.
-        self._carried: dict[str, Offsets] = {name: {} for name in _CHECKPOINTS}
-        self._recovery_points_lost = False
-        self._collections = 0
-        self._last_written = 0
-        self._write_lock = threading.Lock()
         self._trash: deque[tuple[int, str]] = deque()
 
     # --- opening and closing -------------------------------------------------------------------------
@@ -153,68 +120,26 @@ class LogDir:
             StorageError: it is in use, belongs to another cluster or node, or cannot be read.
         """
         disk = OsDisk(where) if isinstance(where, str | os.PathLike) else where
+        lock = disk.lock(LOCK)
+        rng = rng or SystemRandom()
+        checkpoints = OffsetCheckpoints(disk)
+        identity = read_identity(disk, cluster_id, node_id)
+        if identity is None:
+            identity = Identity(cluster_id or "", node_id, random_uuid(rng))
+            checkpoints.create()
+            write_identity(disk, identity)  # last: without it the directory is new
+        checkpoints.read()
         directory = cls(
             disk,
-            disk.lock(LOCK),
-            clock or SystemClock(),
-            rng or SystemRandom(),
-            open_files_max or open_files_allowed() // 2,
+            lock,
+            identity,
+            checkpoints,
+            clock=clock or SystemClock(),
+            rng=rng,
+            open_files_max=open_files_max or open_files_allowed() // 2,
         )
-        directory._identify(cluster_id, node_id)
-        directory._read_checkpoints()
         directory._take_clean_marker()
         return directory
-
-    def _identify(self, cluster_id: str | None, node_id: int) -> None:
-        try:
-            values = decode_properties(self.disk.read(META_PROPERTIES))
-        except FileMissing:
-            if cluster_id is None:
-                raise StorageError(f"{self.disk.name} is not formatted (no {META_PROPERTIES})") from None
-            self._format(cluster_id, node_id)
-            return
-        self.cluster_id = values.get("cluster.id", "")
-        if cluster_id is not None and cluster_id != self.cluster_id:
-            raise StorageError(
-                f"{self.disk.name} belongs to cluster {self.cluster_id or '(none)'}, not {cluster_id}"
-            )
-        if values.get("node.id") != str(node_id):
-            raise StorageError(
-                f"{self.disk.name} belongs to node {values.get('node.id', '(none)')}, not {node_id}"
-            )
-        self.node_id = node_id
-        try:
-            self.directory_id = parse_uuid(values.get("directory.id", ""))
-        except ValueError as error:
-            raise StorageError(f"{self.disk.name}: {META_PROPERTIES} has no directory.id") from error
-
-    def _format(self, cluster_id: str, node_id: int) -> None:
-        self.cluster_id, self.node_id = cluster_id, node_id
-        self.directory_id = random_uuid(self._rng)
-        for name in _CHECKPOINTS:
-            self.disk.replace(name, encode_offsets({}))
-        values = {
-            "version": "1",
-            "cluster.id": cluster_id,
-            "node.id": str(node_id),
-            "directory.id": format_uuid(self.directory_id),
-        }
-        self.disk.replace(META_PROPERTIES, encode_properties(values))
-
-    def _read_checkpoints(self) -> None:
-        for name in _CHECKPOINTS:
-            try:
-                data = self.disk.read(name)
-                if not data:  # Kafka's, before it has anything to say; we never leave one empty
-                    self._recovery_points_lost |= name == RECOVERY_POINTS
-                    continue
-                offsets = decode_offsets(data)
-            except (CorruptLog, FileMissing) as error:
-                self.damaged.append(f"{name}: {error}")
-                self._recovery_points_lost |= name == RECOVERY_POINTS
-                continue
-            self._written[name] = offsets
-            self._carried[name] = dict(offsets)
 
     def _take_clean_marker(self) -> None:
         """From here on an end of this process is a crash until `close` says otherwise."""
@@ -233,17 +158,7 @@ class LogDir:
         """
         if self._lock_file is None:
             return
-        left = deque(self.logs.values())
-        threads = [
-            threading.Thread(target=_close_all, args=(left, clean), name=f"close-{number}")
-            for number in range(min(_CLOSING_THREADS, len(left) // _CLOSING_THREADS))
-        ]
-        for thread in threads:
-            thread.start()
-        _close_all(left, clean)
-        for thread in threads:
-            thread.join()
-        clean = clean and all(log.failure is None for log in self.logs.values())
+        clean = close_all(self.logs.values(), clean=clean) and clean
         try:
             if clean:
                 self.checkpoint(self.collect())
@@ -290,10 +205,7 @@ class LogDir:
         if progress is not None:
             progress(state)
         present = {*self.logs, *self.offline}
-        for name, offsets in self._carried.items():
-            self._carried[name] = {
-                key: offset for key, offset in offsets.items() if key in present or key[0] == CLUSTER_METADATA
-            }
+        self._checkpoints.carry_only(lambda key: key in present or key[0] == CLUSTER_METADATA)
         return self.logs
 
     def open_log(
@@ -334,10 +246,9 @@ class LogDir:
         return self._create(key, topic_id, config)
 
     def _create(self, key: TopicPartition, topic_id: Uuid | None, config: TopicConfig) -> Log:
-        stale = [name for name in _CHECKPOINTS if key in (self._written[name] or {})]
-        if stale:  # lines of a deleted namesake would promise offsets that this log never had
-            for name in stale:
-                self._carried[name].pop(key, None)
+        if self._checkpoints.promises(key):
+            # Lines of a deleted namesake would promise offsets that this log never had.
+            self._checkpoints.forget(key)
             self.checkpoint(self.collect())
         folder = folder_name(*key)
         self.disk.make_folder(folder)
@@ -353,20 +264,20 @@ class LogDir:
     def _open(
         self, key: TopicPartition, config: TopicConfig, progress: Callable[[str, int, int], None] | None
     ) -> Log:
-        point = None if self._recovery_points_lost else self._carried[RECOVERY_POINTS].get(key, 0)
+        checkpoints = self._checkpoints
+        point = None if checkpoints.points_lost else checkpoints.carried(RECOVERY_POINTS, key)
         how = Opening(
             clean=self.was_clean,
             recovery_point=point,
-            log_start_offset=self._carried[LOG_STARTS].get(key, 0),
+            log_start_offset=checkpoints.carried(LOG_STARTS, key),
             now_ms=self.clock.wall_ms(),
             progress=progress,
         )
         place = Place(self.disk, folder_name(*key))
         log = open_log(*key, config, place, self._files, how)
-        mark = self._carried[HIGH_WATERMARKS].get(key, 0)
+        mark = checkpoints.carried(HIGH_WATERMARKS, key)
         log.high_watermark = min(max(mark, log.log_start_offset), log.log_end_offset)
-        for carried in self._carried.values():
-            carried.pop(key, None)
+        checkpoints.forget(key)
         return self._adopt(key, log)
 
     def _adopt(self, key: TopicPartition, log: Log) -> Log:
@@ -433,8 +344,7 @@ class LogDir:
         target = marked_folder_name(topic, partition, unique, STRAY_FOLDER)
         self.disk.rename(folder_name(topic, partition), target)
         self.offline.pop((topic, partition), None)
-        for carried in self._carried.values():
-            carried.pop((topic, partition), None)
+        self._checkpoints.forget((topic, partition))
 
     def has_trash(self, now_ms: int) -> bool:
         """Whether `purge` has anything to do."""
@@ -456,17 +366,14 @@ class LogDir:
 
     # --- checkpoints ---------------------------------------------------------------------------------
 
+    @property
+    def damaged(self) -> list[str]:
+        """Checkpoints that were unreadable at opening, for the log line."""
+        return self._checkpoints.damaged
+
     def collect(self) -> Collected:
         """The checkpoints' values as of now. Loop thread."""
-        points, starts, marks = (dict(self._carried[name]) for name in _CHECKPOINTS)
-        for key, log in self.logs.items():
-            points[key] = log.durable_offset
-            if log.log_start_offset > log.segments[0].base_offset:
-                starts[key] = log.log_start_offset
-            marks[key] = log.high_watermark
-        self._collections += 1
-        values = {RECOVERY_POINTS: points, LOG_STARTS: starts, HIGH_WATERMARKS: marks}
-        return Collected(self._collections, values)
+        return self._checkpoints.collect(self.logs.items())
 
     def checkpoint(self, collected: Collected) -> None:
         """Write the checkpoints whose values changed, durably, unless newer ones were written. Any thread.
@@ -474,19 +381,4 @@ class LogDir:
         Raises:
             StorageError: a file could not be replaced; the old one stands.
         """
-        with self._write_lock:
-            if collected.number <= self._last_written:
-                return
-            for name, offsets in collected.offsets.items():
-                if offsets != self._written[name]:
-                    self.disk.replace(name, encode_offsets(offsets))
-                    self._written[name] = offsets
-            self._last_written = collected.number
-
-    def is_news(self, collected: Collected) -> bool:
-        """Whether `checkpoint` would write anything."""
-        return any(offsets != self._written[name] for name, offsets in collected.offsets.items())
-
-    def checkpointed(self, name: str) -> Mapping[TopicPartition, int]:
-        """What the checkpoint of that name says on disk."""
-        return self._written[name] or {}
+        self._checkpoints.write(collected)
