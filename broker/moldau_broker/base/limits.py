@@ -59,6 +59,12 @@ CONNECTIONS_MAX: Final = 10_000
 """Default of max.connections: about 10 KiB each, so 100 MiB at the limit. Per address there is no limit by
 default: behind NAT a whole company is one address."""
 
+DESCRIPTORS_WANTED: Final = 65_536
+"""Open files the process asks for: ten thousand connections, and several files for each of 4,000 partitions."""
+
+DESCRIPTORS_RESERVED: Final = 48
+"""Descriptors that are neither logs' nor connections': listeners, probes, checkpoints, the cleaner, libraries."""
+
 LISTEN_BACKLOG: Final = 1024
 """Default of socket.listen.backlog.size: a reconnect storm after a restart should queue, not be refused."""
 

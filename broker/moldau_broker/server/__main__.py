@@ -66,10 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"moldau broker: {problem}\n")
         return ExitCode.USAGE
 
+    from moldau_broker.server.descriptors import raise_limit
     from moldau_broker.server.malloc import tune_malloc
     from moldau_broker.telemetry.logs import configure_logging
 
     tune_malloc()
+    raise_limit()
     configure_logging(config.telemetry)
     from moldau_broker.server.app import App, StartError
 

@@ -15,6 +15,7 @@ from moldau_broker.metadata.runtime import LocalNode
 from moldau_broker.raft.quorum import VoterEndpoint
 from moldau_broker.replication.manager import ReplicaManager
 from moldau_broker.server.config import BrokerConfig
+from moldau_broker.server.descriptors import connections_possible
 from moldau_broker.server.handlers.spec import ListenerKind
 from moldau_broker.server.listeners import ConnectionLimits
 from moldau_broker.storage.logdir import LogDir
@@ -56,10 +57,16 @@ def local_node(config: BrokerConfig, ports: Mapping[str, int]) -> LocalNode:
 
 
 def connection_limits(config: BrokerConfig) -> ConnectionLimits:
-    """Kafka's connection settings as the listeners want them."""
+    """Kafka's connection settings as the listeners want them, as far as there are descriptors for them."""
     network = config.network
+    possible = connections_possible()
+    if possible < network.connections_max:
+        logger.warning(
+            "connections.bounded_by_open_files",
+            extra={"max_connections": network.connections_max, "possible": possible},
+        )
     return ConnectionLimits(
-        network.connections_max,
+        min(network.connections_max, possible),
         network.connections_per_ip_max,
         dict(config.per_ip_connections),
         network.connections_idle_ms_max,
