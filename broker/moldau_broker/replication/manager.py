@@ -39,6 +39,10 @@ class LogDirectory(Protocol):
         """Rename the folder out of the way now and remove it later."""
         ...
 
+    def remove_offline(self, topic: str, partition: int) -> None:
+        """Set the folder of a partition aside that could not be opened."""
+        ...
+
     def stray_log(self, log: Log) -> None:
         """Set a folder aside that belongs to nobody we know; nothing is deleted."""
         ...
@@ -206,10 +210,18 @@ class ReplicaManager:
 
     def _drop_topic(self, topic: TopicImage) -> None:
         for index in range(len(topic.partitions)):
-            self.failures.pop((topic.name, index), None)
+            if self.failures.pop((topic.name, index), None) is not None:
+                self._set_aside(topic.name, index)
             partition = self._by_id.get((topic.topic_id, index))
             if partition is not None:
                 self._drop(partition)
+
+    def _set_aside(self, topic: str, index: int) -> None:
+        """A deleted topic's folder that could not be opened makes room for a namesake; nothing is lost."""
+        try:
+            self._log_dir.remove_offline(topic, index)
+        except StorageError:
+            logger.exception("log.delete_failed", extra={"topic": topic, "partition": index})
 
     def _drop(self, partition: Partition) -> None:
         del self._partitions[(partition.topic, partition.index)]

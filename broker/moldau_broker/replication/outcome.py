@@ -39,5 +39,7 @@ class PartitionRead:
     log_start_offset: int = NO_OFFSET
     records: memoryview | None = None
     diverging: tuple[int, int] | None = None
+    aborted: tuple[tuple[int, int], ...] | None = None
+    """(producer id, first offset) of aborted transactions a read_committed reader must drop; None: not asked."""
     leader: tuple[int, int] | None = None
     """(leader id, leader epoch) for the KIP-951 hint in NOT_LEADER answers."""

@@ -57,6 +57,7 @@ class Partition:
     __slots__ = (
         "_committer",
         "_committing",
+        "_holds_aborted",
         "_node_id",
         "_replica_count",
         "_waiting_commit",
@@ -87,6 +88,8 @@ class Partition:
         self.high_watermark = log.log_end_offset
         self.offline_reason: str | None = None
         self.fetch_waiters: list[VisibleBytesListener] = []
+        # Only a folder taken over from Kafka can: transactions are not served, and looking costs a system call.
+        self._holds_aborted = bool(log.aborted_transactions(log.log_start_offset, log.log_end_offset))
         self._node_id = node_id
         self._replica_count = 0
         self._committer = committer
@@ -105,8 +108,8 @@ class Partition:
 
     @property
     def last_stable_offset(self) -> int:
-        """First offset a read_committed reader may not pass: the high watermark, as no transaction can be open."""
-        return self.high_watermark
+        """First offset a read_committed reader may not pass (a folder from Kafka may hold open transactions)."""
+        return self.log.last_stable_offset(self.high_watermark)
 
     def become(self, image: PartitionImage) -> None:
         """Take over what the metadata image says; a new leader epoch begins at the current log end."""
@@ -282,7 +285,17 @@ class Partition:
             except (CorruptLog, StorageError) as failure:
                 self.go_offline(str(failure))
                 return PartitionRead(ErrorCode.KAFKA_STORAGE_ERROR)
-        return PartitionRead(ErrorCode.NONE, self.high_watermark, bound, start, memoryview(records))
+        read = PartitionRead(
+            ErrorCode.NONE, self.high_watermark, self.last_stable_offset, start, memoryview(records)
+        )
+        if committed:
+            read.aborted = self._aborted(offset, bound)
+        return read
+
+    def _aborted(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
+        if not self._holds_aborted:
+            return ()
+        return tuple((txn.producer_id, txn.first_offset) for txn in self.log.aborted_transactions(start, end))
 
     def delete_records(self, before_offset: int) -> ErrorCode:
         """Move the log start to `before_offset` (-1: the high watermark); DeleteRecords."""

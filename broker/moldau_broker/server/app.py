@@ -237,6 +237,8 @@ class App:
         )
         self.lifecycle.recovery = {}
         replicas.adopt({key: log for key, log in logs.items() if key[0] in image.topics})
+        for damage in log_dir.damaged:
+            logger.warning("checkpoint.damaged", extra={"text": damage})
         for (topic, partition), error in log_dir.offline.items():
             logger.error("log.offline", extra={"topic": topic, "partition": partition, "reason": str(error)})
 
@@ -337,6 +339,7 @@ class App:
         """Stop in order; may be called after a failed start."""
         self.lifecycle.become(NodeState.DRAINING)
         self.listeners.stop_accepting()
+        self.listeners.stop_reading()
         if self._groups is not None:
             self._groups.stop()
         if hasattr(self, "broker"):

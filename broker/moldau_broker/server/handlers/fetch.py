@@ -30,6 +30,7 @@ from moldau_broker.server.fetch_sessions import (
 from moldau_broker.server.handlers.spec import Handler, RequestContext
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.fetch import (
+    AbortedTransaction,
     EpochEndOffset,
     FetchableTopicResponse,
     FetchRequest,
@@ -300,6 +301,14 @@ def _divergence(partition: Partition, wish: FetchPartition) -> tuple[int, int] |
     return None
 
 
+def _aborted(read: PartitionRead) -> list[AbortedTransaction] | None:
+    if read.aborted is None:
+        return None
+    return [
+        AbortedTransaction(producer_id=producer_id, first_offset=first) for producer_id, first in read.aborted
+    ]
+
+
 def _partition_data(index: int, read: PartitionRead) -> PartitionData:
     data = PartitionData(
         partition_index=index,
@@ -307,7 +316,7 @@ def _partition_data(index: int, read: PartitionRead) -> PartitionData:
         high_watermark=read.high_watermark,
         last_stable_offset=read.last_stable_offset,
         log_start_offset=read.log_start_offset,
-        aborted_transactions=None,
+        aborted_transactions=_aborted(read),
         records=read.records if read.records is not None else _NO_RECORDS,
     )
     if read.diverging is not None:
