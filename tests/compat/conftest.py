@@ -45,8 +45,15 @@ class Broker:
         name = f"topic-{uuid.uuid4().hex[:12]}"
         config = {key.replace("_", "."): value for key, value in settings.items()}
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(20)
+        try:
+            admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(20)
+        except TimeoutError:
+            raise AssertionError(f"no answer from the broker, which said:\n{self.said()}") from None
         return name
+
+    def said(self) -> str:
+        """What it logged, where that is known."""
+        return ""
 
 
 @dataclass
@@ -83,6 +90,9 @@ class BrokerProcess(Broker):
     @property
     def log(self) -> Path:
         return self.folder / "broker.log"
+
+    def said(self) -> str:
+        return self.log.read_text()
 
     def command(self) -> list[str]:
         settings = {

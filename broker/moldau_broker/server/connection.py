@@ -48,6 +48,7 @@ class Connection(asyncio.BufferedProtocol):
         "_filled",
         "_frame_since_ms",
         "_held_bytes",
+        "_last_request_taken",
         "_muted",
         "_needed",
         "_out",
@@ -89,6 +90,7 @@ class Connection(asyncio.BufferedProtocol):
         self._frame_since_ms = 0
         self._stalled_since_ms = 0
         self._muted = False
+        self._last_request_taken = False
         self.connection_id = connection_id
         self.listener = listener
         self.listener_kind = kind
@@ -321,6 +323,7 @@ class Connection(asyncio.BufferedProtocol):
             and not self._transport.is_closing()
             and self._stalled_since_ms == 0
             and not self._muted
+            and not self._last_request_taken
             and self._awaited is None
             and len(self._waiting) < CONNECTION_REQUESTS_IN_FLIGHT_MAX
             and self._owner.in_flight.granted(self)
@@ -342,6 +345,11 @@ class Connection(asyncio.BufferedProtocol):
         self._muted = True
         self._pause_reading()
         self._owner.call_later(delay_ms, self._unmute)
+
+    def stop_reading(self) -> None:
+        """Take no further request: the broker is stopping, and only answers what it has taken."""
+        self._last_request_taken = True
+        self._pause_reading()
 
     def _unmute(self) -> None:
         self._muted = False

@@ -98,6 +98,11 @@ class Listeners:
         for server in self._servers:
             server.close()
 
+    def stop_reading(self) -> None:
+        """Take no further request from anybody; what was taken is still answered."""
+        for connection in self._connections.values():
+            connection.stop_reading()
+
     async def drain(self, timeout_ms: int) -> None:
         """Wait until no connection waits for an answer, at most `timeout_ms`."""
         deadline = self._clock.monotonic_ms() + timeout_ms

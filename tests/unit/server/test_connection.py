@@ -403,3 +403,21 @@ def test_lost_connection_gives_its_bytes_back_and_tells_who_waits() -> None:
 def test_bad_frame_size_is_explained(head: bytes, words: str) -> None:
     """The log says what a nonsense size most likely is."""
     assert words in describe_bad_size(int.from_bytes(head, "big"), 16 * 1024 * 1024)
+
+
+def test_a_stopping_broker_answers_what_it_has_taken_and_takes_no_more() -> None:
+    """Before a stop every request taken gets its answer, in order; later ones stay unread in the kernel."""
+    owner = Owner()
+    later: Deferred[Any] = Deferred()
+    owner.answer = lambda frame: later if frame == b"slow" else [frame]
+    connection, transport = connect(owner)
+    feed(connection, frame(b"slow") + frame(b"next"))
+    assert not connection.drained()
+
+    connection.stop_reading()
+    assert not transport.reading
+    later.complete([b"done"])
+    owner.next_turn()
+    assert transport.writes == [b"donenext"]
+    assert connection.drained()
+    assert not transport.reading
