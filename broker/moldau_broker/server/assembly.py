@@ -61,7 +61,9 @@ def connection_limits(config: BrokerConfig) -> ConnectionLimits:
     network = config.network
     possible = connections_possible()
     if possible < network.connections_max:
-        logger.warning(
+        wanted = "max.connections" in config.explicit
+        logger.log(
+            logging.WARNING if wanted else logging.INFO,
             "connections.bounded_by_open_files",
             extra={"max_connections": network.connections_max, "possible": possible},
         )
