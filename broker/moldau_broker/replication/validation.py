@@ -164,7 +164,7 @@ def _check_header(
         )
     if from_client and header.is_control:
         return Rejected(ErrorCode.INVALID_RECORD, "clients may not write control batches")
-    if header.producer_id >= 0 and header.base_sequence < 0:
+    if header.producer_id >= 0 and header.base_sequence < 0 and not header.is_control:
         return Rejected(ErrorCode.INVALID_RECORD, f"sequence {header.base_sequence} with a producer id")
     return None
 

@@ -1,0 +1,230 @@
+"""The replicas of a broker follow the metadata image: topics come, change, go, and come again."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.metadata.image import ResourceType
+from moldau_broker.replication.manager import LeadershipListener
+from moldau_broker.replication.outcome import AppendOutcome
+from moldau_broker.replication.partition import Partition
+from moldau_broker.testing.disk import SimDisk
+from moldau_broker.testing.logs import make_batch
+from moldau_broker.testing.replicas import ReplicaBench
+
+TOPIC, BROKER = int(ResourceType.TOPIC), int(ResourceType.BROKER)
+
+
+@pytest.fixture
+def bench() -> ReplicaBench:
+    return ReplicaBench()
+
+
+def write(bench: ReplicaBench, partition: Partition, value: bytes = b"v") -> AppendOutcome:
+    return partition.append(bench.accepted(make_batch((value,))), bench.clock.wall_ms(), all_in_sync=True)
+
+
+def folders(bench: ReplicaBench) -> set[str]:
+    return {entry.name for entry in bench.disk.entries() if entry.is_folder}
+
+
+def test_a_topic_of_ours_is_hosted_under_its_name_and_its_id(bench: ReplicaBench) -> None:
+    """Every partition with this broker among its replicas, and no other."""
+    mine, theirs = bench.topic("mine", 2), bench.topic("theirs", 2, replicas=(2, 3), leader=2)
+    bench.publish(mine, theirs)
+    assert sorted((one.topic, one.index) for one in bench.replicas.partitions()) == [("mine", 0), ("mine", 1)]
+    assert len(bench.replicas) == 2
+    assert bench.replicas.partition_by_id(mine.topic_id, 1) is bench.partition("mine", 1)
+    assert bench.replicas.partition("theirs", 0) is None
+    assert bench.replicas.missing_error("theirs", 0) is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    assert folders(bench) == {"mine-0", "mine-1"}
+
+
+def test_a_deleted_topic_is_gone_at_once(bench: ReplicaBench) -> None:
+    """Look-ups fail, waiters are told, the folder's name is free; its space follows later."""
+    partition = bench.create_topic("t")
+    told: list[ErrorCode] = []
+    partition.when_committed(write(bench, partition).next_offset, told.append)
+    generation = bench.replicas.generation
+    bench.publish(without=["t"])
+    assert bench.replicas.partition("t", 0) is None
+    assert bench.replicas.partition_by_id(partition.topic_id, 0) is None
+    assert told == [ErrorCode.NOT_LEADER_OR_FOLLOWER]
+    assert bench.replicas.generation > generation, "what was remembered is void"
+    assert "t-0" not in folders(bench)
+    bench.committer.flush_all()
+    bench.clock.advance(10**9)
+    bench.log_dir.purge(bench.clock.wall_ms())
+    assert folders(bench) == set()
+
+
+def test_a_topic_made_again_under_its_name_is_another(bench: ReplicaBench) -> None:
+    """Also when both happen between two images: a new id, an empty log, nothing of the old one."""
+    old = bench.create_topic("t")
+    write(bench, old)
+    known = bench.image.topics["t"]
+    bench.image = type(bench.image)("cluster", offset=bench.image.offset)  # so that `topic` draws a new id
+    again = bench.topic("t")
+    bench.image = type(bench.image)(
+        "cluster", offset=1, topics={"t": known}, topics_by_id={known.topic_id: known}
+    )
+    bench.publish(again)
+    new = bench.partition("t")
+    assert new.topic_id == again.topic_id != known.topic_id
+    assert (new.log_end_offset, len(bench.replicas)) == (0, 1)
+    assert bench.replicas.partition_by_id(known.topic_id, 0) is None
+    assert old.leadership_error(-1) is ErrorCode.NOT_LEADER_OR_FOLLOWER
+    assert write(bench, new).base_offset == 0
+
+
+def test_partitions_that_are_added_are_hosted(bench: ReplicaBench) -> None:
+    """CreatePartitions: the old ones stay what they are."""
+    first = bench.create_topic("t")
+    write(bench, first)
+    bench.publish(bench.topic("t", 3))
+    assert bench.partition("t") is first
+    assert [bench.partition("t", index).log_end_offset for index in range(3)] == [1, 0, 0]
+
+
+def test_a_replica_that_is_moved_away_is_dropped(bench: ReplicaBench) -> None:
+    """The image names other replicas."""
+    bench.create_topic("t")
+    bench.publish(bench.topic("t", replicas=(2,), leader=2, epoch=1))
+    assert len(bench.replicas) == 0
+    assert "t-0" not in folders(bench)
+
+
+def test_settings_reach_the_logs_they_are_for(bench: ReplicaBench) -> None:
+    """A topic's own over the broker's own over the cluster's over Kafka's defaults, as soon as they change."""
+    first, second = bench.create_topic("first"), bench.create_topic("second", retention_ms="1")
+    assert first.log.config.retention_ms == 604_800_000
+    assert second.log.config.retention_ms == 1
+    bench.publish(configs={(BROKER, ""): {"log.retention.ms": "5"}})
+    assert (first.log.config.retention_ms, second.log.config.retention_ms) == (5, 1)
+    bench.publish(
+        configs={(BROKER, "1"): {"log.retention.ms": "6"}, (BROKER, "2"): {"log.retention.ms": "7"}}
+    )
+    assert first.log.config.retention_ms == 6
+    bench.publish(configs={(TOPIC, "first"): {"retention.ms": "8"}})
+    assert (first.log.config.retention_ms, second.log.config.retention_ms) == (8, 1)
+
+
+def test_logs_found_at_start_are_taken_up(bench: ReplicaBench) -> None:
+    """With their data; the high watermark of a replica that is alone is the log's end."""
+    for name in ("one", "two"):
+        write(bench, bench.create_topic(name), name.encode())
+    for clean in (True, False):
+        bench.restart(clean=clean)
+        assert [bench.partition(name).high_watermark for name in ("one", "two")] == [1, 1]
+        assert bench.replicas.unclaimed() == {}
+
+
+def test_a_folder_with_another_topics_id_is_set_aside(bench: ReplicaBench) -> None:
+    """The topic was deleted and made again while this broker was down: the old data is kept, not served."""
+    write(bench, bench.create_topic("t"), b"old")
+    known = bench.image.topics["t"]
+    bench.image = type(bench.image)("cluster", offset=5)
+    again = bench.topic("t")
+    assert again.topic_id != known.topic_id
+    bench.image = type(bench.image)("cluster", 5, topics={"t": again}, topics_by_id={again.topic_id: again})
+    bench.restart()
+    assert bench.partition("t").log_end_offset == 0
+    assert any(name.endswith("-stray") for name in folders(bench))
+
+
+def test_a_folder_nobody_knows_is_not_served_and_not_deleted(bench: ReplicaBench) -> None:
+    """An image without the topic (restored from an older backup, say) must not cost its data."""
+    write(bench, bench.create_topic("t"))
+    bench.image = type(bench.image)("cluster")
+    bench.restart()
+    assert len(bench.replicas) == 0
+    assert "t-0" in folders(bench)
+
+
+def test_a_log_that_cannot_be_made_is_tried_again(
+    bench: ReplicaBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """KAFKA_STORAGE_ERROR until the disk has space, then with the next image; said once in the log."""
+    bench = ReplicaBench(SimDisk(capacity=4_000))
+    bench.disk.failing["make_folder"] = errno.ENOSPC
+    bench.disk.failing["mkdir"] = errno.ENOSPC
+    bench.publish(bench.topic("t"))
+    assert bench.replicas.partition("t", 0) is None
+    assert bench.replicas.missing_error("t", 0) is ErrorCode.KAFKA_STORAGE_ERROR
+    bench.publish(bench.topic("other", replicas=(2,), leader=2))
+    assert caplog.text.count("log.unusable") == 1
+    bench.disk.failing.clear()
+    bench.publish(bench.topic("another", replicas=(2,), leader=2))
+    assert write(bench, bench.partition("t")).error is ErrorCode.NONE
+    assert bench.replicas.failures == {}
+
+
+def test_listeners_hear_of_leaderships_of_their_topic(bench: ReplicaBench) -> None:
+    """Begun, ended by another leader, begun again, ended by deletion."""
+    heard: list[str] = []
+    bench.replicas.listen(
+        LeadershipListener(
+            "t",
+            lambda one: heard.append(f"elected {one.index} in {one.leader_epoch}"),
+            lambda one: heard.append(f"resigned {one.index}"),
+        )
+    )
+    bench.publish(bench.topic("t", replicas=(1, 2)), bench.topic("another"))
+    bench.publish(bench.topic("t", replicas=(1, 2), epoch=1))
+    bench.publish(bench.topic("t", replicas=(1, 2), leader=2, epoch=2))
+    bench.publish(bench.topic("t", replicas=(1, 2), epoch=3))
+    bench.publish(without=["t", "another"])
+    assert heard == ["elected 0 in 0", "resigned 0", "elected 0 in 3", "resigned 0"]
+
+
+# --- the coordinators' writes -----------------------------------------------------------------------------
+
+
+def test_an_internal_append_is_told_when_it_is_durable(bench: ReplicaBench) -> None:
+    """As acks=all."""
+    bench.create_topic("t")
+    later = bench.replicas.append_internal("t", 0, make_batch((b"v",)))
+    assert not later.done
+    bench.committer.flush()
+    assert (later.value.error, later.value.base_offset) == (ErrorCode.NONE, 0)
+
+
+def test_an_internal_append_without_the_wish_for_flushes_is_told_at_once() -> None:
+    """`log.flush.acks.all=false`, as Kafka."""
+    bench = ReplicaBench(flush_acks_all=False)
+    bench.create_topic("t")
+    assert bench.replicas.append_internal("t", 0, make_batch((b"v",))).value.base_offset == 0
+
+
+def test_an_internal_append_may_be_a_control_batch_but_not_any_batch(bench: ReplicaBench) -> None:
+    """Validated as a client's, but for what only coordinators write."""
+    from moldau_broker.testing.logs import make_marker
+
+    bench.create_topic("t")
+    marker = bench.replicas.append_internal("t", 0, make_marker(7, 0, commit=True))
+    spoilt = make_batch((b"v",))
+    spoilt[-1] ^= 1
+    refused = bench.replicas.append_internal("t", 0, spoilt)
+    bench.committer.flush()
+    assert marker.value.error is ErrorCode.NONE
+    assert refused.value.error is ErrorCode.CORRUPT_MESSAGE
+
+
+def test_an_internal_append_to_what_is_not_ours_is_refused(bench: ReplicaBench) -> None:
+    """NOT_LEADER_OR_FOLLOWER, so that the coordinator resigns."""
+    bench.publish(bench.topic("t", replicas=(1, 2), leader=2))
+    for topic in ("t", "nowhere"):
+        later = bench.replicas.append_internal(topic, 0, make_batch((b"v",)))
+        assert later.value.error is ErrorCode.NOT_LEADER_OR_FOLLOWER
+
+
+def test_an_internal_append_hears_of_a_failed_flush(bench: ReplicaBench) -> None:
+    """KAFKA_STORAGE_ERROR instead of an offset that may not survive."""
+    bench.create_topic("t")
+    later = bench.replicas.append_internal("t", 0, make_batch((b"v",)))
+    bench.disk.failing["datasync"] = errno.EIO
+    bench.committer.flush()
+    assert (later.value.error, later.value.base_offset) == (ErrorCode.KAFKA_STORAGE_ERROR, -1)
