@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import aiokafka
+import aiokafka.admin
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 with warnings.catch_warnings():

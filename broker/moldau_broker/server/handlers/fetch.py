@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 _TOPIC_IDS_SINCE = 13
 _REPLICA_STATE_SINCE = 15
 _READ_COMMITTED = 1
-_CONSUMER = -1
+_CONSUMERS = (-1, -2)
+"""The replica ids of those that are none: consumers, and Kafka's replica verification tool."""
 _NO_RECORDS = memoryview(b"")
 
 
@@ -139,7 +140,7 @@ class _Fetch:
         self._targets: list[Partition | ErrorCode] = [self._find(wish) for wish in asked]
 
     def _find(self, wish: FetchPartition) -> Partition | ErrorCode:
-        if self._replica_id() != _CONSUMER:
+        if self._replica_id() not in _CONSUMERS:
             return ErrorCode.TOPIC_AUTHORIZATION_FAILED
         replicas = self._broker.replicas
         if self._context.api_version >= _TOPIC_IDS_SINCE:

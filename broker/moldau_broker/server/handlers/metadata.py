@@ -61,7 +61,9 @@ def handle(broker: Broker, context: RequestContext, request: MetadataRequest) ->
             _create(broker, topics)
     if request.include_topic_authorized_operations:
         topics = [
-            topic if topic.error_code else replace(topic, topic_authorized_operations=ALL_TOPIC_OPERATIONS)
+            topic
+            if topic.error_code == ErrorCode.UNKNOWN_TOPIC_ID  # told for every name, also of topics not there
+            else replace(topic, topic_authorized_operations=ALL_TOPIC_OPERATIONS)
             for topic in topics
         ]
     fields = {}
