@@ -16,7 +16,7 @@ up: $(RUN_STAMP) ## install, then run the quickstart in the foreground until Ctr
 	@exec $(BIN)/moldau up -f $(QUICKSTART)
 
 test: $(DEV_STAMP) ## install what the tests need and run all that need no Kubernetes (8 min)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
 
 test-fast: $(DEV_STAMP) ## unit and tidy tests only (1 min)
 	$(BIN)/python -m pytest tests/unit tests/tidy -q

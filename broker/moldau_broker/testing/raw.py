@@ -90,12 +90,17 @@ class RawClient:
 
     def readable(self) -> bool:
         """Whether something has come, be it the end."""
-        return bool(select.select([self.socket], [], [], 0)[0])
+        return self._readable(0)
+
+    def _readable(self, within: float) -> bool:
+        """By poll: select knows no descriptor above 1,023, and a test process may hold more."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(within * 1000))
 
     def closed_by_peer(self, within: float = TIMEOUT_S) -> bool:
         """Whether the broker ends the connection, without another byte, in that many seconds."""
-        readable, _, _ = select.select([self.socket], [], [], within)
-        if not readable:
+        if not self._readable(within):
             return False
         try:
             return self.socket.recv(1) == b""
