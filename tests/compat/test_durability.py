@@ -94,7 +94,7 @@ class Writer:
                 producer.poll(0)
             else:
                 producer.poll(0.005)
-        assert producer.flush(30) == 0
+        assert producer.flush(75) == 0
 
 
 def read_everything(bootstrap: str, topic: str) -> list[bytes]:
