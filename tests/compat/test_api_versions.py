@@ -23,7 +23,14 @@ NOT_SERVED_YET = {
     *(24, 25, 26, 27, 28, 65, 66),  # transactions
     *(29, 30, 31, 38, 39, 40, 41, 48, 49, 50, 51),  # ACLs, delegation tokens, quotas, SCRAM
     *(34, 43, 45, 46, 55, 57, 64, 80, 81),  # more than one node
-    *(68, 69, 76, 77, 78, 79, *range(83, 93)),  # KIP-848, share and streams groups
+    *(
+        69,
+        76,
+        77,
+        78,
+        79,
+        *range(83, 93),
+    ),  # KIP-848 (its heartbeat is there to be refused), share, streams groups
 }
 
 

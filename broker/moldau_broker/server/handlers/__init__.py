@@ -7,6 +7,7 @@ from typing import Final
 from moldau_broker.server.handlers import (
     alter_configs,
     api_versions,
+    consumer_group_heartbeat,
     create_partitions,
     create_topics,
     delete_groups,
@@ -67,6 +68,7 @@ HANDLERS: Final[tuple[Handler, ...]] = (
     offset_delete.HANDLER,
     describe_cluster.HANDLER,
     describe_producers.HANDLER,
+    consumer_group_heartbeat.HANDLER,
     list_config_resources.HANDLER,
     describe_topic_partitions.HANDLER,
 )
