@@ -38,22 +38,21 @@ class Throttle:
         self._rate = bytes_per_second
         self._due = time.monotonic()
         self._poll = select.poll()
-        self._poll.register(0, select.POLLHUP)
+        self._poll.register(sys.stdin.fileno(), 0)  # hang-ups and errors are reported unasked
 
     def __call__(self, count: int) -> None:
-        """Account for `count` bytes; sleeps while they come too fast.
+        """Account for `count` bytes; waits while they come too fast.
 
         Raises:
             Orphaned: the other end of standard input was closed.
         """
-        if any(events & (select.POLLHUP | select.POLLERR) for _, events in self._poll.poll(0)):
+        wait = 0.0
+        if 0 < self._rate < float("inf"):
+            now = time.monotonic()
+            self._due = max(self._due, now) + count / self._rate
+            wait = self._due - now
+        if self._poll.poll(wait * 1_000):  # hang-up is all it listens for
             raise Orphaned
-        if self._rate <= 0 or self._rate == float("inf"):
-            return
-        now = time.monotonic()
-        self._due = max(self._due, now) + count / self._rate
-        if self._due > now:
-            time.sleep(self._due - now)
 
 
 def run(disk: OsDisk, job: CleanJob) -> None:
