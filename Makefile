@@ -7,10 +7,10 @@ DEV_STAMP := $(VENV)/.dev-installed
 QUICKSTART ?= examples/quickstart.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast lint types contracts format map compat nightly bench lock clean
+.PHONY: help up test test-fast lint types contracts format map compat nightly chaos bench bench-cluster lock clean
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(RUN_STAMP) ## install, then run the quickstart in the foreground until Ctrl-C (first time 30 s, then 1 s)
 	@exec $(BIN)/moldau up -f $(QUICKSTART)
@@ -44,8 +44,14 @@ map: ## what every module is for, by its own first line
 nightly: $(DEV_STAMP) ## everything marked slow: long properties, big compactions, soaks; prints its counts (60 min)
 	MOLDAU_NIGHTLY=1 HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -m "slow or not slow" -n 2 --dist loadgroup
 
+chaos: $(DEV_STAMP) ## every fault against three real brokers and real clients, and what each cost (25 min)
+	$(BIN)/python -m tests.chaos
+
 bench: $(DEV_STAMP) ## the load report, as ratios against Apache Kafka where MOLDAU_KAFKA_TOOLS names it (45 min)
 	$(BIN)/python -m benchmarks
+
+bench-cluster: $(DEV_STAMP) ## three brokers against three of Apache Kafka: speed, failover, memory, starts (60 min)
+	$(BIN)/python -m benchmarks.cluster
 
 lock: $(DEV_STAMP) ## pin every dependency with hashes into requirements/*.lock
 	$(BIN)/python -m pip install -q pip-tools

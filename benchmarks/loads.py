@@ -33,12 +33,13 @@ class Topics:
 
     def __init__(self, peer: Peer) -> None:
         self.admin = AdminClient({"bootstrap.servers": peer.bootstrap})
+        self.replication = peer.replication
         self.count = 0
 
     def make(self, partitions: int) -> str:
         self.count += 1
         name = f"bench-{os.getpid()}-{self.count}"
-        topic = NewTopic(name, partitions, 1, config={"file.delete.delay.ms": "100"})
+        topic = NewTopic(name, partitions, self.replication, config={"file.delete.delay.ms": "100"})
         self.admin.create_topics([topic])[name].result(60)
         time.sleep(1)  # a broker elects leaders in the background; the raw driver waits longer, see `_driver`
         return name
@@ -92,11 +93,13 @@ class Loads:
             "CPU s/GB": cpu / (report["bytes"] / 1e9),
         }
 
-    def consume(self, *, size: int, megabytes: int) -> dict[str, float]:
+    def consume(self, *, size: int, megabytes: int, acks: str = "1") -> dict[str, float]:
         """librdkafka and the Java consumer read what was just written."""
         topic = self.topics.make(6)
         records = megabytes * 1_000_000 // size
-        self._driver("librdkafka_load", "produce", self.peer.bootstrap, topic, 6, records, size, "none", 1, 1)
+        self._driver(
+            "librdkafka_load", "produce", self.peer.bootstrap, topic, 6, records, size, "none", acks, 1
+        )
         report, cpu = self._driver("librdkafka_load", "consume", self.peer.bootstrap, topic, 6, records)
         values = {
             "MB/s": report["bytes"] / 1e6 / report["seconds"],
@@ -132,10 +135,10 @@ class Loads:
             f"kafka-consumer-perf-test on {self.peer.name}: {done.stdout[-300:]} {done.stderr[-300:]}"
         )
 
-    def latency(self, *, rate: int, seconds: int, size: int) -> dict[str, float]:
+    def latency(self, *, rate: int, seconds: int, size: int, acks: str = "1") -> dict[str, float]:
         topic = self.topics.make(1)
         report, cpu = self._driver(
-            "librdkafka_load", "latency", self.peer.bootstrap, topic, rate, seconds, size, "1"
+            "librdkafka_load", "latency", self.peer.bootstrap, topic, rate, seconds, size, acks
         )
         self.topics.drop(topic)
         return {

@@ -38,6 +38,7 @@ class Peer(ABC):
 
     name: str
     port: int
+    replication = 1
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / self.name
