@@ -53,6 +53,9 @@ bench: $(DEV_STAMP) ## the load report, as ratios against Apache Kafka where MOL
 bench-cluster: $(DEV_STAMP) ## three brokers against three of Apache Kafka: speed, failover, memory, starts (60 min)
 	$(BIN)/python -m benchmarks.cluster
 
+bench-balance: $(DEV_STAMP) ## balance plans against their bounds and a greedy; fails on a missed promise (20 s)
+	$(BIN)/python -m benchmarks.balance
+
 lock: $(DEV_STAMP) ## pin every dependency with hashes into requirements/*.lock
 	$(BIN)/python -m pip install -q pip-tools
 	$(BIN)/pip-compile -q --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
