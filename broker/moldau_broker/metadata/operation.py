@@ -25,6 +25,22 @@ RECORDS_MAX: Final = 10_000
 """Records of one operation: they are one atomic batch, and Kafka's controller draws the same line."""
 
 
+class ClusterSettings(NamedTuple):
+    """How the controller treats brokers and leaderships; names and defaults as in the settings of the same names.
+
+    Attributes:
+        session_timeout_ms: `broker.session.timeout.ms`; a broker not heard of for so long is fenced.
+        leader_rebalance: `auto.leader.rebalance.enable`.
+        imbalance_check_ms: `leader.imbalance.check.interval.seconds`, in milliseconds.
+        imbalance_percent: `leader.imbalance.per.broker.percentage`.
+    """
+
+    session_timeout_ms: int = 6_000
+    leader_rebalance: bool = True
+    imbalance_check_ms: int = 300_000
+    imbalance_percent: int = 10
+
+
 class ControllerSettings(NamedTuple):
     """What the node's configuration says to the controller.
 
@@ -32,12 +48,14 @@ class ControllerSettings(NamedTuple):
         node_id: this node.
         topics, groups: the typed settings.
         explicit: every broker setting written in the configuration, by name; supplies topic defaults.
+        cluster: sessions and leaderships.
     """
 
     node_id: int
     topics: TopicDefaults = TopicDefaults()
     groups: GroupSettings = GroupSettings()
     explicit: Mapping[str, str] = MappingProxyType({})
+    cluster: ClusterSettings = ClusterSettings()
 
 
 class View(NamedTuple):

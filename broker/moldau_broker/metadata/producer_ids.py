@@ -10,6 +10,10 @@ from typing import Final
 
 from moldau_broker.metadata.fencing import check_broker_epoch
 from moldau_broker.metadata.operation import Refusal, Result, View
+from moldau_broker.wire.messages.allocate_producer_ids import (
+    AllocateProducerIdsRequest,
+    AllocateProducerIdsResponse,
+)
 from moldau_broker.wire.messages.metadata_records import ProducerIdsRecord
 
 BLOCK_IDS: Final = 1000
@@ -43,3 +47,16 @@ def allocate_producer_ids(view: View, broker_id: int, broker_epoch: int) -> Resu
     block = ProducerIdBlock(first, first + BLOCK_IDS)
     record = ProducerIdsRecord(broker_id=broker_id, broker_epoch=broker_epoch, next_producer_id=block.end_id)
     return Result(block, (record,))
+
+
+def allocate(view: View, request: AllocateProducerIdsRequest) -> Result[AllocateProducerIdsResponse]:
+    """AllocateProducerIds."""
+    block, written = allocate_producer_ids(view, request.broker_id, request.broker_epoch)
+    if isinstance(block, Refusal):
+        return Result(AllocateProducerIdsResponse(error_code=block.error))
+    return Result(
+        AllocateProducerIdsResponse(
+            producer_id_start=block.next_id, producer_id_len=block.end_id - block.next_id
+        ),
+        written,
+    )
