@@ -53,6 +53,7 @@ class TopicConfig:
     segment_index_bytes: int = 10_485_760
     segment_jitter_ms: int = 0
     segment_ms: int = 604_800_000
+    unclean_leader_election_enable: bool = False
     record_validation: str = "header"
 
     @property

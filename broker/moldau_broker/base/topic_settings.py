@@ -325,7 +325,6 @@ _TABLE: Final = (
         None,
         "unclean.leader.election.enable",
         "Whether an out-of-sync replica may become leader when no other is left, at the price of records.",
-        acted_on=False,
     ),
     _setting(
         "record.validation",

@@ -14,31 +14,14 @@ How a driver uses it:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from moldau_broker.metadata import configs_control, producer_ids, topics_control
-from moldau_broker.metadata.image import MetadataImage
+from moldau_broker.metadata import brokers_control, configs_control, isr_control, producer_ids, topics_control
+from moldau_broker.metadata.brokers_control import Call, fence_expired
 from moldau_broker.metadata.operation import Operation, Result, View
 from moldau_broker.metadata.sessions import BrokerSessions
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.schema import Struct
-
-
-class Call(NamedTuple):
-    """What a request handler sees besides the request.
-
-    Attributes:
-        view: the state to decide on.
-        version: the request's version.
-        now_ms: monotonic milliseconds.
-        sessions: when brokers were last heard of.
-    """
-
-    view: View
-    version: int
-    now_ms: int
-    sessions: BrokerSessions
-
 
 Handler: TypeAlias = Callable[[Call, Any], Result[Any]]
 
@@ -54,6 +37,10 @@ OPERATIONS: Final[Mapping[ApiKey, Handler]] = {
     ApiKey.CREATE_PARTITIONS: _on_view(topics_control.create_partitions),
     ApiKey.ALTER_CONFIGS: _on_view(configs_control.alter_configs),
     ApiKey.INCREMENTAL_ALTER_CONFIGS: _on_view(configs_control.incremental_alter_configs),
+    ApiKey.BROKER_REGISTRATION: brokers_control.register,
+    ApiKey.BROKER_HEARTBEAT: brokers_control.heartbeat,
+    ApiKey.UNREGISTER_BROKER: brokers_control.unregister,
+    ApiKey.ALTER_PARTITION: _on_view(isr_control.alter_partition),
     ApiKey.ALLOCATE_PRODUCER_IDS: _on_view(producer_ids.allocate),
 }
 """Every API whose answer comes from the active controller."""
@@ -85,7 +72,9 @@ class ControllerCore:
 
     def handle(self, key: ApiKey, request: Struct, version: int, view: View, now_ms: int) -> Result[Any]:
         """The records and the answer of a request of one of `OPERATIONS`; nothing is changed but soft state."""
-        assert self.active, "a node that is not the controller answers NOT_CONTROLLER (`unavailable_response`)"
+        assert self.active, (
+            "a node that is not the controller answers NOT_CONTROLLER (`unavailable_response`)"
+        )
         return OPERATIONS[key](Call(view, version, now_ms, self.sessions), request)
 
     @property
@@ -101,5 +90,6 @@ class ControllerCore:
         """What is due: operations to write one after the other, each on a view that contains the ones before."""
         if not self.active:
             return []
-        self.sessions.adopt(now_ms, view.image)
-        return []
+        over = self.sessions.take_expired(now_ms)
+        self.sessions.adopt(now_ms, view.image, without=over)
+        return [fence_expired(self.sessions, expired, now_ms) for expired in over]

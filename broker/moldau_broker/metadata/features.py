@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from moldau_broker.metadata.elections import ELR_FEATURE, ELR_LEVEL
 from moldau_broker.metadata.image import VersionRange
 from moldau_broker.metadata.records import METADATA_VERSION, METADATA_VERSION_FEATURE
 from moldau_broker.metadata.replay import KRAFT_VERSION
@@ -19,12 +20,16 @@ SUPPORTED: Final[Mapping[str, VersionRange]] = {
     KRAFT_VERSION: VersionRange(*KRAFT_VERSION_RANGE),
     # One level only: this broker writes no older record versions.
     METADATA_VERSION_FEATURE: VersionRange(METADATA_VERSION, METADATA_VERSION),
+    ELR_FEATURE: VersionRange(0, ELR_LEVEL),
 }
 
 
 def bootstrap_records() -> tuple[FeatureLevelRecord, ...]:
     """The records a new cluster's metadata begins with; they go into bootstrap.checkpoint."""
-    return (FeatureLevelRecord(name=METADATA_VERSION_FEATURE, feature_level=METADATA_VERSION),)
+    return (
+        FeatureLevelRecord(name=METADATA_VERSION_FEATURE, feature_level=METADATA_VERSION),
+        FeatureLevelRecord(name=ELR_FEATURE, feature_level=ELR_LEVEL),
+    )
 
 
 def unsupported(features: Mapping[str, int]) -> str | None:

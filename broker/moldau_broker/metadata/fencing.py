@@ -1,20 +1,32 @@
 """Brokers come, get fit to lead, and go: registration, fencing and what it means for partitions. Pure.
 
-A broker registers with a new incarnation at each start and is fenced until it is unfenced. A start after an
-unclean stop begins a new leader epoch on every partition the broker led: records it lost with its page
-cache may be followed by other records at the same offsets, and the epoch is what tells them apart (KIP-320,
-KIP-966).
+A broker registers with a new incarnation at each start and is fenced until it is unfenced. Who is fenced, or leaves
+in order, leaves every ISR and leads nothing.
+
+A broker that did not stop cleanly may have lost what its page cache held; it leaves the ELRs too and must catch up
+before it can lead (unclean exclusion, KIP-966). One case is different: where it is the only replica that may lead at
+all it stays eligible, if it came back with the same directory. An acks=all record is acknowledged when it is fsynced
+on every in-sync replica, so the only one left has all of them, and a new leader epoch tells its records from those it
+lost (KIP-320). A broker with another directory has nothing, and never leads for that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.base.ids import Uuid
-from moldau_broker.metadata.image import NO_LEADER, Endpoint, MetadataImage, VersionRange
+from moldau_broker.base.ids import NULL_UUID, Uuid
+from moldau_broker.metadata.elections import Acceptable, PartitionChange, RulesInForce, live_brokers
+from moldau_broker.metadata.image import (
+    NO_LEADER,
+    Endpoint,
+    MetadataImage,
+    PartitionImage,
+    VersionRange,
+)
 from moldau_broker.metadata.operation import Refusal, Result, View
+from moldau_broker.metadata.replay import ImageReplay
 from moldau_broker.wire.messages import metadata_records as records
 from moldau_broker.wire.schema import Struct
 
@@ -46,12 +58,85 @@ class Registered(NamedTuple):
     clean: bool
 
 
+# -- coming -----------------------------------------------------------------------------------------------
+
+
 def register_broker(view: View, registration: Registration) -> Result[Registered]:
-    """Register a new incarnation, fenced. Its broker epoch is the offset of its record (KIP-631)."""
+    """Register a new incarnation, fenced. Its broker epoch is the offset of its record (KIP-631).
+
+    The incarnation before it, if any, is gone: what it led and was in sync with changes in the same write.
+    """
+    answer, record = _register(view, registration)
+    broker_id = registration.broker_id
+
+    def changed(change: PartitionChange) -> None:
+        moved = _moved_directory(change.before, registration)
+        if moved is not None:
+            change.lose(broker_id, moved)
+        else:
+            unclean = not answer.clean and not _is_only_choice(change.before, broker_id)
+            change.leave(broker_id, unclean=unclean)
+
+    elections = partition_changes(
+        view,
+        lambda partition: broker_id in partition.replicas,
+        changed,
+        live_brokers(view.image, leaving=broker_id),
+    )
+    return Result(answer, (record, *elections))
+
+
+def start_broker(view: View, registration: Registration) -> Result[Registered]:
+    """Register and unfence in one step: a quorum of one is caught up with itself as soon as it is elected."""
+    answer, record = _register(view, registration)
+    broker_id = registration.broker_id
+    begin = (record, _broker_change(broker_id, answer.epoch, fenced=-1))
+    started = view._replace(image=_after(view.image, begin))
+
+    def changed(change: PartitionChange) -> None:
+        before = change.before
+        moved = _moved_directory(before, registration)
+        if moved is not None:
+            change.lose(broker_id, moved)
+        elif not answer.clean and not _is_only_choice(before, broker_id):
+            change.leave(broker_id, unclean=True)
+        elif not answer.clean and before.leader == broker_id:
+            change.new_epoch = True
+
+    elections = partition_changes(
+        started,
+        lambda partition: (
+            broker_id in partition.replicas
+            and (
+                partition.leader == NO_LEADER
+                or not answer.clean
+                or _moved_directory(partition, registration) is not None
+            )
+        ),
+        changed,
+        live_brokers(started.image),
+    )
+    return Result(answer, (*begin, *elections))
+
+
+def _register(view: View, registration: Registration) -> tuple[Registered, Struct]:
     known = view.image.brokers.get(registration.broker_id)
     epoch = view.next_offset
     clean = known is not None and known.epoch == registration.previous_epoch
-    return Result(Registered(epoch, clean), (_registration_record(registration, epoch),))
+    return Registered(epoch, clean), _registration_record(registration, epoch)
+
+
+def _is_only_choice(partition: PartitionImage, broker_id: int) -> bool:
+    """Whether no other replica may lead."""
+    return {*partition.isr, *partition.elr} == {broker_id}
+
+
+def _moved_directory(partition: PartitionImage, registration: Registration) -> Uuid | None:
+    """The directory where the broker's replica is from now on if the one it was in is gone, None if it is not."""
+    was = partition.directory_of(registration.broker_id)
+    if was is None or was == NULL_UUID or not registration.directories or was in registration.directories:
+        return None
+    return registration.directories[0] if len(registration.directories) == 1 else NULL_UUID
 
 
 def _registration_record(registration: Registration, epoch: int) -> Struct:
@@ -77,31 +162,111 @@ def _registration_record(registration: Registration, epoch: int) -> Struct:
     )
 
 
-def start_broker(view: View, registration: Registration) -> Result[Registered]:
-    """Register and unfence in one step: a quorum of one is caught up with itself as soon as it is elected."""
-    registered = register_broker(view, registration)
-    epoch, clean = registered.response.epoch, registered.response.clean
-    unfence = records.BrokerRegistrationChangeRecord(
-        broker_id=registration.broker_id, broker_epoch=epoch, fenced=-1
+def unfence_broker(view: View, broker_id: int) -> tuple[Struct, ...]:
+    """It is fit to lead: it takes over where nobody leads and it may."""
+    broker = view.image.brokers[broker_id]
+    return (
+        _broker_change(broker_id, broker.epoch, fenced=-1),
+        *partition_changes(
+            view,
+            lambda partition: partition.leader == NO_LEADER and broker_id in partition.replicas,
+            lambda _: None,
+            live_brokers(view.image, coming=broker_id),
+        ),
     )
-    elections = _elections(view.image, registration.broker_id, clean=clean)
-    return Result(registered.response, (*registered.records, unfence, *elections))
 
 
-def _elections(image: MetadataImage, broker_id: int, *, clean: bool) -> list[Struct]:
-    """New leaderships of a broker that just came (back): where nobody leads, and where its old term is over."""
-    changes: list[Struct] = []
-    for topic in image.topics.values():
+# -- going ------------------------------------------------------------------------------------------------
+
+
+def fence_broker(view: View, broker_id: int) -> tuple[Struct, ...]:
+    """It was not heard of, is known to be dead, or may go: it is in no ISR and leads nothing."""
+    epoch = view.image.brokers[broker_id].epoch
+    return (_broker_change(broker_id, epoch, fenced=1), *_leaving(view, broker_id))
+
+
+def begin_controlled_shutdown(view: View, broker_id: int) -> tuple[Struct, ...]:
+    """It wants to go: others lead, and it gets nothing new; it still serves until everybody knows."""
+    broker = view.image.brokers[broker_id]
+    begin = (
+        ()
+        if broker.in_controlled_shutdown
+        else (_broker_change(broker_id, broker.epoch, in_controlled_shutdown=1),)
+    )
+    return (*begin, *_leaving(view, broker_id))
+
+
+def unregister_broker(view: View, broker_id: int) -> tuple[Struct, ...]:
+    """It is gone for good; the replica lists that name it stay as they are."""
+    epoch = view.image.brokers[broker_id].epoch
+
+    def changed(change: PartitionChange) -> None:
+        change.leave(broker_id, unclean=not _is_only_choice(change.before, broker_id))
+
+    return (
+        *partition_changes(
+            view,
+            lambda partition: broker_id in partition.isr or broker_id in partition.elr,
+            changed,
+            live_brokers(view.image, leaving=broker_id),
+        ),
+        records.UnregisterBrokerRecord(broker_id=broker_id, broker_epoch=epoch),
+    )
+
+
+def leads_anything(image: MetadataImage, broker_id: int) -> bool:
+    """Whether that broker is the leader of some partition."""
+    return any(
+        partition.leader == broker_id for topic in image.topics.values() for partition in topic.partitions
+    )
+
+
+def _leaving(view: View, broker_id: int) -> list[Struct]:
+    return partition_changes(
+        view,
+        lambda partition: broker_id in partition.isr,
+        lambda change: change.leave(broker_id),
+        live_brokers(view.image, leaving=broker_id),
+    )
+
+
+# -- helpers ----------------------------------------------------------------------------------------------
+
+
+def partition_changes(
+    view: View,
+    wanted: Callable[[PartitionImage], bool],
+    changed: Callable[[PartitionChange], None],
+    acceptable: Acceptable,
+) -> list[Struct]:
+    """Records of the `wanted` partitions, each changed by `changed`; those that stay as they are have none."""
+    rules = RulesInForce(view)
+    found: list[Struct] = []
+    for topic in view.image.topics.values():
         for index, partition in enumerate(topic.partitions):
-            if broker_id in partition.isr and (
-                partition.leader == NO_LEADER or (partition.leader == broker_id and not clean)
-            ):
-                changes.append(
-                    records.PartitionChangeRecord(
-                        partition_id=index, topic_id=topic.topic_id, leader=broker_id
-                    )
-                )
-    return changes
+            if wanted(partition):
+                change = PartitionChange(topic, index, acceptable, rules.of(topic.name))
+                changed(change)
+                record = change.build()
+                if record is not None:
+                    found.append(record)
+    return found
+
+
+def _after(image: MetadataImage, written: tuple[Struct, ...]) -> MetadataImage:
+    replay = ImageReplay(image)
+    for record in written:
+        replay.replay(record)
+    return replay.image(image.offset + len(written), image.epoch)
+
+
+def _broker_change(broker_id: int, epoch: int, *, fenced: int = 0, in_controlled_shutdown: int = 0) -> Struct:
+    return records.BrokerRegistrationChangeRecord(
+        broker_id=broker_id,
+        broker_epoch=epoch,
+        fenced=fenced,
+        in_controlled_shutdown=in_controlled_shutdown,
+    )
 
 
 def check_broker_epoch(image: MetadataImage, broker_id: int, epoch: int) -> Refusal | None:

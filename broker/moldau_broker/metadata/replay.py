@@ -170,27 +170,7 @@ class ImageReplay:
         index = record.partition_id
         if not 0 <= index < len(draft.partitions):
             raise InvalidMetadataRecord(f"a change of {draft.name}-{index}, which does not exist")
-        old = draft.partitions[index]
-        new_leader = record.leader != _NO_LEADER_CHANGE
-        replicas = self._or(record.replicas, old.replicas)
-        directories = self._or(record.directories, old.directories)
-        if record.directories is None and replicas != old.replicas:
-            directories = self._share([old.directory_of(replica) or NULL_UUID for replica in replicas])
-        recovery = record.leader_recovery_state
-        draft.partitions[index] = PartitionImage(
-            replicas=replicas,
-            directories=directories,
-            isr=self._or(record.isr, old.isr),
-            leader=record.leader if new_leader else old.leader,
-            # A record that names the leader again asks for a new epoch under the same leader.
-            leader_epoch=old.leader_epoch + 1 if new_leader else old.leader_epoch,
-            partition_epoch=old.partition_epoch + 1,
-            removing=self._or(record.removing_replicas, old.removing),
-            adding=self._or(record.adding_replicas, old.adding),
-            elr=self._or(record.eligible_leader_replicas, old.elr),
-            last_known_elr=self._or(record.last_known_elr, old.last_known_elr),
-            leader_recovery_state=old.leader_recovery_state if recovery == _NO_RECOVERY_CHANGE else recovery,
-        )
+        draft.partitions[index] = changed_partition(draft.partitions[index], record, self._share)
 
     def _clear_elr(self, record: records.ClearElrRecord) -> None:
         topics = [record.topic_name] if record.topic_name else sorted(self._all_topic_names())
@@ -299,8 +279,35 @@ class ImageReplay:
         key = tuple(values)
         return self._shared.setdefault(key, key)
 
-    def _or(self, values: Any, unchanged: Any) -> Any:
-        return unchanged if values is None else self._share(values)
+
+def changed_partition(
+    old: PartitionImage, record: records.PartitionChangeRecord, share: Callable[[Any], Any] = tuple
+) -> PartitionImage:
+    """A partition after that record; `share` makes the tuples."""
+
+    def given(values: Any, unchanged: Any) -> Any:
+        return unchanged if values is None else share(values)
+
+    new_leader = record.leader != _NO_LEADER_CHANGE
+    replicas = given(record.replicas, old.replicas)
+    directories = given(record.directories, old.directories)
+    if record.directories is None and replicas != old.replicas:
+        directories = share([old.directory_of(replica) or NULL_UUID for replica in replicas])
+    recovery = record.leader_recovery_state
+    return PartitionImage(
+        replicas=replicas,
+        directories=directories,
+        isr=given(record.isr, old.isr),
+        leader=record.leader if new_leader else old.leader,
+        # A record that names the leader again asks for a new epoch under the same leader.
+        leader_epoch=old.leader_epoch + 1 if new_leader else old.leader_epoch,
+        partition_epoch=old.partition_epoch + 1,
+        removing=given(record.removing_replicas, old.removing),
+        adding=given(record.adding_replicas, old.adding),
+        elr=given(record.eligible_leader_replicas, old.elr),
+        last_known_elr=given(record.last_known_elr, old.last_known_elr),
+        leader_recovery_state=old.leader_recovery_state if recovery == _NO_RECOVERY_CHANGE else recovery,
+    )
 
 
 def _tristate(change: int, current: bool) -> bool:

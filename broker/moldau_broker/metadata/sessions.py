@@ -7,7 +7,7 @@ twice; a live one finds the new controller within a heartbeat. Times are monoton
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from moldau_broker.metadata.image import MetadataImage
@@ -69,11 +69,18 @@ class BrokerSessions:
         self._sessions.clear()
         self._next_ms = None
 
-    def adopt(self, now_ms: int, image: MetadataImage) -> None:
-        """Give a whole session to brokers that are not fenced and have none; forget brokers that are gone."""
+    def adopt(self, now_ms: int, image: MetadataImage, without: Sequence[Expired]) -> None:
+        """Give a whole session to brokers that are not fenced and have none; forget brokers that are gone.
+
+        `without` are those about to be fenced.
+        """
         for broker in image.brokers.values():
             session = self._sessions.get(broker.id)
-            if not broker.fenced and (session is None or session.epoch != broker.epoch):
+            if (
+                not broker.fenced
+                and (session is None or session.epoch != broker.epoch)
+                and Expired(broker.id, broker.epoch) not in without
+            ):
                 self._sessions[broker.id] = _Session(broker.epoch, now_ms + self._timeout_ms)
         for broker_id in self._sessions.keys() - image.brokers.keys():
             del self._sessions[broker_id]

@@ -139,9 +139,7 @@ def _elect_leaders(request: ElectLeadersRequest, error: ErrorCode, message: str 
     )
 
 
-def _reassign(
-    request: AlterPartitionReassignmentsRequest, error: ErrorCode, message: str | None
-) -> Struct:
+def _reassign(request: AlterPartitionReassignmentsRequest, error: ErrorCode, message: str | None) -> Struct:
     return AlterPartitionReassignmentsResponse(
         allow_replication_factor_change=request.allow_replication_factor_change,
         error_code=error,

@@ -50,6 +50,7 @@ DYNAMIC_IN_KAFKA = frozenset(
         "max.connections.per.ip.overrides",
         "message.max.bytes",
         "min.insync.replicas",
+        "unclean.leader.election.enable",
     ]
 )
 """Those of our dynamic settings that a 4.3.1 broker's DescribeConfigs shows as not read-only."""

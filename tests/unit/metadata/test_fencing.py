@@ -75,12 +75,19 @@ def test_broker_restarted_uncleanly_begins_new_leader_epochs() -> None:
     for previous in (-1, 3):
         image, _, _ = start(EMPTY, registration())
         led = PartitionImage((1, 2), (DIRECTORY, DIRECTORY), (1,), 1, 4, 4)
-        followed = PartitionImage((2, 1), (DIRECTORY, DIRECTORY), (2, 1), 2, 4, 4)
-        image, again, _ = start(with_partitions(image, led, followed), registration(previous_epoch=previous))
+        image, again, _ = start(with_partitions(image, led), registration(previous_epoch=previous))
         assert not again.clean
-        after, other = image.topics["t"].partitions
+        after = image.topics["t"].partitions[0]
         assert (after.leader, after.leader_epoch, after.partition_epoch, after.isr) == (1, 5, 5, (1,))
-        assert other == followed
+
+
+def test_broker_restarted_uncleanly_leaves_the_isr_of_others() -> None:
+    """What it lost somebody else has: it catches up first, also where it is the leader of record."""
+    image, _, _ = start(EMPTY, registration())
+    shared = PartitionImage((2, 1), (DIRECTORY, DIRECTORY), (2, 1), 1, 4, 4)
+    image, _, _ = start(with_partitions(image, shared), registration())
+    after = image.topics["t"].partitions[0]
+    assert (after.isr, after.leader) == ((2,), -1)
 
 
 def test_broker_takes_over_partitions_without_leader_that_it_is_in_sync_with() -> None:

@@ -44,7 +44,11 @@ def test_records_that_cannot_be_read_are_an_error_in_words(value: bytes | None) 
 
 def test_features_only_list_what_is_served() -> None:
     """No transactions, new groups or share groups yet; the bootstrap level is one we support."""
-    assert set(features.SUPPORTED) == {"metadata.version", "kraft.version"}
+    assert set(features.SUPPORTED) == {
+        "metadata.version",
+        "kraft.version",
+        "eligible.leader.replicas.version",
+    }
     finalized = {record.name: record.feature_level for record in features.bootstrap_records()}
     assert features.unsupported(finalized) is None
 

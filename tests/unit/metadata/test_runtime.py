@@ -45,7 +45,11 @@ async def test_runtime_first_start_makes_a_cluster(bench: ControllerBench) -> No
     bench.publisher.subscribe(lambda delta, image: heard.append((delta.before.offset, image.offset)))
     image = await controller.start()
     assert image is bench.publisher.image
-    assert image.features == {"metadata.version": 30, "kraft.version": 1}
+    assert image.features == {
+        "metadata.version": 30,
+        "kraft.version": 1,
+        "eligible.leader.replicas.version": 1,
+    }
     assert image.topics == {}
     broker = image.brokers[1]
     assert broker.active
