@@ -12,13 +12,13 @@ Every change the controller makes to an existing partition is built here, so the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from moldau_broker.base.config_types import Setting, SettingError, Value
+from moldau_broker.base.config_types import SettingError
 from moldau_broker.base.ids import NULL_UUID, Uuid
-from moldau_broker.base.topic_config import TOPIC_SETTINGS, broker_default
+from moldau_broker.base.topic_config import TopicConfig, resolve_topic_config
 from moldau_broker.metadata.image import (
     NO_LEADER,
     RECOVERED,
@@ -36,8 +36,8 @@ ELR_FEATURE: Final = "eligible.leader.replicas.version"
 ELR_LEVEL: Final = 1
 """The level from which eligible leader replicas are kept; a cluster of an older version has none until upgraded."""
 
-_MIN_INSYNC: Final = TOPIC_SETTINGS["min.insync.replicas"]
-_UNCLEAN: Final = TOPIC_SETTINGS["unclean.leader.election.enable"]
+_MIN_INSYNC: Final = "min.insync.replicas"
+_UNCLEAN: Final = "unclean.leader.election.enable"
 
 Acceptable: TypeAlias = Callable[[int, Uuid], bool]
 """Whether a broker can lead a replica that lies in that directory."""
@@ -84,25 +84,22 @@ class RulesInForce:
     def of(self, topic: str) -> TopicRules:
         """The rules in force for the topic of that name."""
         own = self._overrides.get((int(ResourceType.TOPIC), topic), {})
-        key = (own.get(_MIN_INSYNC.name), own.get(_UNCLEAN.name))
+        key = (own.get(_MIN_INSYNC), own.get(_UNCLEAN))
         rules = self._known.get(key)
         if rules is None:
+            config = self._config(own)
             rules = self._known[key] = TopicRules(
-                min_insync=int(self._value(_MIN_INSYNC, key[0])),  # type: ignore[arg-type]
-                unclean=bool(self._value(_UNCLEAN, key[1])),
-                elr=self._elr,
+                config.min_insync_replicas, config.unclean_leader_election_enable, self._elr
             )
         return rules
 
-    def _value(self, setting: Setting, own: str | None) -> Value:
-        if own is None:
-            found = broker_default(setting, self._defaults)
-            own = found[1] if found else setting.default
+    def _config(self, own: Mapping[str, str]) -> TopicConfig:
+        overrides = {name: own[name] for name in (_MIN_INSYNC, _UNCLEAN) if name in own}
         try:
-            return setting.parse(own)
+            return resolve_topic_config(overrides, self._defaults)
         except SettingError:
             # Refused where it is set; whatever the log says, partitions must find leaders.
-            return setting.parse(setting.default)
+            return TopicConfig()
 
 
 def elr_enabled(image: MetadataImage) -> bool:

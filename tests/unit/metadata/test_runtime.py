@@ -55,8 +55,8 @@ async def test_runtime_first_start_makes_a_cluster(bench: ControllerBench) -> No
     assert broker.active
     assert broker.directories == (bench.log_dir.directory_id,) if bench.log_dir else False
     assert controller.registration is not None
-    assert broker.epoch == controller.registration.epoch == 4
-    assert heard == [(-1, 5)]
+    assert broker.epoch == controller.registration.epoch == 5
+    assert heard == [(-1, 6)]
     assert controller.leader_epoch == 1
     assert controller.high_watermark == 6
     await controller.close()

@@ -323,7 +323,6 @@ def test_incremental_validate_only_changes_nothing(node):
         (TOPIC, "t1", [(SET, "foo.bar", "1")], ErrorCode.INVALID_CONFIG),
         (TOPIC, "t1", [(SET, "retention.ms", "-2")], ErrorCode.INVALID_CONFIG),
         (TOPIC, "t1", [(SET, "remote.storage.enable", "true")], ErrorCode.INVALID_CONFIG),
-        (TOPIC, "t1", [(SET, "unclean.leader.election.enable", "true")], ErrorCode.INVALID_CONFIG),
         (TOPIC, "t1", [(APPEND, "retention.ms", "5")], ErrorCode.INVALID_CONFIG),
         (TOPIC, "t1", [(SET, "retention.ms", None)], ErrorCode.INVALID_REQUEST),
         (TOPIC, "t1", [(9, "retention.ms", "1")], ErrorCode.INVALID_REQUEST),
