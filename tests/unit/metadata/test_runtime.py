@@ -58,7 +58,7 @@ async def test_runtime_first_start_makes_a_cluster(bench: ControllerBench) -> No
     assert broker.epoch == controller.registration.epoch == 5
     assert heard == [(-1, 6)]
     assert controller.leader_epoch == 1
-    assert controller.high_watermark == 6
+    assert controller.high_watermark == 7
     await controller.close()
 
 
