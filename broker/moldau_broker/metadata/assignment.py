@@ -104,8 +104,8 @@ def _manual_assignment(image: MetadataImage, topic: CreatableTopic) -> list[list
     return [by_index[index] for index in range(len(by_index))]
 
 
-def _manual_problem(image: MetadataImage, replicas: Sequence[int], factor: int) -> Refusal | None:
-    """Why these replicas cannot be a partition's, None if they can."""
+def replica_list_problem(image: MetadataImage, replicas: Sequence[int]) -> Refusal | None:
+    """Why these cannot be the replicas of any partition, None if they can."""
     if not replicas:
         text = "The manual partition assignment includes an empty replica list."
     elif twice := sorted(broker for broker, count in Counter(replicas).items() if count > 1):
@@ -114,7 +114,17 @@ def _manual_problem(image: MetadataImage, replicas: Sequence[int], factor: int) 
         text = (
             f"The manual partition assignment includes broker {unknown[0]}, but no such broker is registered."
         )
-    elif len(replicas) != factor:
+    else:
+        return None
+    return Refusal(ErrorCode.INVALID_REPLICA_ASSIGNMENT, text)
+
+
+def _manual_problem(image: MetadataImage, replicas: Sequence[int], factor: int) -> Refusal | None:
+    """Why these replicas cannot be a new partition's, None if they can."""
+    refusal = replica_list_problem(image, replicas)
+    if refusal is not None:
+        return refusal
+    if len(replicas) != factor:
         text = (
             f"The manual partition assignment includes a partition with {len(replicas)} replica(s), but this is "
             f"not consistent with previous partitions, which have {factor} replica(s)."
@@ -141,11 +151,11 @@ def partition_record(
         leader=isr[0],
         leader_epoch=0,
         partition_epoch=0,
-        directories=[_directory(image, broker) for broker in replicas],
+        directories=[directory_of_new(image, broker) for broker in replicas],
     )
 
 
-def _directory(image: MetadataImage, broker_id: int) -> Uuid:
+def directory_of_new(image: MetadataImage, broker_id: int) -> Uuid:
     """The directory of a new replica: known at once where the broker has only one (KIP-858)."""
     directories = image.brokers[broker_id].directories
     return directories[0] if len(directories) == 1 else NULL_UUID

@@ -17,12 +17,21 @@ from moldau_broker.base.config_view import BrokerLayers, ConfigEntry, describe_t
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.limits import CONFIG_VALUE_CHARS_MAX
 from moldau_broker.base.topic_config import TOPIC_SETTINGS, broker_default, validate_topic_settings
-from moldau_broker.metadata.image import ResourceType
+from moldau_broker.metadata.elections import (
+    ELECTION_SETTINGS,
+    MIN_INSYNC,
+    elr_enabled,
+    live_brokers,
+    partition_changes,
+)
+from moldau_broker.metadata.image import NO_LEADER, ResourceType
 from moldau_broker.metadata.operation import RECORDS_MAX, Refusal, Result, View
+from moldau_broker.metadata.replay import image_after
 from moldau_broker.metadata.topic_names import name_problem
 from moldau_broker.wire.messages import alter_configs as replacing
 from moldau_broker.wire.messages import incremental_alter_configs as incremental
 from moldau_broker.wire.messages.metadata_records import ConfigRecord
+from moldau_broker.wire.schema import Struct
 
 VALUE_CHARS_TOTAL_MAX: Final = 1024 * 1024
 """Text of all values in one request: the records must fit one atomic batch of 8 MiB with room to spare."""
@@ -94,6 +103,16 @@ def _broker_problem(changed: Mapping[str, str]) -> Refusal | None:
         except SettingError as error:
             return Refusal(ErrorCode.INVALID_REQUEST, str(error))
     return None
+
+
+def _own_min_insync_problem(view: View) -> Refusal | None:
+    """With the ELR the controller and every leader must agree on the value (KIP-966)."""
+    if not elr_enabled(view.image):
+        return None
+    return Refusal(
+        ErrorCode.INVALID_CONFIG,
+        f"Broker-level {MIN_INSYNC} cannot be altered while ELR is enabled.",
+    )
 
 
 def _too_long(configs: Mapping[str, str]) -> str | None:
@@ -168,7 +187,7 @@ def incremental_alter_configs(
             for kind, name, refusal, _ in outcomes
         ]
     )
-    return Result(response, _written(outcomes, validate_only=request.validate_only))
+    return Result(response, _written(view, outcomes, validate_only=request.validate_only))
 
 
 def alter_configs(
@@ -198,7 +217,7 @@ def alter_configs(
             for kind, name, refusal, _ in outcomes
         ]
     )
-    return Result(response, _written(outcomes, validate_only=request.validate_only))
+    return Result(response, _written(view, outcomes, validate_only=request.validate_only))
 
 
 _Outcome = tuple[int, str, Refusal, list[ConfigRecord]]
@@ -230,10 +249,34 @@ def _alter(
     return outcomes
 
 
-def _written(outcomes: Iterable[_Outcome], *, validate_only: bool) -> tuple[ConfigRecord, ...]:
+def _written(view: View, outcomes: Iterable[_Outcome], *, validate_only: bool) -> tuple[Struct, ...]:
     if validate_only:
         return ()
-    return tuple(record for _, _, _, written in outcomes for record in written)
+    outcomes = list(outcomes)
+    settings = tuple(record for _, _, _, written in outcomes for record in written)
+    return (*settings, *_elections(view, settings))
+
+
+def _elections(view: View, settings: tuple[ConfigRecord, ...]) -> list[Struct]:
+    """What changed settings mean for partitions at once.
+
+    An ELR that was kept under a larger min.insync.replicas ends where the ISR is large enough for the new one: from
+    then on the high watermark moves without its members. And where unclean elections are allowed now, partitions
+    that have no leader get one.
+    """
+    changed = [record for record in settings if record.name in ELECTION_SETTINGS]
+    if not changed:
+        return []
+    everywhere = any(record.resource_type == ResourceType.BROKER for record in changed)
+    names = {record.resource_name for record in changed}
+    after = view._replace(image=image_after(view.image, settings))
+    return partition_changes(
+        after,
+        lambda partition: partition.leader == NO_LEADER or bool(partition.elr),
+        lambda _: None,
+        live_brokers(view.image),
+        topics=None if everywhere else names,
+    )
 
 
 def _alter_one(
@@ -254,6 +297,8 @@ def _alter_one(
         else:
             target[change.name] = changed[change.name] = value
     refusal = _topic_problem(view, target) if kind == ResourceType.TOPIC else _broker_problem(changed)
+    if refusal is None and kind == ResourceType.BROKER and name and MIN_INSYNC in changed:
+        refusal = _own_min_insync_problem(view)
     if refusal is not None:
         return refusal
     return [

@@ -16,8 +16,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from moldau_broker.metadata import brokers_control, configs_control, isr_control, producer_ids, topics_control
+from moldau_broker.metadata import (
+    brokers_control,
+    configs_control,
+    features_control,
+    isr_control,
+    leaders_control,
+    producer_ids,
+    reassignments,
+    topics_control,
+)
 from moldau_broker.metadata.brokers_control import Call, fence_expired
+from moldau_broker.metadata.drain import internal_factor_is_low, raise_internal_factor
 from moldau_broker.metadata.operation import Operation, Result, View
 from moldau_broker.metadata.sessions import BrokerSessions
 from moldau_broker.wire.apis import ApiKey
@@ -41,9 +51,18 @@ OPERATIONS: Final[Mapping[ApiKey, Handler]] = {
     ApiKey.BROKER_HEARTBEAT: brokers_control.heartbeat,
     ApiKey.UNREGISTER_BROKER: brokers_control.unregister,
     ApiKey.ALTER_PARTITION: _on_view(isr_control.alter_partition),
+    ApiKey.ELECT_LEADERS: _on_view(leaders_control.elect_leaders),
+    ApiKey.ALTER_PARTITION_REASSIGNMENTS: _on_view(reassignments.alter_partition_reassignments),
+    ApiKey.LIST_PARTITION_REASSIGNMENTS: _on_view(reassignments.list_partition_reassignments),
+    ApiKey.UPDATE_FEATURES: _on_view(features_control.update_features),
     ApiKey.ALLOCATE_PRODUCER_IDS: _on_view(producer_ids.allocate),
 }
 """Every API whose answer comes from the active controller."""
+
+
+INTERNAL_TOPICS_SETTLE_MS: Final = 3_000
+"""How long the set of active brokers stays as it is before internal topics get more replicas: brokers of a new
+cluster come one after the other, and each change would move them again."""
 
 
 class ControllerCore:
@@ -54,16 +73,22 @@ class ControllerCore:
         active: whether this node is the controller.
     """
 
-    __slots__ = ("active", "sessions")
+    __slots__ = ("_balance_ms", "_brokers", "_settled_ms", "active", "sessions")
 
     def __init__(self) -> None:
         self.active = False
         self.sessions = BrokerSessions()
+        self._balance_ms = 0
+        self._brokers: frozenset[int] = frozenset()
+        self._settled_ms: int | None = None
 
     def activate(self, now_ms: int, view: View) -> None:
         """This node leads the quorum and has applied everything that was committed before."""
         self.active = True
         self.sessions.begin(now_ms, view.image, view.settings.cluster)
+        self._balance_ms = now_ms + view.settings.cluster.imbalance_check_ms
+        self._brokers = frozenset()
+        self._settled_ms = now_ms + INTERNAL_TOPICS_SETTLE_MS
 
     def deactivate(self) -> None:
         """This node leads no more."""
@@ -80,16 +105,41 @@ class ControllerCore:
     @property
     def next_deadline_ms(self) -> int | None:
         """When `tick` has something to do at the latest, None when nothing is due."""
-        return self.sessions.next_deadline_ms if self.active else None
+        if not self.active:
+            return None
+        times = (self.sessions.next_deadline_ms, self._settled_ms, self._balance_ms)
+        return min(time for time in times if time is not None)
 
     def report_dead(self, broker_id: int, broker_epoch: int) -> None:
         """That incarnation's process is gone (its port refuses connections): the next tick fences it."""
         self.sessions.end(broker_id, broker_epoch)
 
     def tick(self, now_ms: int, view: View) -> list[Operation[None]]:
-        """What is due: operations to write one after the other, each on a view that contains the ones before."""
+        """What is due: operations to write one after the other, each on a view that contains the ones before.
+
+        Also to be called whenever the image changed, so that new brokers are noticed.
+        """
         if not self.active:
             return []
         over = self.sessions.take_expired(now_ms)
         self.sessions.adopt(now_ms, view.image, without=over)
-        return [fence_expired(self.sessions, expired, now_ms) for expired in over]
+        due: list[Operation[None]] = [fence_expired(self.sessions, expired, now_ms) for expired in over]
+        if now_ms >= self._balance_ms:
+            self._balance_ms = now_ms + view.settings.cluster.imbalance_check_ms
+            if view.settings.cluster.leader_rebalance:
+                due.append(leaders_control.balance_leaders)
+        self._watch_brokers(now_ms, view)
+        if self._settled_ms is not None and now_ms >= self._settled_ms:
+            self._settled_ms = None
+            if internal_factor_is_low(view):
+                due.append(raise_internal_factor)
+        return due
+
+    def _watch_brokers(self, now_ms: int, view: View) -> None:
+        brokers = frozenset(broker.id for broker in view.image.brokers.values() if broker.active)
+        if brokers != self._brokers:
+            self._brokers = brokers
+            self._settled_ms = now_ms + INTERNAL_TOPICS_SETTLE_MS
+        elif self._settled_ms is None and internal_factor_is_low(view):
+            # A move ended, or the topic was made while brokers came.
+            self._settled_ms = now_ms + INTERNAL_TOPICS_SETTLE_MS

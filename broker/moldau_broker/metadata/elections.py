@@ -12,7 +12,7 @@ Every change the controller makes to an existing partition is built here, so the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -36,8 +36,10 @@ ELR_FEATURE: Final = "eligible.leader.replicas.version"
 ELR_LEVEL: Final = 1
 """The level from which eligible leader replicas are kept; a cluster of an older version has none until upgraded."""
 
-_MIN_INSYNC: Final = "min.insync.replicas"
+MIN_INSYNC: Final = "min.insync.replicas"
 _UNCLEAN: Final = "unclean.leader.election.enable"
+ELECTION_SETTINGS: Final = frozenset({MIN_INSYNC, _UNCLEAN})
+"""Settings that elections go by: a change of one may change partitions at once."""
 
 Acceptable: TypeAlias = Callable[[int, Uuid], bool]
 """Whether a broker can lead a replica that lies in that directory."""
@@ -84,7 +86,7 @@ class RulesInForce:
     def of(self, topic: str) -> TopicRules:
         """The rules in force for the topic of that name."""
         own = self._overrides.get((int(ResourceType.TOPIC), topic), {})
-        key = (own.get(_MIN_INSYNC), own.get(_UNCLEAN))
+        key = (own.get(MIN_INSYNC), own.get(_UNCLEAN))
         rules = self._known.get(key)
         if rules is None:
             config = self._config(own)
@@ -94,7 +96,7 @@ class RulesInForce:
         return rules
 
     def _config(self, own: Mapping[str, str]) -> TopicConfig:
-        overrides = {name: own[name] for name in (_MIN_INSYNC, _UNCLEAN) if name in own}
+        overrides = {name: own[name] for name in (MIN_INSYNC, _UNCLEAN) if name in own}
         try:
             return resolve_topic_config(overrides, self._defaults)
         except SettingError:
@@ -328,6 +330,37 @@ def completed(
     if not in_sync or len(in_sync) < enough:
         return None
     return staying, in_sync
+
+
+def partition_changes(
+    view: View,
+    wanted: Callable[[PartitionImage], bool],
+    changed: Callable[[PartitionChange], None],
+    acceptable: Acceptable,
+    topics: Collection[str] | None = None,
+) -> list[Struct]:
+    """Records of the `wanted` partitions, each changed by `changed`; those that stay as they are have none.
+
+    Args:
+        view: the state, and the settings in force.
+        wanted: which partitions to look at.
+        changed: sets what shall be.
+        acceptable: who can lead.
+        topics: names of the topics to look at; None is all.
+    """
+    rules = RulesInForce(view)
+    found: list[Struct] = []
+    for topic in view.image.topics.values():
+        if topics is not None and topic.name not in topics:
+            continue
+        for index, partition in enumerate(topic.partitions):
+            if wanted(partition):
+                change = PartitionChange(topic, index, acceptable, rules.of(topic.name))
+                changed(change)
+                record = change.build()
+                if record is not None:
+                    found.append(record)
+    return found
 
 
 def unclean_elections(records: Iterable[Struct]) -> int:

@@ -12,12 +12,12 @@ lost (KIP-320). A broker with another directory has nothing, and never leads for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import NULL_UUID, Uuid
-from moldau_broker.metadata.elections import Acceptable, PartitionChange, RulesInForce, live_brokers
+from moldau_broker.metadata.elections import PartitionChange, live_brokers, partition_changes
 from moldau_broker.metadata.image import (
     NO_LEADER,
     Endpoint,
@@ -26,7 +26,7 @@ from moldau_broker.metadata.image import (
     VersionRange,
 )
 from moldau_broker.metadata.operation import Refusal, Result, View
-from moldau_broker.metadata.replay import ImageReplay
+from moldau_broker.metadata.replay import image_after
 from moldau_broker.wire.messages import metadata_records as records
 from moldau_broker.wire.schema import Struct
 
@@ -91,7 +91,7 @@ def start_broker(view: View, registration: Registration) -> Result[Registered]:
     answer, record = _register(view, registration)
     broker_id = registration.broker_id
     begin = (record, _broker_change(broker_id, answer.epoch, fenced=-1))
-    started = view._replace(image=_after(view.image, begin))
+    started = view._replace(image=image_after(view.image, begin))
 
     def changed(change: PartitionChange) -> None:
         before = change.before
@@ -231,33 +231,6 @@ def _leaving(view: View, broker_id: int) -> list[Struct]:
 
 
 # -- helpers ----------------------------------------------------------------------------------------------
-
-
-def partition_changes(
-    view: View,
-    wanted: Callable[[PartitionImage], bool],
-    changed: Callable[[PartitionChange], None],
-    acceptable: Acceptable,
-) -> list[Struct]:
-    """Records of the `wanted` partitions, each changed by `changed`; those that stay as they are have none."""
-    rules = RulesInForce(view)
-    found: list[Struct] = []
-    for topic in view.image.topics.values():
-        for index, partition in enumerate(topic.partitions):
-            if wanted(partition):
-                change = PartitionChange(topic, index, acceptable, rules.of(topic.name))
-                changed(change)
-                record = change.build()
-                if record is not None:
-                    found.append(record)
-    return found
-
-
-def _after(image: MetadataImage, written: tuple[Struct, ...]) -> MetadataImage:
-    replay = ImageReplay(image)
-    for record in written:
-        replay.replay(record)
-    return replay.image(image.offset + len(written), image.epoch)
 
 
 def _broker_change(broker_id: int, epoch: int, *, fenced: int = 0, in_controlled_shutdown: int = 0) -> Struct:

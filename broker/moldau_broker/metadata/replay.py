@@ -7,7 +7,7 @@ Kafka's records (KIP-631, KIP-704, KIP-858, KIP-966).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from moldau_broker.base.ids import NULL_UUID, Uuid
@@ -278,6 +278,20 @@ class ImageReplay:
     def _share(self, values: Any) -> Any:
         key = tuple(values)
         return self._shared.setdefault(key, key)
+
+
+def image_after(image: MetadataImage, written: Iterable[Any]) -> MetadataImage:
+    """The image once these records are in the log right after it.
+
+    Raises:
+        InvalidMetadataRecord: see `ImageReplay.replay`.
+    """
+    replay = ImageReplay(image)
+    count = 0
+    for record in written:
+        replay.replay(record)
+        count += 1
+    return replay.image(image.offset + count, image.epoch)
 
 
 def changed_partition(
