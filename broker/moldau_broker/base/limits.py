@@ -156,3 +156,24 @@ GROUP_LOAD_READ_BYTES_MAX: Final = 256 * _KIB
 GROUP_BATCH_BYTES_MAX: Final = 256 * _KIB
 """Writes of one turn share a batch of the offsets topic up to this size: a batch is opened whole when it is
 read back, and that must not hold the event loop."""
+
+# --- the admin API over HTTP -----------------------------------------------------------------------------
+
+ADMIN_BODY_BYTES_MAX: Final = 1 * _MIB
+"""Body of a request to the admin API: positions of 10,000 partitions take 0.7 MiB."""
+
+ADMIN_ANSWER_BYTES_MAX: Final = 32 * _MIB
+"""What is read of another broker's answer: groups with 100,000 committed partitions take 16 MiB."""
+
+ADMIN_PARTITIONS_MAX: Final = 10_000
+"""Partitions in one request or one list of problems of the admin API; an answer says how many were left out."""
+
+ADMIN_GROUPS_MAX: Final = 1_000
+"""Groups that one request to the admin API may name."""
+
+POSITIONS_CACHE_MAX: Final = 10_000
+"""Timestamps of first unconsumed records that a leader remembers, 200 bytes each: a group that stands still is asked
+about every few seconds, and its batch need not be opened again for that."""
+
+ADMIN_PEER_TIMEOUT_MS: Final = 5_000
+"""How long a broker waits for another's answer before it leaves that part out: operators ask every few seconds."""

@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.deferred import Deferred
@@ -22,8 +22,10 @@ from moldau_broker.coordinator.config import GroupConfig
 from moldau_broker.coordinator.describe import GroupView
 from moldau_broker.coordinator.hosted_shard import HostedShard, Status
 from moldau_broker.coordinator.offset_requests import commit_failed
+from moldau_broker.coordinator.offset_reset import OffsetReset, ResetOutcome
 from moldau_broker.coordinator.placement import partition_for
 from moldau_broker.coordinator.replies import gathered, mapped, ready
+from moldau_broker.coordinator.seams import Replicas, TimerHandle
 from moldau_broker.coordinator.shard_loader import ReadableLog
 from moldau_broker.coordinator.shard_state import Client
 from moldau_broker.metadata.image import MetadataImage
@@ -39,33 +41,6 @@ from moldau_broker.wire.messages.offset_fetch import OffsetFetchRequestGroup, Of
 from moldau_broker.wire.messages.sync_group import SyncGroupRequest, SyncGroupResponse
 
 T = TypeVar("T")
-
-
-class Replica(Protocol):
-    """The part of `replication.partition.Partition` that the coordinator looks at."""
-
-    is_leader: bool
-    offline_reason: str | None
-
-
-class Replicas(Protocol):
-    """The part of `replication.manager.ReplicaManager` that the coordinator uses."""
-
-    def partition(self, topic: str, index: int) -> Replica | None:
-        """The hosted replica, or None."""
-        ...
-
-    def append_internal(self, topic: str, index: int, batch: bytearray) -> Deferred[AppendOutcome]:
-        """Append one batch and tell when it is committed."""
-        ...
-
-
-class TimerHandle(Protocol):
-    """A timer that can be called off."""
-
-    def cancel(self) -> None:
-        """Do not fire."""
-        ...
 
 
 class GroupCoordinator:
@@ -291,22 +266,59 @@ class GroupCoordinator:
         found.drain()
         return reply
 
-    # -- for lag and status --------------------------------------------------------------------------------------
+    # -- for operators -------------------------------------------------------------------------------------------
+
+    def views(self, group_ids: Sequence[str] | None = None) -> Deferred[list[GroupView]]:
+        """Groups here with members and offsets, all or those named, as durably stored; groups elsewhere are left out.
+
+        What a shard has written is waited for: nobody shall see an offset that a failover takes back.
+        """
+        wanted = None if group_ids is None else frozenset(group_ids)
+
+        def read(hosted: HostedShard, error: ErrorCode) -> list[GroupView]:
+            if error is not ErrorCode.NONE:
+                return []  # it has left this broker meanwhile
+            names = hosted.shard.group_ids if wanted is None else wanted.intersection(hosted.shard.group_ids)
+            found = map(hosted.shard.view, names)
+            return [view for view in found if view is not None]
+
+        lists = [hosted.after_writes(partial(read, hosted)) for hosted in self._active()]
+        return mapped(gathered(lists), lambda found: [view for views in found for view in views])
+
+    def availability(self, group_id: str) -> ErrorCode:
+        """NONE where this broker coordinates the group and can be asked, else what to answer."""
+        found = self._find(group_id)
+        return found if isinstance(found, ErrorCode) else ErrorCode.NONE
+
+    @property
+    def loading(self) -> int:
+        """How many partitions of the offsets topic are led here and not read yet."""
+        return sum(hosted.status is Status.LOADING for hosted in self._shards.values())
+
+    def reset_offsets(self, reset: OffsetReset) -> Deferred[ResetOutcome]:
+        """Move a group's offsets under the coordinator's fence."""
+        found = self._member_api(reset.group_id)
+        if isinstance(found, ErrorCode):
+            return ready(ResetOutcome(found, "", applied=False, before={}))
+        reply = found.shard.reset_offsets(reset, found.now())
+        found.drain()
+
+        def settled(error: ErrorCode) -> ResetOutcome:
+            """By now the reply is there; one that found the offsets moved already must not outrun their commit."""
+            outcome = reply.value
+            failed = error is not ErrorCode.NONE and outcome.error is ErrorCode.NONE
+            return outcome._replace(error=error, applied=False) if failed else outcome
+
+        return found.after_writes(settled)
 
     def group_ids(self) -> list[str]:
         """Every group this broker coordinates."""
         return [group_id for hosted in self._active() for group_id in hosted.shard.group_ids]
 
     def group(self, group_id: str) -> GroupView | None:
-        """A group with its members and committed offsets; None if it is not here."""
+        """A group as it is this moment, stored or not; None if it is not here."""
         found = self._find(group_id)
         return None if isinstance(found, ErrorCode) else found.shard.view(group_id)
-
-    def groups_subscribed_to(self, topic: str) -> list[str]:
-        """Consumer groups here with a member that reads `topic`."""
-        return [
-            group_id for hosted in self._active() for group_id in hosted.shard.groups_subscribed_to(topic)
-        ]
 
     def _active(self) -> Sequence[HostedShard]:
         return [hosted for hosted in self._shards.values() if hosted.status is Status.ACTIVE]

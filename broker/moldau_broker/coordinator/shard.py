@@ -16,10 +16,19 @@ from collections.abc import Callable, Iterable, Sequence
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
-from moldau_broker.coordinator import deletions, describe, join, offset_requests, rebalance, sync
+from moldau_broker.coordinator import (
+    deletions,
+    describe,
+    join,
+    offset_requests,
+    offset_reset,
+    rebalance,
+    sync,
+)
 from moldau_broker.coordinator.config import GroupConfig
 from moldau_broker.coordinator.describe import GroupView
 from moldau_broker.coordinator.group_state import GroupState
+from moldau_broker.coordinator.offset_reset import OffsetReset, ResetOutcome
 from moldau_broker.coordinator.records import GroupRecord
 from moldau_broker.coordinator.shard_state import Client, Now, ShardState, Write
 from moldau_broker.wire.messages.describe_groups import DescribedGroup
@@ -201,6 +210,14 @@ class GroupShard:
         reply: Deferred[OffsetDeleteResponse] = Deferred()
         self._state.now = now
         deletions.delete_offsets(self._state, request, reply)
+        self._state.settle()
+        return reply
+
+    def reset_offsets(self, reset: OffsetReset, now: Now) -> Deferred[ResetOutcome]:
+        """Move a group's offsets; answered when they are stored, or refused."""
+        reply: Deferred[ResetOutcome] = Deferred()
+        self._state.now = now
+        offset_reset.reset_offsets(self._state, reset, reply)
         self._state.settle()
         return reply
 

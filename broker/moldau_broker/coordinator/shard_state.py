@@ -91,6 +91,7 @@ class ShardState:
         new_uuid: gives the random part of a new member id.
         notice: takes a sentence about a group for the log.
         now: the moment of the request being worked on.
+        resets: group -> name of the last reset of its offsets, as far as this broker has seen it.
         writes: what the shell has to append, in this order.
     """
 
@@ -103,6 +104,7 @@ class ShardState:
         "notice",
         "now",
         "offsets",
+        "resets",
         "subscriptions",
         "timers",
         "writes",
@@ -117,6 +119,7 @@ class ShardState:
         self.now = Now(0, 0)
         self.groups: dict[str, Group] = {}
         self.offsets = OffsetTable()
+        self.resets: dict[str, str] = {}
         self.subscriptions = SubscriptionIndex()
         self.timers = Timers()
         self.writes: list[Write] = []
@@ -207,6 +210,7 @@ class ShardState:
 
     def _drop(self, group_id: str) -> None:
         group = self.groups.pop(group_id, None)
+        self.resets.pop(group_id, None)
         self.subscriptions.update(group_id, None)
         if group is not None:
             for member_id in (*group.members, *group.pending_join):

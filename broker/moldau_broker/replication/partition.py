@@ -52,6 +52,7 @@ class Partition:
         leader_id, leader_epoch, partition_epoch, isr: as last told by the metadata image.
         high_watermark: first offset that is not yet replicated to every in-sync replica.
         offline_reason: why reads and writes answer KAFKA_STORAGE_ERROR, or None.
+        bytes_in, bytes_out, requests: what was appended and read here since the replica was opened.
     """
 
     __slots__ = (
@@ -61,6 +62,8 @@ class Partition:
         "_node_id",
         "_replica_count",
         "_waiting_commit",
+        "bytes_in",
+        "bytes_out",
         "fetch_waiters",
         "high_watermark",
         "index",
@@ -71,6 +74,7 @@ class Partition:
         "log",
         "offline_reason",
         "partition_epoch",
+        "requests",
         "topic",
         "topic_id",
     )
@@ -87,6 +91,7 @@ class Partition:
         self.is_leader = False
         self.high_watermark = log.log_end_offset
         self.offline_reason: str | None = None
+        self.bytes_in = self.bytes_out = self.requests = 0
         self.fetch_waiters: list[VisibleBytesListener] = []
         # Only a folder taken over from Kafka can: transactions are not served, and looking costs a system call.
         self._holds_aborted = bool(log.aborted_transactions(log.log_start_offset, log.log_end_offset))
@@ -173,6 +178,8 @@ class Partition:
         except StorageError as failure:
             self.go_offline(str(failure))
             return AppendOutcome(ErrorCode.KAFKA_STORAGE_ERROR, message=str(failure))
+        self.bytes_in += header.size
+        self.requests += 1
         self._advance_high_watermark(header.size)
         return AppendOutcome(
             ErrorCode.NONE,
@@ -285,6 +292,8 @@ class Partition:
             except (CorruptLog, StorageError) as failure:
                 self.go_offline(str(failure))
                 return PartitionRead(ErrorCode.KAFKA_STORAGE_ERROR)
+        self.bytes_out += len(records)
+        self.requests += 1
         read = PartitionRead(
             ErrorCode.NONE, self.high_watermark, self.last_stable_offset, start, memoryview(records)
         )

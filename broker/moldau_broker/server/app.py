@@ -40,6 +40,7 @@ from moldau_broker.server.handlers.spec import Handler, ListenerKind
 from moldau_broker.server.http import HttpServer, Pages
 from moldau_broker.server.lifecycle import Lifecycle, NodeState
 from moldau_broker.server.listeners import Listeners
+from moldau_broker.server.load_sampler import LoadSampler
 from moldau_broker.server.metrics import emit_connections, emit_logs, emit_node, emit_requests
 from moldau_broker.server.readers import Readers
 from moldau_broker.server.turn import LoopTimers, Turn
@@ -53,6 +54,7 @@ from moldau_broker.telemetry.process import emit_process
 from moldau_broker.telemetry.registry import Telemetry
 
 if TYPE_CHECKING:
+    from moldau_broker.server.admin_api.api import AdminApi
     from moldau_broker.storage.compact_cleaner import Cleaner
 
 logger = logging.getLogger(__name__)
@@ -95,7 +97,9 @@ class App:
         self.turn = Turn(self._loop)
         self.timers = LoopTimers(self._loop)
         self.telemetry = Telemetry(self._clock.monotonic_ms)
-        self._http = HttpServer(self._loop, Pages(self.lifecycle, self.telemetry))
+        self._http = HttpServer(self._loop, Pages(self.lifecycle, self.telemetry), self._admin_api)
+        self._admin: AdminApi | None = None
+        self._loads: LoadSampler | None = None
         self._loop_lag = LoopLag(self._loop)
         self._log_dir: LogDir | None = None
         self._controller: ControllerRuntime | None = None
@@ -164,6 +168,8 @@ class App:
             log_dir, replicas, self._commit, self._clock, self.timers, lambda: broker.settings
         )
         self._upkeep.start()
+        self._loads = LoadSampler(replicas, self._clock, self.timers)
+        self._loads.start()
         if self._config.log.cleaner_enable:
             self._cleaner = make_cleaner(self._config, log_dir, replicas, self._clock)
             self._cleaner.start()
@@ -321,6 +327,16 @@ class App:
         ):
             self.telemetry.add(emitter)
 
+    def _admin_api(self) -> AdminApi | None:
+        """The admin API while clients are served; imported with its first request, as the HTTP server is."""
+        if self.lifecycle.state is not NodeState.SERVING or self._loads is None:
+            return None
+        if self._admin is None:
+            from moldau_broker.server.admin_api.api import AdminApi
+
+            self._admin = AdminApi(self.broker, self._loads)
+        return self._admin
+
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._loop.create_task(coroutine)
 
@@ -348,12 +364,16 @@ class App:
         self.listeners.close_all("shutdown")
         if self._upkeep is not None:
             self._upkeep.stop()
+        if self._loads is not None:
+            self._loads.stop()
         if self._cleaner is not None:
             await self._cleaner.stop()
         if self._controller is not None:
             await self._controller.close()
         self._loop_lag.stop()
         await self._http.close()
+        if self._admin is not None:
+            await self._admin.close()
         self._readers.close()
         self._commit.close()
         log_dir, self._log_dir = self._log_dir, None

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+ADMIN_LISTENER = "ADMIN"
+"""The name under which a broker's HTTP port stands in its registration."""
+
 
 def open_log_dir(config: BrokerConfig, clock: Clock, rng: Random) -> LogDir:
     """Lock the data directory, formatting an empty one; a new cluster without a given id gets a random one.
@@ -53,6 +56,9 @@ def local_node(config: BrokerConfig, ports: Mapping[str, int]) -> LocalNode:
             controllers.append(VoterEndpoint(listener.name, listener.advertised_host, port))
         else:
             brokers[listener.name] = Endpoint(listener.advertised_host, port)
+            if listener.kind is ListenerKind.INTERNAL and "http" in ports:
+                # So that brokers find each other's admin API; Kafka's clients are only told of listeners they use.
+                brokers[ADMIN_LISTENER] = Endpoint(listener.advertised_host, ports["http"])
     return LocalNode(endpoints=brokers, controller_endpoints=tuple(controllers), rack=config.node.rack)
 
 

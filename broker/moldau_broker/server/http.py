@@ -1,4 +1,4 @@
-"""/livez, /readyz and /metrics over HTTP.
+"""/livez, /readyz and /metrics over HTTP, and the admin API under /admin.
 
 The port is open from the start, but aiohttp is imported, on a helper thread, only when the first visitor knocks:
 it costs 17 MiB and 0.15 s, which a node that nobody probes need not pay and no start has to wait for.
@@ -12,15 +12,17 @@ import logging
 import socket
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from moldau_broker.base.limits import ADMIN_BODY_BYTES_MAX, FRAME_COMPLETION_MS_MAX
 from moldau_broker.telemetry.registry import CONTENT_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiohttp import web
 
+    from moldau_broker.server.admin_api.answers import Answer
     from moldau_broker.server.lifecycle import Lifecycle
     from moldau_broker.telemetry.registry import Telemetry
 
@@ -29,7 +31,7 @@ logger = logging.getLogger(__name__)
 _JSON: Final = "application/json; charset=utf-8"
 _BACKLOG: Final = 64
 _KEEPALIVE_SECONDS: Final = 30.0
-_OK, _UNAVAILABLE = 200, 503
+_OK, _BAD_REQUEST, _TOO_LARGE, _UNAVAILABLE = 200, 400, 413, 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +84,36 @@ def _wants_gzip(accept_encoding: str) -> bool:
     return False
 
 
+class Admin(Protocol):
+    """The admin API, see `admin_api.api`."""
+
+    async def answer(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+        content_type: str = "",
+        *,
+        forwarded: bool = False,
+    ) -> Answer:
+        """The answer to one request."""
+        ...
+
+
 class HttpServer:
     """The HTTP port of a node; owned by one event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pages: Pages) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pages: Pages,
+        admin: Callable[[], Admin | None] = lambda: None,
+    ) -> None:
+        """`admin` gives the admin API, None while the node does not serve clients."""
         self._loop = loop
         self._pages = pages
+        self._admin = admin
         self._socket: socket.socket | None = None
         self._serving: asyncio.Task[None] | None = None
         self._runner: web.AppRunner | None = None
@@ -112,9 +138,10 @@ class HttpServer:
     async def _serve(self, opened: socket.socket) -> None:
         try:
             aiohttp_web = await asyncio.to_thread(import_module, "aiohttp.web")
-            app = aiohttp_web.Application(client_max_size=0)
+            app = aiohttp_web.Application(client_max_size=ADMIN_BODY_BYTES_MAX)
             for path in ("livez", "readyz", "metrics"):
                 app.router.add_get(f"/{path}", _responder(aiohttp_web, getattr(self._pages, path)))
+            app.router.add_route("*", "/admin/{rest:.*}", _admin_responder(aiohttp_web, self._admin))
             self._runner = aiohttp_web.AppRunner(
                 app, access_log=None, handle_signals=False, keepalive_timeout=_KEEPALIVE_SECONDS
             )
@@ -148,3 +175,43 @@ def _responder(
         return response
 
     return respond
+
+
+def _admin_responder(
+    aiohttp_web: Any, admin: Callable[[], Admin | None]
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def respond(request: web.Request) -> web.StreamResponse:
+        page = await _admin_page(aiohttp_web, admin(), request)
+        headers = {"Content-Type": page.content_type, "Cache-Control": "no-store"}
+        response: web.Response = aiohttp_web.Response(status=page.status, body=page.body, headers=headers)
+        return response
+
+    return respond
+
+
+async def _admin_page(aiohttp_web: Any, admin: Admin | None, request: web.Request) -> Page:
+    """A bounded body in, JSON out, whatever happens."""
+    if admin is None:
+        return _error(_UNAVAILABLE, "BROKER_NOT_AVAILABLE", "this node does not serve clients now")
+    try:
+        async with asyncio.timeout(FRAME_COMPLETION_MS_MAX / 1000):
+            body = await request.read()
+    except aiohttp_web.HTTPRequestEntityTooLarge:
+        return _error(_TOO_LARGE, "MESSAGE_TOO_LARGE", f"a body has at most {ADMIN_BODY_BYTES_MAX} bytes")
+    except TimeoutError:
+        return _error(_BAD_REQUEST, "INVALID_REQUEST", "the body did not arrive in time")
+    from moldau_broker.client.admin_api import FORWARDED_HEADER  # not needed before, as aiohttp is not
+
+    answer = await admin.answer(
+        request.method,
+        request.raw_path.partition("?")[0],
+        tuple(request.query.items()),
+        body,
+        request.headers.get("Content-Type", ""),
+        forwarded=FORWARDED_HEADER in request.headers,
+    )
+    return Page(answer.status, _JSON, answer.body)
+
+
+def _error(status: int, error: str, message: str) -> Page:
+    return _json(status, {"error": error, "message": message})
