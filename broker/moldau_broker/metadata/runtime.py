@@ -31,11 +31,11 @@ from moldau_broker.metadata.publisher import MetadataPublisher
 from moldau_broker.metadata.records import METADATA_VERSION_FEATURE, decode, encode
 from moldau_broker.metadata.snapshotter import SnapshotPolicy, Snapshotter
 from moldau_broker.raft.batches import ReadBatch
-from moldau_broker.raft.driver import Committer, RaftDriver
+from moldau_broker.raft.driver import Committer, NoPeers, RaftDriver
 from moldau_broker.raft.errors import NotLeader, RaftError
 from moldau_broker.raft.quorum import Voter, VoterEndpoint, VoterKey
 from moldau_broker.raft.state import Role
-from moldau_broker.raft.store import BATCH_BYTES_MAX, open_store
+from moldau_broker.raft.store import BATCH_BYTES_MAX, StoredSnapshot, found_quorum, knows_quorum, open_store
 from moldau_broker.storage.errors import StorageError
 from moldau_broker.storage.logdir import LogDir
 from moldau_broker.wire.schema import Struct
@@ -117,8 +117,11 @@ class ControllerRuntime(ControllerAdmin):
         """
         now_ms = self._clock.wall_ms()
         me = self._me()
-        store = open_store(self._log_dir, me, map(encode, bootstrap_records()), now_ms)
-        self._driver = RaftDriver(me, store, self._committer, self._clock, self)
+        if not knows_quorum(self._log_dir):
+            found_quorum(self._log_dir, me, map(encode, bootstrap_records()), now_ms)
+        store = open_store(self._log_dir)
+        store.check_voter(me)
+        self._driver = RaftDriver(me, store, self._committer, self._clock, self, NoPeers(), self._rng)
         if store.snapshot is not None:
             self._machine.load(store.snapshot.id, store.snapshot.content)
             store.snapshot = None  # its records are in the image now
@@ -236,6 +239,12 @@ class ControllerRuntime(ControllerAdmin):
         self._active = False
         self._machine.discard_written()
         self._fail_waiting(ErrorCode.KAFKA_STORAGE_ERROR, f"the controller resigned in epoch {epoch}")
+
+    def on_leader(self, leader_id: int, epoch: int) -> None:
+        """A quorum of one has no other leader."""
+
+    def on_snapshot(self, snapshot: StoredSnapshot) -> None:
+        """A quorum of one downloads none."""
 
     def on_commit(self, high_watermark: int) -> None:
         """Replay what is committed, publish it, then answer."""

@@ -75,7 +75,7 @@ class Snapshotter:
     async def _write(self) -> None:
         machine, driver = self._machine, self._driver
         image, snapshot_id, timestamp_ms = machine.committed, machine.snapshot_id, machine.timestamp_ms
-        voters, now_ms = driver.node.voters, self._clock.wall_ms()
+        voters, now_ms = driver.node.history.at(snapshot_id.end_offset), self._clock.wall_ms()
         machine.snapshot_taken()
 
         def work() -> int:
@@ -87,7 +87,7 @@ class Snapshotter:
 
         try:
             size = await asyncio.to_thread(work)
-            driver.store.drop_before_snapshots()
+            driver.snapshot_written()
         except StorageError as error:
             logger.warning("snapshot.failed", extra={"reason": str(error)})
             return

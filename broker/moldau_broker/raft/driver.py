@@ -7,6 +7,7 @@ transport call back on that same thread. `raft.ticker` calls `tick` in time unde
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from random import Random
@@ -15,15 +16,15 @@ from typing import Protocol
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.raft.answers import with_error, with_piece, with_records
+from moldau_broker.raft.answers import unsaved, with_error, with_piece, with_records
 from moldau_broker.raft.batches import ReadBatch
 from moldau_broker.raft.errors import NotLeader, RaftError
 from moldau_broker.raft.messages import (
     Answer,
     Answered,
     AppendFailed,
+    Event,
     Failure,
-    Fetched,
     FlushFailed,
     Leader,
     LogBatch,
@@ -34,7 +35,6 @@ from moldau_broker.raft.messages import (
     Ready,
     Request,
     SaveFailed,
-    Send,
     SnapshotInstalled,
     SnapshotRange,
     SnapshotRejected,
@@ -43,12 +43,13 @@ from moldau_broker.raft.messages import (
     Unanswered,
 )
 from moldau_broker.raft.node import RaftNode
+from moldau_broker.raft.protocol import whole_error
 from moldau_broker.raft.quorum import Voter
-from moldau_broker.raft.snapshot import SnapshotId
+from moldau_broker.raft.roles import NEVER
 from moldau_broker.raft.state import NO_LEADER, Role
 from moldau_broker.raft.store import RaftStore, StoredSnapshot
 from moldau_broker.raft.timing import RaftTiming
-from moldau_broker.storage.errors import OffsetOutOfRange, StorageError
+from moldau_broker.storage.errors import FileMissing, StorageError
 from moldau_broker.storage.log import Log
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.schema import Struct
@@ -95,15 +96,12 @@ class Transport(Protocol):
 
 
 class NoPeers:
-    """The transport of a quorum of one: everybody refuses, when `deliver` is called."""
-
-    def __init__(self) -> None:
-        self._waiting: list[Callable[[Struct | Failure], None]] = []
+    """The transport of a node that has none: nobody answers, and the core gives up by itself."""
 
     def send(
         self, to: Peer, key: ApiKey, request: Struct, on_answer: Callable[[Struct | Failure], None]
     ) -> None:
-        """Forget it: the core gives up by itself."""
+        """Forget it."""
 
 
 class RaftDriver:
@@ -159,3 +157,251 @@ class RaftDriver:
         self._transport = transport
         self._flushing = False
         self._stopped = False
+        self._telling = False
+        self._news: deque[Callable[[], None]] = deque()
+        self._handed_over: Deferred[None] | None = None
+
+    # -- the owner's --------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Let time pass. The first call elects a quorum of one.
+
+        Raises:
+            StorageError: quorum-state or the epoch's first entry could not be written; tick again later.
+        """
+        if self._stopped:
+            return
+        self.node.tick(self._clock.monotonic_ms(), self._clock.wall_ms())
+        self._carry_out()
+
+    @property
+    def next_deadline_ms(self) -> int:
+        """Monotonic time of the next `tick` that has something to do; far away when stopped."""
+        return NEVER if self._stopped else self.node.next_deadline_ms
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who leads: (node id, epoch, endpoints); None while nobody is known to."""
+        leader = self.node.leader
+        return leader if leader.node_id != NO_LEADER else None
+
+    def propose(self, values: Sequence[bytes]) -> LogBatch:
+        """Append encoded metadata records as one atomic batch; `Listener.on_commit` tells of its commit.
+
+        Raises:
+            NotLeader: this node may not append.
+            StorageError: nothing was appended; the next attempt may succeed.
+        """
+        if self._stopped or self._handed_over is not None:
+            raise NotLeader("the node is stopping")
+        batch = self.node.propose(values, self._clock.wall_ms())
+        self._carry_out()
+        return batch
+
+    def handle(self, key: ApiKey, version: int, request: Struct) -> Deferred[Struct]:
+        """Answer one of the quorum's requests (`protocol.APIS`), perhaps much later.
+
+        `version` is the request's; the fields it lacks have their defaults, which is all that matters here.
+        """
+        answer: Deferred[Struct] = Deferred()
+        if self._stopped:
+            answer.complete(whole_error(key, ErrorCode.BROKER_NOT_AVAILABLE))
+        else:
+            self._step(Request(answer, key, request))
+        return answer
+
+    def read(self, from_offset: int, up_to: int) -> Iterator[ReadBatch]:
+        """Batches of the log, for a listener that has not seen them."""
+        return self.store.read(from_offset, up_to)
+
+    def snapshot_written(self) -> None:
+        """A snapshot was written to the store: shorten the log to what the kept ones lack.
+
+        Raises:
+            StorageError: files could not be removed; the next snapshot tries again.
+        """
+        self.store.drop_before_snapshots()
+        ids = tuple(self.store.snapshot_ids())
+        self._step(SnapshotsChanged(ids, self.store.log.log_start_offset))
+
+    def shutdown(self) -> Deferred[None]:
+        """Leave gracefully: a leader resigns and names its successors. Complete when they know; then `stop`."""
+        if self._handed_over is None:
+            self._handed_over = Deferred()
+            if self.node.role is Role.LEADER and not self._stopped:
+                self.node.resign()
+                self._try_carry_out()
+            self._look_whether_handed_over()
+        return self._handed_over
+
+    def stop(self) -> None:
+        """Take nothing more; late callbacks of committer and transport are ignored."""
+        self._stopped = True
+        if self._handed_over is not None and not self._handed_over.done:
+            self._handed_over.complete(None)
+
+    # -- events -------------------------------------------------------------------------------------------
+
+    def _step(self, event: Event) -> None:
+        self.node.step(event, self._clock.monotonic_ms(), self._clock.wall_ms())
+        self._try_carry_out()
+
+    def _try_carry_out(self) -> None:
+        """Where there is nobody to raise to: the core was told, and goes on from there."""
+        try:
+            self._carry_out()
+        except StorageError as error:
+            logger.warning("raft.storage_failed", extra={"reason": str(error)})
+
+    def _answered(self, sent_id: int, answer: Struct | Failure) -> None:
+        if self._stopped:
+            return
+        failed = isinstance(answer, Failure)
+        self._step(Unanswered(sent_id, answer) if failed else Answered(sent_id, answer))  # type: ignore[arg-type]
+        self._look_whether_handed_over()
+
+    def _look_whether_handed_over(self) -> None:
+        waiting = self._handed_over
+        if waiting is not None and not waiting.done and not self.node.handing_over:
+            waiting.complete(None)
+
+    # -- carrying out -------------------------------------------------------------------------------------
+
+    def _carry_out(self) -> None:
+        """Until nothing is left to do; the listener is told last, in order, and never from within itself.
+
+        Raises:
+            StorageError: of the first thing that failed; the core knows, and the rest was carried out.
+        """
+        failure: StorageError | None = None
+        while (ready := self.node.ready()) is not None:
+            try:
+                self._carry_out_one(ready)
+            except StorageError as error:
+                failure = failure or error
+        self._tell()
+        if self.on_progress is not None and not self._stopped:
+            self.on_progress()
+        if failure is not None:
+            raise failure
+
+    def _carry_out_one(self, ready: Ready) -> None:
+        if ready.election is not None:
+            try:
+                self.store.save_election(ready.election)
+            except StorageError:
+                self._not_saved(ready)
+                raise
+        failure = self._write(ready)
+        for answer in ready.answers:
+            self._give(answer)
+        for send in ready.sends:
+            self._transport.send(send.to, send.key, send.request, partial(self._answered, send.id))
+        self._note_news(ready)
+        if failure is not None:
+            raise failure
+
+    def _not_saved(self, ready: Ready) -> None:
+        """Nothing that depends on the election may leave, and nothing of it enters the log."""
+        self._feed(SaveFailed())
+        if ready.batches:
+            self._feed(AppendFailed(ready.batches[0].base_offset))
+        if ready.fetched is not None:
+            self._feed(AppendFailed(ready.fetched.base_offset))
+        for answer in ready.answers:
+            answer.token.complete(unsaved(answer.response))
+
+    def _feed(self, event: Event) -> None:
+        self.node.step(event, self._clock.monotonic_ms(), self._clock.wall_ms())
+
+    def _write(self, ready: Ready) -> StorageError | None:
+        """Bring the log to where the core wants it; what failed was reported to it."""
+        log = self.store.log
+        try:
+            if ready.truncate is not None:
+                log.truncate_to(ready.truncate)
+                self._feed(Truncated(log.log_end_offset))
+            for batch in ready.batches:
+                self.store.append(batch)
+            if ready.fetched is not None:
+                self.store.append_fetched(ready.fetched, self._clock.wall_ms())
+        except StorageError as error:
+            if log.failure is not None:
+                self._feed(FlushFailed(str(error)))
+            self._feed(AppendFailed(log.log_end_offset))
+            return error
+        if ready.batches or ready.fetched is not None:
+            self._flush()
+        if ready.piece is not None:
+            self._write_piece(ready.piece)
+        return None
+
+    def _write_piece(self, piece: Piece) -> None:
+        try:
+            installed = self.store.write_piece(piece)
+        except (StorageError, RaftError) as error:
+            logger.warning("snapshot.download_failed", extra={"reason": str(error)})
+            self._feed(SnapshotRejected(piece.id))
+            return
+        if installed is not None:
+            self._feed(SnapshotInstalled(installed.id, installed.content.voters))
+            self._news.append(partial(self._listener.on_snapshot, installed))
+
+    def _give(self, answer: Answer) -> None:
+        response = answer.response
+        try:
+            match answer.data:
+                case LogRange(from_offset, up_to, max_bytes):
+                    data = self.store.log.read(from_offset, max_bytes, up_to=up_to)
+                    response = with_records(response, bytes(data))
+                case SnapshotRange(snapshot_id, position, max_bytes):
+                    piece, size = self.store.read_piece(snapshot_id, position, max_bytes)
+                    out_of_range = position >= size
+                    response = with_piece(response, piece, size)
+                    if out_of_range:
+                        response = with_error(response, ErrorCode.POSITION_OUT_OF_RANGE)
+        except FileMissing:
+            response = with_error(response, ErrorCode.SNAPSHOT_NOT_FOUND)
+        except StorageError as error:
+            logger.warning("raft.read_failed", extra={"reason": str(error)})
+            response = with_error(response, ErrorCode.KAFKA_STORAGE_ERROR)
+        answer.token.complete(response)
+
+    def _note_news(self, ready: Ready) -> None:
+        listener, epoch = self._listener, self.node.epoch
+        if ready.role is not None:
+            logger.info("raft.role", extra={"role": ready.role.value, "epoch": epoch})
+            self._news.append(partial(listener.on_role, ready.role, epoch))
+        if ready.leader is not None:
+            self._news.append(partial(listener.on_leader, ready.leader.node_id, ready.leader.epoch))
+        if ready.high_watermark is not None:
+            self.store.log.high_watermark = min(ready.high_watermark, self.store.log.log_end_offset)
+            self._news.append(partial(listener.on_commit, ready.high_watermark))
+
+    def _tell(self) -> None:
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._news:
+                self._news.popleft()()
+        finally:
+            self._telling = False
+
+    def _flush(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self._committer.request(self.store.log, self._flushed)
+
+    def _flushed(self, error: StorageError | None) -> None:
+        self._flushing = False
+        if self._stopped:
+            return
+        if error is not None:
+            logger.error("raft.flush_failed", extra={"reason": str(error)})
+            self._step(FlushFailed(str(error)))
+            return
+        durable = self.store.log.durable_offset
+        if durable < self.store.log.log_end_offset:  # appended while the round was under way
+            self._flush()
+        self._step(LogFlushed(durable))

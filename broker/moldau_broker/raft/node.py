@@ -10,188 +10,220 @@ through the same majority arithmetic that more voters use.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
-from moldau_broker.raft.control import encode_control, leader_change
-from moldau_broker.raft.errors import NotLeader
-from moldau_broker.raft.messages import AppendFailed, Event, FlushFailed, LogBatch, LogFlushed, Ready
-from moldau_broker.raft.progress import Progress
-from moldau_broker.raft.quorum import KRAFT_VERSION, Voter, VoterKey, VoterSet
-from moldau_broker.raft.state import NO_LEADER, TRANSITIONS, ElectionState, Role
-from moldau_broker.wire.messages.raft_records import KRaftVersionRecord
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.raft.core import Initial, Sent
+from moldau_broker.raft.description import Description
+from moldau_broker.raft.messages import (
+    Answered,
+    AppendFailed,
+    Event,
+    Failure,
+    FlushFailed,
+    LogFlushed,
+    Request,
+    SaveFailed,
+    SnapshotInstalled,
+    SnapshotRejected,
+    SnapshotsChanged,
+    Truncated,
+    Unanswered,
+)
+from moldau_broker.raft.protocol import Told, read_answer, whole_error
+from moldau_broker.raft.roles import NEVER
+from moldau_broker.raft.state import Role
+from moldau_broker.wire.apis import ApiKey
 
-
-class Initial(NamedTuple):
-    """What the store found on disk.
-
-    Attributes:
-        election: content of the quorum-state file, None if there is none yet.
-        voters: the newest voter set of log or snapshot.
-        voters_in_log: False while the set stands in the bootstrap snapshot only.
-        log_end: offset after the last record.
-        last_epoch: epoch of the last record, 0 if there is none.
-    """
-
-    election: ElectionState | None
-    voters: VoterSet
-    voters_in_log: bool
-    log_end: int
-    last_epoch: int
+__all__ = ["Initial", "RaftNode"]
 
 
-class RaftNode:
-    """One voter.
-
-    Attributes:
-        role: what it is in `epoch`.
-        epoch: the current epoch.
-        leader_id: the leader of this epoch if known, else `NO_LEADER`.
-        voters: the voter set in force; takes effect when appended, not when committed (KIP-853).
-        log_end: offset the next batch gets.
-    """
-
-    __slots__ = (
-        "_batches",
-        "_election",
-        "_election_saved",
-        "_granted",
-        "_high_watermark",
-        "_high_watermark_told",
-        "_me",
-        "_progress",
-        "_role_told",
-        "_voters_in_log",
-        "log_end",
-        "role",
-        "voters",
-    )
-
-    def __init__(self, me: Voter, initial: Initial) -> None:
-        self._me = me
-        self.voters = initial.voters
-        self._voters_in_log = initial.voters_in_log
-        self.log_end = initial.log_end
-        self.role = Role.UNATTACHED
-        saved = initial.election or ElectionState()
-        # A log entry of an epoch proves the epoch, whatever became of the file.
-        self._election = saved if saved.epoch >= initial.last_epoch else ElectionState(initial.last_epoch)
-        self._election_saved = saved
-        self._granted: set[VoterKey] = set()
-        self._progress: Progress | None = None
-        self._batches: list[LogBatch] = []
-        self._high_watermark = 0
-        self._high_watermark_told = 0
-        self._role_told = self.role
-
-    # -- looking ------------------------------------------------------------------------------------------
-
-    @property
-    def epoch(self) -> int:
-        """The current epoch."""
-        return self._election.epoch
-
-    @property
-    def leader_id(self) -> int:
-        """Node id of this epoch's leader, `NO_LEADER` if none is known, or if it was us and we gave up."""
-        return NO_LEADER if self.role is Role.RESIGNED else self._election.leader_id
-
-    @property
-    def high_watermark(self) -> int:
-        """First offset not known to be committed."""
-        return self._high_watermark
+class RaftNode(Description):
+    """One node of the quorum: a voter or an observer. Its attributes are documented at `RaftCore`."""
 
     # -- feeding ------------------------------------------------------------------------------------------
 
-    def tick(self, now_ms: int) -> None:
-        """Time has passed; `now_ms` is wall time, used as the timestamp of what is written.
+    def tick(self, now_ms: int, wall_ms: int) -> None:
+        """Time has passed.
 
-        A voter that sees no leader starts an election. Alone it need not wait for anyone's heartbeat first.
+        Args:
+            now_ms: monotonic time, for everything that waits.
+            wall_ms: wall time, the timestamp of what is written.
         """
-        if self.role is Role.UNATTACHED and self._me.key in self.voters:
-            self._campaign(now_ms)
+        self._now, self._wall = now_ms, wall_ms
+        for sent, failure in self._expired():
+            self._unanswered(sent, failure)
+        self._tick_leading()
+        self._tick_change()
+        self._tick_following()
+        self._tick_election()
+        self._pump()
 
-    def propose(self, values: Sequence[bytes], now_ms: int) -> LogBatch:
-        """Append metadata records as one atomic batch; committed once the high watermark passes it.
-
-        Raises:
-            NotLeader: only the leader appends.
-        """
-        assert values, "an empty batch has no offset"
-        if self.role is not Role.LEADER:
-            raise NotLeader(f"node {self._me.key.node_id} is {self.role.value} in epoch {self.epoch}")
-        return self._append(tuple((None, value) for value in values), now_ms, control=False)
-
-    def step(self, event: Event) -> None:
+    def step(self, event: Event, now_ms: int, wall_ms: int) -> None:
         """Take an event into account."""
+        self._now, self._wall = now_ms, wall_ms
         match event:
             case LogFlushed(end_offset):
-                if self._progress is not None and self._progress.record(self._me.key, end_offset):
-                    self._high_watermark = max(self._high_watermark, self._progress.high_watermark or 0)
+                self._flushed(end_offset)
             case AppendFailed(base_offset):
-                assert base_offset <= self.log_end, "only what was appended can fail"
-                self.log_end = base_offset
-                if self._progress is not None and base_offset <= self._progress.epoch_start:
-                    self.resign()  # an epoch without its first entry must not get a second
+                self._append_failed(base_offset)
             case FlushFailed():
-                # After a failed fsync nothing says what is on disk, and a later success proves nothing.
-                if self.role is Role.LEADER:
-                    self.resign()
+                self._disk_lost()
+            case SaveFailed():
+                self._save_failed()
+            case Truncated(end_offset):
+                self._truncated(end_offset)
+            case SnapshotInstalled():
+                self._installed(event)
+            case SnapshotRejected():
+                self._rejected()
+            case SnapshotsChanged(ids, log_start):
+                self.snapshots, self.log_start = ids, log_start
+                self.epochs.truncate_from_start(log_start)
+                self.history.forget_below(ids[0].end_offset if ids else log_start)
+            case Request():
+                self._request(event)
+            case Answered(sent_id, response):
+                sent = self._sent.pop(sent_id, None)
+                if sent is not None:
+                    self._answered(sent, response)
+            case Unanswered(sent_id, failure):
+                sent = self._sent.pop(sent_id, None)
+                if sent is not None:
+                    self._unanswered(sent, failure)
+        self._pump()
 
-    def resign(self) -> None:
-        """Stop leading; nothing more is appended in this epoch."""
-        assert self.role is Role.LEADER, "only a leader resigns"
-        self._progress = None
-        # Nothing to save: we did lead this epoch, and the reason to resign may be the disk.
-        self._become(Role.RESIGNED, self._election)
+    @property
+    def next_deadline_ms(self) -> int:
+        """When `tick` has something to do next (monotonic); in the past if it has now."""
+        times = [sent.deadline_ms for sent in self._sent.values()]
+        times.append(self._election_deadline())
+        leading, following = self._leading, self._following
+        if leading is not None:
+            times.append(self._quorum_deadline(leading))
+            times += [one.deadline_ms for one in leading.waiting]
+            times += [self._begin_due(leading, key) for key in self.voters.keys if key != self.me.key]
+            if leading.change is not None:
+                times.append(leading.change.deadline_ms)
+        if following is not None:
+            times += [following.deadline_ms, following.ask_ms]
+            if following.heard:
+                times.append(following.update_ms)
+        if self._discover_ms > self._now and self.role in (Role.FOLLOWER, Role.UNATTACHED):
+            times.append(self._discover_ms)
+        return min(times)
 
-    # -- taking -------------------------------------------------------------------------------------------
+    def _election_deadline(self) -> int:
+        if self._campaign is not None:
+            later = [at for at in self._campaign.retry_ms.values() if at > self._now]
+            return min(self._campaign.deadline_ms, *later) if later else self._campaign.deadline_ms
+        if self._disk_failed:
+            return NEVER
+        if self.role is Role.UNATTACHED:
+            if self.voters.has_majority({self.me.key}):
+                return self._now
+            return self._election_ms if self.is_voter else NEVER
+        return self._election_ms
 
-    def ready(self) -> Ready | None:
-        """What to do next, None if nothing. Each thing is handed out once."""
-        election = self._election if self._election != self._election_saved else None
-        role = self.role if self.role is not self._role_told else None
-        mark = self._high_watermark if self._high_watermark != self._high_watermark_told else None
-        if election is None and not self._batches and role is None and mark is None:
-            return None
-        batches, self._batches = tuple(self._batches), []
-        self._election_saved = self._election
-        self._role_told = self.role
-        self._high_watermark_told = self._high_watermark
-        return Ready(election, batches, role, mark)
+    def _pump(self) -> None:
+        """Send and answer what is due in the role of this moment."""
+        if self.role is Role.LEADER:
+            self._tell_waiting()
+            self._make_known()
+        elif self.role in (Role.FOLLOWER, Role.UNATTACHED):
+            self._keep_membership()
+            self._ask_for_data()
+        else:
+            self._ask_voters()
 
-    # -- deciding -----------------------------------------------------------------------------------------
+    # -- the own disk -------------------------------------------------------------------------------------
 
-    def _campaign(self, now_ms: int) -> None:
-        self._become(Role.CANDIDATE, ElectionState(self.epoch + 1, NO_LEADER, self._me.key))
-        self._granted = {self._me.key}
-        if self.voters.has_majority(self._granted):
-            self._lead(now_ms)
+    def _flushed(self, end_offset: int) -> None:
+        if self._disk_failed:
+            return
+        self.durable_end = max(self.durable_end, min(end_offset, self.log_end))
+        leading = self._leading
+        if leading is not None:
+            if leading.progress.record(self.me.key, self.durable_end):
+                self._advance(leading)
+        elif self.role is Role.FOLLOWER:
+            self._follow_mark()
 
-    def _lead(self, now_ms: int) -> None:
-        self._become(Role.LEADER, ElectionState(self.epoch, self._me.key.node_id))
-        self._progress = Progress(self.voters, self.log_end)
-        change = leader_change(self._me.key.node_id, self.voters, sorted(self._granted))
-        records = [encode_control(change)]
-        current = self.voters.updated(self._me)
-        if not self._voters_in_log or current != self.voters:
-            # The set of the bootstrap snapshot, and changed addresses of our own, become part of the log.
-            self.voters = current
-            self._voters_in_log = True
-            records.append(encode_control(KRaftVersionRecord(version=0, kraft_version=KRAFT_VERSION)))
-            records.append(encode_control(current.to_record()))
-        self._append(tuple(records), now_ms, control=True)
+    def _append_failed(self, base_offset: int) -> None:
+        assert base_offset <= self.log_end, "only what was appended can fail"
+        self._truncated(base_offset)
+        leading = self._leading
+        if leading is None:
+            self._discover_ms = self._now + self._pause()
+        elif base_offset <= leading.progress.epoch_start:
+            self.resign()  # an epoch without its first entry must not get a second
+        else:
+            leading.progress.set_voters(self.voters)
 
-    def _append(
-        self, records: tuple[tuple[bytes | None, bytes], ...], now_ms: int, *, control: bool
-    ) -> LogBatch:
-        batch = LogBatch(self.log_end, self.epoch, now_ms, records, control)
-        self.log_end = batch.next_offset
-        self._batches.append(batch)
-        return batch
+    def _disk_lost(self) -> None:
+        """After a failed fsync nothing says what is on disk, and a later success proves nothing."""
+        self._disk_failed = True
+        if self.role is Role.LEADER:
+            self.resign()
+        elif self.role in (Role.FOLLOWER, Role.PROSPECTIVE, Role.CANDIDATE):
+            self._become_unattached(self.epoch)
 
-    def _become(self, role: Role, election: ElectionState) -> None:
-        assert role in TRANSITIONS[self.role], f"{self.role.value} may not become {role.value}"
-        assert election.epoch >= self.epoch, "epochs never go back"
-        self.role = role
-        self._election = election
+    def _save_failed(self) -> None:
+        """What was decided is not on disk: lead nothing, and write it before anything else leaves."""
+        if self.role is Role.LEADER:
+            self.resign(handing_over=False)
+        elif self.role is not Role.UNATTACHED:
+            self._become_unattached(self.epoch, self._backoff())
+        self._sends.clear()
+        self._election_saved = None
+
+    def _rejected(self) -> None:
+        if self._following is not None:
+            self._following.download = None
+        self._discover_ms = self._now + self._pause()
+
+    # -- peers --------------------------------------------------------------------------------------------
+
+    def _request(self, event: Request) -> None:
+        match event.key:
+            case ApiKey.VOTE:
+                self._on_vote(event)
+            case ApiKey.BEGIN_QUORUM_EPOCH:
+                self._on_begin(event)
+            case ApiKey.END_QUORUM_EPOCH:
+                self._on_end(event)
+            case ApiKey.FETCH:
+                self._on_fetch(event)
+            case ApiKey.FETCH_SNAPSHOT:
+                self._on_fetch_snapshot(event)
+            case ApiKey.DESCRIBE_QUORUM:
+                self._on_describe(event)
+            case ApiKey.ADD_RAFT_VOTER | ApiKey.REMOVE_RAFT_VOTER | ApiKey.UPDATE_RAFT_VOTER:
+                self._on_change(event)
+            case _:
+                self._answer(event.token, whole_error(event.key, ErrorCode.UNSUPPORTED_VERSION))
+
+    def _answered(self, sent: Sent, response: Any) -> None:
+        told: Told | None = None
+        if sent.key not in (ApiKey.ADD_RAFT_VOTER, ApiKey.REMOVE_RAFT_VOTER, ApiKey.UPDATE_RAFT_VOTER):
+            told = read_answer(sent.key, response)
+        match sent.key:
+            case ApiKey.VOTE:
+                self._on_vote_answer(sent, told)
+            case ApiKey.BEGIN_QUORUM_EPOCH | ApiKey.END_QUORUM_EPOCH:
+                self._on_epoch_answer(sent, told)
+            case ApiKey.FETCH | ApiKey.FETCH_SNAPSHOT if told is not None:
+                self._on_data_answer(sent, told)
+            case _:
+                pass  # membership: looked at again in the log, and asked for again if need be
+
+    def _unanswered(self, sent: Sent, failure: Failure) -> None:
+        match sent.key:
+            case ApiKey.VOTE:
+                self._on_vote_answer(sent, None)
+            case ApiKey.BEGIN_QUORUM_EPOCH | ApiKey.END_QUORUM_EPOCH:
+                self._on_epoch_answer(sent, None)
+            case ApiKey.FETCH | ApiKey.FETCH_SNAPSHOT:
+                self._on_data_failure(sent, failure)
+            case _:
+                pass

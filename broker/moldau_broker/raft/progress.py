@@ -1,8 +1,36 @@
-"""What a leader knows of each voter's log, and what that commits. Pure."""
+"""What a leader knows of each replica's log, and what that commits. Pure."""
 
 from __future__ import annotations
 
 from moldau_broker.raft.quorum import VoterKey, VoterSet
+
+
+class Replica:
+    """A voter or observer that fetches, as its leader sees it. Times are monotonic ms, -1 for never.
+
+    Attributes:
+        end: its durable log end.
+        fetched_ms: when it fetched last.
+        caught_up_ms: when it last had everything the leader had.
+    """
+
+    __slots__ = ("_leader_end", "caught_up_ms", "end", "fetched_ms")
+
+    def __init__(self) -> None:
+        self.end = -1
+        self.fetched_ms = -1
+        self.caught_up_ms = -1
+        self._leader_end = -1
+
+    def fetched(self, offset: int, leader_end: int, now_ms: int) -> None:
+        """It asks for what follows `offset`, while the leader's log ends at `leader_end`."""
+        if offset >= leader_end:
+            self.caught_up_ms = now_ms
+        elif self._leader_end >= 0 and offset >= self._leader_end:
+            self.caught_up_ms = max(self.caught_up_ms, self.fetched_ms)
+        self.end = max(self.end, offset)
+        self.fetched_ms = now_ms
+        self._leader_end = leader_end
 
 
 class Progress:
@@ -11,7 +39,7 @@ class Progress:
     `durable` counts only what a voter has on disk (fdatasynced): an offset is committed once a majority
     could lose power and still hold it. Nothing is committed by counting alone before the leader's own first
     entry is (Raft section 5.4.2): entries of earlier epochs become committed with it. `epoch_start` is that
-    entry's offset.
+    entry's offset. A leader that is no voter any more does not count (Raft section 6).
     """
 
     __slots__ = ("_high_watermark", "_voters", "durable", "epoch_start")
@@ -28,10 +56,15 @@ class Progress:
         return self._high_watermark
 
     def record(self, key: VoterKey, durable_end: int) -> bool:
-        """Note that a voter's log is durable below `durable_end`; whether the high watermark moved."""
+        """Note that a replica's log is durable below `durable_end`; whether the high watermark moved."""
         if durable_end <= self.durable.get(key, -1):
             return False
         self.durable[key] = durable_end
+        return self._advance()
+
+    def set_voters(self, voters: VoterSet) -> bool:
+        """Another voter set decides from here on; whether the high watermark moved."""
+        self._voters = voters
         return self._advance()
 
     def _advance(self) -> bool:

@@ -67,6 +67,19 @@ class VoterSet:
         voter = self._by_id.get(key.node_id)
         return voter is not None and voter.key == key
 
+    def by_id(self, node_id: int) -> Voter | None:
+        """The voter with this node id, whatever its directory."""
+        return self._by_id.get(node_id)
+
+    def with_voter(self, voter: Voter) -> VoterSet:
+        """The set with one voter more; its node id must be new."""
+        return VoterSet([*self.voters, voter])
+
+    def without(self, key: VoterKey) -> VoterSet:
+        """The set without this voter, which must be in it."""
+        assert key in self, "only a voter can be removed"
+        return VoterSet(other for other in self.voters if other.key != key)
+
     @property
     def voters(self) -> tuple[Voter, ...]:
         """All voters by ascending node id."""

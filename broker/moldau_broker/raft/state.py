@@ -1,6 +1,6 @@
 """The role of this node in the quorum, and the part of it that must survive a crash. Pure.
 
-Theory of operation: a role changes only through `RaftNode._become`, which checks `TRANSITIONS`. Whatever
+Theory of operation: a role changes only through `RaftCore._become`, which checks `TRANSITIONS`. Whatever
 changes the epoch, the vote or the known leader gives a new `ElectionState`, and no answer that depends on
 it may leave before the quorum-state file holds it.
 """
@@ -25,11 +25,15 @@ _DAMAGED: Final = (
 class Role(Enum):
     """What a node is in its current epoch.
 
-    A quorum of one needs no followers; those roles come with the second voter.
+    A node that is no voter (an observer) is unattached or a follower, never anything else.
     """
 
     UNATTACHED = "unattached"
-    """Knows the epoch, no leader in it."""
+    """Knows the epoch, no leader in it; may have voted."""
+    FOLLOWER = "follower"
+    """Knows the leader and fetches from it."""
+    PROSPECTIVE = "prospective"
+    """Asks whether it would win an election, without a new epoch (pre-vote, KIP-996)."""
     CANDIDATE = "candidate"
     """Asks for votes in a new epoch."""
     LEADER = "leader"
@@ -39,10 +43,12 @@ class Role(Enum):
 
 
 TRANSITIONS: Final[dict[Role, frozenset[Role]]] = {
-    Role.UNATTACHED: frozenset({Role.UNATTACHED, Role.CANDIDATE}),
-    Role.CANDIDATE: frozenset({Role.UNATTACHED, Role.CANDIDATE, Role.LEADER}),
-    Role.LEADER: frozenset({Role.UNATTACHED, Role.RESIGNED}),
-    Role.RESIGNED: frozenset({Role.UNATTACHED, Role.CANDIDATE}),
+    Role.UNATTACHED: frozenset({Role.UNATTACHED, Role.FOLLOWER, Role.PROSPECTIVE}),
+    Role.FOLLOWER: frozenset({Role.UNATTACHED, Role.FOLLOWER, Role.PROSPECTIVE, Role.CANDIDATE}),
+    Role.PROSPECTIVE: frozenset({Role.UNATTACHED, Role.FOLLOWER, Role.CANDIDATE}),
+    Role.CANDIDATE: frozenset({Role.UNATTACHED, Role.FOLLOWER, Role.PROSPECTIVE, Role.LEADER}),
+    Role.LEADER: frozenset({Role.UNATTACHED, Role.FOLLOWER, Role.RESIGNED}),
+    Role.RESIGNED: frozenset({Role.UNATTACHED, Role.FOLLOWER}),
 }
 
 

@@ -15,23 +15,25 @@ from moldau_broker.base.ids import METADATA_TOPIC_ID
 from moldau_broker.base.topic_config import TopicConfig
 from moldau_broker.raft.batches import ReadBatch, decode_batches, encode_batch
 from moldau_broker.raft.control import decode_control
+from moldau_broker.raft.core import Initial
 from moldau_broker.raft.errors import RaftError, UnsupportedQuorum
-from moldau_broker.raft.messages import LogBatch
-from moldau_broker.raft.node import Initial
+from moldau_broker.raft.history import VotersAt
+from moldau_broker.raft.messages import Fetched, LogBatch, Piece
+from moldau_broker.raft.protocol import PARTITION, TOPIC
 from moldau_broker.raft.quorum import Voter, VoterSet
 from moldau_broker.raft.snapshot import BOOTSTRAP, Snapshot, SnapshotId, read_snapshot, write_snapshot
 from moldau_broker.raft.state import ElectionState
-from moldau_broker.storage.disk import Disk
+from moldau_broker.storage.checkpoints import encode_partition_metadata
+from moldau_broker.storage.disk import Disk, DiskFile
 from moldau_broker.storage.errors import FileMissing
 from moldau_broker.storage.log import Log
 from moldau_broker.storage.logdir import LogDir
+from moldau_broker.storage.names import PARTITION_METADATA
 from moldau_broker.wire.messages.raft_records import VotersRecord
 from moldau_broker.wire.records import parse_header
 
 logger = logging.getLogger(__name__)
 
-TOPIC: Final = "__cluster_metadata"
-PARTITION: Final = 0
 FOLDER: Final = f"{TOPIC}-{PARTITION}"
 TOPIC_ID: Final = METADATA_TOPIC_ID
 QUORUM_STATE: Final = f"{FOLDER}/quorum-state"
@@ -58,29 +60,49 @@ class StoredSnapshot(NamedTuple):
     content: Snapshot
 
 
-def open_store(log_dir: LogDir, me: Voter, bootstrap: Iterable[bytes], now_ms: int) -> RaftStore:
-    """Open the data directory's quorum folder; where there is none yet, make `me` its only voter.
-
-    Args:
-        log_dir: the opened data directory.
-        me: this node.
-        bootstrap: encoded metadata records for a new quorum's bootstrap.checkpoint.
-        now_ms: wall time.
+def open_store(log_dir: LogDir) -> RaftStore:
+    """Open the data directory's quorum folder; an empty one is that of an observer that knows no voters yet.
 
     Raises:
         RaftError: the folder cannot be used; the text says why.
         StorageError: the disk failed, or the log is damaged.
     """
     log = log_dir.open_log(TOPIC, PARTITION, LOG_CONFIG, topic_id=TOPIC_ID)
-    names = {entry.name for entry in log_dir.disk.entries(FOLDER)}
-    is_new = log.log_end_offset == 0 and not names & {BOOTSTRAP.file_name, "quorum-state"}
-    if is_new:
-        _format(log_dir.disk, me, bootstrap, now_ms)
     return RaftStore(log_dir.disk, log)
 
 
-def _format(disk: Disk, me: Voter, bootstrap: Iterable[bytes], now_ms: int) -> None:
-    """Make this node the only voter. The voters' file comes last: it is what says that the quorum exists."""
+def knows_quorum(log_dir: LogDir) -> bool:
+    """Whether the data directory belongs to a quorum already, before anything is opened."""
+    disk = log_dir.disk
+    if all(entry.name != FOLDER for entry in disk.entries()):
+        return False
+    entries = disk.entries(FOLDER)
+    return any(
+        entry.name == "quorum-state"
+        or SnapshotId.from_file_name(entry.name) is not None
+        or (entry.name.endswith(".log") and entry.size > 0)
+        for entry in entries
+    )
+
+
+def found_quorum(log_dir: LogDir, me: Voter, bootstrap: Iterable[bytes], now_ms: int) -> None:
+    """Make `me` the only voter of a new quorum, where there is none yet; call it before `open_store`.
+
+    The voters' file comes last: it is what says that the quorum exists.
+
+    Args:
+        log_dir: the opened data directory.
+        me: this node.
+        bootstrap: encoded metadata records for the new quorum's bootstrap.checkpoint.
+        now_ms: wall time.
+
+    Raises:
+        StorageError: the disk failed.
+    """
+    assert not knows_quorum(log_dir), "a quorum is founded once"
+    disk = log_dir.disk
+    disk.make_folder(FOLDER)
+    disk.replace(f"{FOLDER}/{PARTITION_METADATA}", encode_partition_metadata(TOPIC_ID))
     disk.sync_folder()
     records = write_snapshot(BOOTSTRAP, bootstrap, voters=None, last_timestamp_ms=0, now_ms=now_ms)
     disk.replace(BOOTSTRAP_FILE, b"".join(records))
@@ -106,6 +128,8 @@ class RaftStore:
         """
         self.log = log
         self._disk = disk
+        self._download: tuple[SnapshotId, DiskFile] | None = None
+        self._served: tuple[SnapshotId, DiskFile, int] | None = None
         self._remove_leftovers()
         self.snapshot = self._newest_snapshot()
         self.initial = self._examine()
@@ -132,7 +156,7 @@ class RaftStore:
                 logger.warning("snapshot.damaged", extra={"file": name, "reason": str(error)})
                 damage = damage or error
                 continue
-            self._check_range(snapshot_id)
+            self._meet(snapshot_id)
             return StoredSnapshot(snapshot_id, content)
         if self.log.log_start_offset > 0:
             raise RaftError(
@@ -141,48 +165,73 @@ class RaftStore:
             )
         return None
 
-    def _check_range(self, snapshot_id: SnapshotId) -> None:
-        start, end = self.log.log_start_offset, self.log.log_end_offset
-        if not start <= snapshot_id.end_offset <= end:
+    def _meet(self, snapshot_id: SnapshotId) -> None:
+        """Bring the log in line with the newest snapshot.
+
+        A snapshot stands for committed records only. A log that ends below it, or in an older epoch, is what a
+        crash left while a downloaded snapshot was put in place: the log begins anew at the snapshot's end.
+        """
+        log = self.log
+        if log.log_start_offset > snapshot_id.end_offset:
             raise RaftError(
-                f"snapshot {snapshot_id.file_name} does not meet the metadata log, which holds offsets "
-                f"{start} to {end}: files are missing or from another folder"
+                f"snapshot {snapshot_id.file_name} does not meet the metadata log, which begins at offset "
+                f"{log.log_start_offset}: files are missing or from another folder"
             )
+        if (snapshot_id.epoch, snapshot_id.end_offset) > (max(log.epochs.latest, 0), log.log_end_offset):
+            logger.warning(
+                "snapshot.replaces_log",
+                extra={"file": snapshot_id.file_name, "log_end": log.log_end_offset},
+            )
+            self._begin_at(snapshot_id)
+
+    def _begin_at(self, snapshot_id: SnapshotId) -> None:
+        """Empty the log at a snapshot's end. The first cut takes back what checkpoints promise of the old log."""
+        log = self.log
+        log.truncate_to(log.log_start_offset)
+        log.truncate_fully(snapshot_id.end_offset)
+        log.sync()
+        log.high_watermark = snapshot_id.end_offset
 
     def _examine(self) -> Initial:
         try:
             election: ElectionState | None = ElectionState.decode(self._disk.read(QUORUM_STATE))
         except FileMissing:
             election = None
-        voters: VoterSet | None = None
-        in_log = False
-        last_epoch = 0
+        log = self.log
+        if log.durable_offset < log.log_end_offset:
+            log.sync()  # after a crash: what recovery found is stated to the leader, so it must be durable
+        sets: list[VotersAt] = []
         from_offset = 0
         if self.snapshot is not None:
-            voters = self.snapshot.content.voters
-            last_epoch = self.snapshot.id.epoch
             from_offset = self.snapshot.id.end_offset
-            in_log = from_offset > 0
-        for batch in self.read(from_offset, self.log.log_end_offset, control_only=True):
+            if self.snapshot.content.voters is not None:
+                sets.append(VotersAt(from_offset - 1, self.snapshot.content.voters))
+        for batch in self.read(from_offset, log.log_end_offset, control_only=True):
             for key, value in batch.records:
                 record = decode_control(key, value)
                 if isinstance(record, VotersRecord):
-                    voters, in_log = VoterSet.from_record(record), True
-        if self.log.log_end_offset > from_offset:
-            last_epoch = max(last_epoch, self.log.epochs.latest)
-        if voters is None:
+                    sets.append(VotersAt(batch.base_offset, VoterSet.from_record(record)))
+        if not sets and (log.log_end_offset > 0 or self.snapshot is not None):
             raise RaftError(
                 f"neither {FOLDER} nor its snapshots name the quorum's voters; is this the right folder?"
             )
-        return Initial(election, voters, in_log, self.log.log_end_offset, last_epoch)
+        return Initial(
+            election,
+            tuple(sets),
+            log.log_start_offset,
+            log.log_end_offset,
+            tuple(log.epochs.entries()),
+            tuple(self.snapshot_ids()),
+        )
 
     def check_voter(self, me: Voter) -> None:
-        """Refuse a quorum that this version cannot serve.
+        """Refuse a quorum that a node without peers cannot serve.
 
         Raises:
             UnsupportedQuorum: more than one voter, or a sole voter that is not this node with this directory.
         """
-        voters = self.initial.voters
+        sets = self.initial.voters
+        voters = sets[-1].voters if sets else VoterSet(())
         if len(voters) > 1:
             names = ", ".join(str(key) for key in voters.keys)
             raise UnsupportedQuorum(
@@ -221,6 +270,17 @@ class RaftStore:
         )
         assert batch.base_offset == self.log.log_end_offset, "the core and the log disagree on the log's end"
         self.log.append(data, parse_header(data), batch.epoch, batch.timestamp_ms)
+
+    def append_fetched(self, fetched: Fetched, now_ms: int) -> None:
+        """Write the leader's batches at the log's end, verbatim; durable only after a flush.
+
+        Raises:
+            StorageError: some of the batches may be in the log, whole; the log's end says which.
+        """
+        log = self.log
+        assert fetched.base_offset == log.log_end_offset, "the core and the log disagree on the log's end"
+        log.append_replica(fetched.data, now_ms)
+        assert fetched.end_offset == log.log_end_offset, "the core and the log disagree on the log's end"
 
     # -- reading back -------------------------------------------------------------------------------------
 
@@ -271,3 +331,52 @@ class RaftStore:
         self.log.advance_log_start(oldest.end_offset)
         for snapshot_id in ids[:-SNAPSHOTS_KEPT]:
             self._disk.unlink(f"{FOLDER}/{snapshot_id.file_name}")
+
+    def write_piece(self, piece: Piece) -> StoredSnapshot | None:
+        """Take a piece of a downloaded snapshot; with the last one, check it and begin the log at its end.
+
+        Raises:
+            RaftError: it is damaged, and was thrown away.
+            StorageError: the disk failed.
+        """
+        name = f"{FOLDER}/{piece.id.file_name}"
+        temporary = f"{name}.tmp"
+        if piece.position == 0:
+            self._disk.write(temporary, b"")
+            self._download = piece.id, self._disk.open(temporary)
+        if self._download is None or self._download[0] != piece.id:
+            raise RaftError(f"{piece.id.file_name}: a piece came without its beginning")
+        file = self._download[1]
+        if file.size() != piece.position:
+            raise RaftError(f"{piece.id.file_name}: a piece for byte {piece.position} came at {file.size()}")
+        file.append(piece.data)
+        if not piece.last:
+            return None
+        self._download = None
+        file.datasync()
+        content = read_snapshot(self._disk.read(temporary), piece.id.file_name)
+        if content.voters is None:
+            raise RaftError(f"{piece.id.file_name} does not name the voters")
+        self._disk.rename(temporary, name)
+        self._disk.sync_folder(FOLDER)
+        self._begin_at(piece.id)
+        for older in self.snapshot_ids():
+            if older != piece.id:
+                self._disk.unlink(f"{FOLDER}/{older.file_name}")
+        return StoredSnapshot(piece.id, content)
+
+    def read_piece(self, snapshot_id: SnapshotId, position: int, max_bytes: int) -> tuple[bytes, int]:
+        """(bytes from `position`, size of the whole file) of a snapshot; no bytes beyond its end.
+
+        Raises:
+            FileMissing: it is gone.
+            StorageError: the disk failed.
+        """
+        if self._served is None or self._served[0] != snapshot_id:
+            file = self._disk.open(f"{FOLDER}/{snapshot_id.file_name}", write=False)
+            self._served = snapshot_id, file, file.size()
+        _, file, size = self._served
+        data = file.pread(max_bytes, position) if position < size else b""
+        if position + len(data) >= size:
+            self._served = None  # whoever asks again opens it again
+        return data, size
