@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TypeVar
 
 from moldau_broker.base.errors import ErrorCode
@@ -11,7 +10,7 @@ from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.codec import Buffer
 from moldau_broker.wire.messages.fetch import FetchResponse
 from moldau_broker.wire.messages.fetch_snapshot import FetchSnapshotResponse
-from moldau_broker.wire.schema import Struct
+from moldau_broker.wire.schema import Struct, replace
 
 S = TypeVar("S", bound=Struct)
 

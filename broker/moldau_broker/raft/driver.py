@@ -271,35 +271,39 @@ class RaftDriver:
         """Until nothing is left to do; the listener is told last, in order, and never from within itself.
 
         Raises:
-            StorageError: of the first thing that failed; the core knows, and the rest was carried out.
+            StorageError: of the first thing that failed; the core knows. If that was quorum-state nothing more is
+                done before the next event tries again.
         """
         failure: StorageError | None = None
-        while (ready := self.node.ready()) is not None:
-            try:
-                self._carry_out_one(ready)
-            except StorageError as error:
-                failure = failure or error
+        saved = True
+        while saved and (ready := self.node.ready()) is not None:
+            if ready.election is not None:
+                saved, failure = self._save(ready, failure)
+            if saved:
+                failure = failure or self._carry_out_one(ready)
         self._tell()
         if self.on_progress is not None and not self._stopped:
             self.on_progress()
         if failure is not None:
             raise failure
 
-    def _carry_out_one(self, ready: Ready) -> None:
-        if ready.election is not None:
-            try:
-                self.store.save_election(ready.election)
-            except StorageError:
-                self._not_saved(ready)
-                raise
+    def _save(self, ready: Ready, failure: StorageError | None) -> tuple[bool, StorageError | None]:
+        assert ready.election is not None, "there is something to save"
+        try:
+            self.store.save_election(ready.election)
+        except StorageError as error:
+            self._not_saved(ready)
+            return False, failure or error
+        return True, failure
+
+    def _carry_out_one(self, ready: Ready) -> StorageError | None:
         failure = self._write(ready)
         for answer in ready.answers:
             self._give(answer)
         for send in ready.sends:
             self._transport.send(send.to, send.key, send.request, partial(self._answered, send.id))
         self._note_news(ready)
-        if failure is not None:
-            raise failure
+        return failure
 
     def _not_saved(self, ready: Ready) -> None:
         """Nothing that depends on the election may leave, and nothing of it enters the log."""
@@ -369,7 +373,7 @@ class RaftDriver:
 
     def _note_news(self, ready: Ready) -> None:
         listener, epoch = self._listener, self.node.epoch
-        if ready.role is not None:
+        if ready.role is not None and ready.role is self.node.role:  # it may have ended as it began
             logger.info("raft.role", extra={"role": ready.role.value, "epoch": epoch})
             self._news.append(partial(listener.on_role, ready.role, epoch))
         if ready.leader is not None:

@@ -6,7 +6,6 @@ Every one of them is about the one partition `__cluster_metadata-0`; a request a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from moldau_broker.base.errors import ErrorCode
@@ -25,7 +24,7 @@ from moldau_broker.wire.messages import (
     update_raft_voter,
     vote,
 )
-from moldau_broker.wire.schema import Struct
+from moldau_broker.wire.schema import Struct, replace
 
 TOPIC: Final = "__cluster_metadata"
 PARTITION: Final = 0

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from moldau_broker.base.ids import Uuid
 from moldau_broker.raft.control import decode_control
 from moldau_broker.raft.errors import NotLeader
-from moldau_broker.raft.messages import AppendFailed, FlushFailed, LogFlushed, Ready
+from moldau_broker.raft.history import VotersAt
+from moldau_broker.raft.messages import AppendFailed, FlushFailed, Leader, LogFlushed, Ready
 from moldau_broker.raft.node import Initial, RaftNode
 from moldau_broker.raft.quorum import Voter, VoterEndpoint, VoterKey, VoterSet
 from moldau_broker.raft.state import ElectionState, Role
+from moldau_broker.raft.timing import RaftTiming
 from moldau_broker.wire.messages.raft_records import KRaftVersionRecord, LeaderChangeMessage, VotersRecord
 
 NOW = 1_700_000_000_000
@@ -28,12 +32,18 @@ def node(
     in_log: bool = False,
     port: int = 9093,
 ) -> RaftNode:
-    return RaftNode(me(port), Initial(election, VoterSet([me()]), in_log, log_end, last_epoch))
+    sets = (VotersAt(0 if in_log else -1, VoterSet([me()])),)
+    epochs = ((last_epoch, 0),) if log_end else ()
+    return core(Initial(election, sets, 0, log_end, epochs), port)
+
+
+def core(initial: Initial, port: int = 9093) -> RaftNode:
+    return RaftNode(me(port), initial, RaftTiming(), Random(0), 0)
 
 
 def elected(**how: object) -> tuple[RaftNode, Ready]:
     one = node(**how)  # type: ignore[arg-type]
-    one.tick(NOW)
+    one.tick(0, NOW)
     ready = one.ready()
     assert ready is not None
     return one, ready
@@ -109,17 +119,17 @@ def test_node_commits_what_is_flushed_and_no_more() -> None:
     """The high watermark follows the disk, not the log's end."""
     one, _ = elected()
     assert one.high_watermark == 0
-    one.step(LogFlushed(3))
-    assert one.ready() == Ready(None, (), None, 3)
+    one.step(LogFlushed(3), 0, NOW)
+    assert one.ready() == Ready(high_watermark=3)
     batch = one.propose([b"a", b"b"], NOW)
     assert (batch.base_offset, batch.next_offset, batch.epoch, batch.control) == (3, 5, 1, False)
     later = one.propose([b"c"], NOW + 5)
     assert (later.base_offset, later.timestamp_ms) == (5, NOW + 5)
-    assert one.ready() == Ready(None, (batch, later), None, None)
+    assert one.ready() == Ready(batches=(batch, later))
     assert one.high_watermark == 3
-    one.step(LogFlushed(5))
-    assert one.ready() == Ready(None, (), None, 5)
-    one.step(LogFlushed(5))
+    one.step(LogFlushed(5), 0, NOW)
+    assert one.ready() == Ready(high_watermark=5)
+    one.step(LogFlushed(5), 0, NOW)
     assert one.ready() is None
 
 
@@ -137,10 +147,10 @@ def test_node_refuses_proposals_unless_it_leads() -> None:
 def test_node_takes_the_offset_back_when_an_append_fails() -> None:
     """What never reached the log leaves no hole."""
     one, _ = elected()
-    one.step(LogFlushed(3))
+    one.step(LogFlushed(3), 0, NOW)
     failed = one.propose([b"a", b"b"], NOW)
     one.ready()
-    one.step(AppendFailed(failed.base_offset))
+    one.step(AppendFailed(failed.base_offset), 0, NOW)
     assert one.role is Role.LEADER
     assert one.propose([b"c"], NOW).base_offset == 3
 
@@ -148,22 +158,22 @@ def test_node_takes_the_offset_back_when_an_append_fails() -> None:
 def test_node_resigns_when_the_epochs_first_entry_cannot_be_written() -> None:
     """An epoch without its leader change must not get any other entry."""
     one, ready = elected()
-    one.step(AppendFailed(ready.batches[0].base_offset))
+    one.step(AppendFailed(ready.batches[0].base_offset), 0, NOW)
     assert one.role is Role.RESIGNED
     assert one.leader_id == -1
-    assert one.ready() == Ready(None, (), Role.RESIGNED, None)
+    assert one.ready() == Ready(role=Role.RESIGNED, leader=Leader(-1, 1))
 
 
 def test_node_resigns_after_a_failed_fsync() -> None:
     """After EIO a later success proves nothing: no commit is ever reported again."""
     one, _ = elected()
-    one.step(LogFlushed(3))
+    one.step(LogFlushed(3), 0, NOW)
     one.propose([b"a"], NOW)
     one.ready()
-    one.step(FlushFailed("Input/output error"))
+    one.step(FlushFailed("Input/output error"), 0, NOW)
     assert one.role is Role.RESIGNED
     one.ready()
-    one.step(LogFlushed(4))
+    one.step(LogFlushed(4), 0, NOW)
     assert one.high_watermark == 3
     assert one.ready() is None
 
@@ -171,8 +181,8 @@ def test_node_resigns_after_a_failed_fsync() -> None:
 def test_node_that_is_no_voter_does_not_campaign() -> None:
     """Another directory's set: the node stays unattached and writes nothing."""
     stranger = VoterSet([Voter(VoterKey(1, Uuid(b"x" * 16)), ())])
-    one = RaftNode(me(), Initial(None, stranger, False, 0, 0))
-    one.tick(NOW)
+    one = core(Initial(voters=(VotersAt(-1, stranger),)))
+    one.tick(0, NOW)
     assert one.role is Role.UNATTACHED
     assert one.ready() is None
 
@@ -180,10 +190,10 @@ def test_node_that_is_no_voter_does_not_campaign() -> None:
 def test_node_alone_of_three_does_not_lead() -> None:
     """The same core with more voters waits for a majority."""
     others = [Voter(VoterKey(i, Uuid(bytes([i]) * 16)), ()) for i in (2, 3)]
-    one = RaftNode(me(), Initial(None, VoterSet([me(), *others]), True, 0, 0))
-    one.tick(NOW)
-    assert one.role is Role.CANDIDATE
+    one = core(Initial(voters=(VotersAt(-1, VoterSet([me(), *others])),)))
+    one.tick(RaftTiming().start_election_ms, NOW)
+    assert one.role is Role.PROSPECTIVE
     ready = one.ready()
     assert ready is not None
-    assert ready.election == ElectionState(1, -1, me().key)
+    assert ready.election is None
     assert ready.batches == ()

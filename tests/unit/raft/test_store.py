@@ -11,12 +11,23 @@ from moldau_broker.base.ids import Uuid, format_uuid
 from moldau_broker.raft.batches import encode_batch
 from moldau_broker.raft.control import encode_control
 from moldau_broker.raft.errors import RaftError, UnsupportedQuorum
-from moldau_broker.raft.messages import LogBatch
+from moldau_broker.raft.history import VotersAt
+from moldau_broker.raft.messages import Fetched, LogBatch, Piece
 from moldau_broker.raft.node import RaftNode
 from moldau_broker.raft.quorum import Voter, VoterEndpoint, VoterKey, VoterSet
 from moldau_broker.raft.snapshot import BOOTSTRAP, SnapshotId, write_snapshot
 from moldau_broker.raft.state import ElectionState
-from moldau_broker.raft.store import BOOTSTRAP_FILE, FOLDER, QUORUM_STATE, RaftStore, open_store
+from moldau_broker.raft.store import (
+    BOOTSTRAP_FILE,
+    FOLDER,
+    QUORUM_STATE,
+    RaftStore,
+    found_quorum,
+    knows_quorum,
+    open_store,
+)
+from moldau_broker.raft.timing import RaftTiming
+from moldau_broker.storage.errors import FileMissing
 from moldau_broker.storage.logdir import LogDir
 from moldau_broker.testing.controller import ManualClock
 from moldau_broker.testing.disk import SimCrash, SimDisk
@@ -41,7 +52,9 @@ class Folder:
         return LogDir.open(self.disk, cluster_id=cluster_id, node_id=1, clock=ManualClock(NOW), rng=Random(0))
 
     def open(self) -> RaftStore:
-        return open_store(self.log_dir, self.me, [b"bootstrap"], NOW)
+        if not knows_quorum(self.log_dir):
+            found_quorum(self.log_dir, self.me, [b"bootstrap"], NOW)
+        return open_store(self.log_dir)
 
     def reopen(self, *, clean: bool = True) -> RaftStore:
         self.log_dir.close(clean=clean)
@@ -59,8 +72,8 @@ def folder() -> Folder:
 
 def lead(folder: Folder, store: RaftStore) -> RaftNode:
     """Elect, write the epoch's first entries, flush."""
-    node = RaftNode(folder.me, store.initial)
-    node.tick(NOW)
+    node = RaftNode(folder.me, store.initial, RaftTiming(), Random(0), 0)
+    node.tick(0, NOW)
     while (ready := node.ready()) is not None:
         if ready.election:
             store.save_election(ready.election)
@@ -95,9 +108,8 @@ def test_store_formats_a_new_folder_as_kafka_storage_format_does(folder: Folder)
     store = folder.open()
     assert BOOTSTRAP.file_name in folder.names()
     assert store.bootstrap_records() == [b"bootstrap"]
-    assert store.initial.voters == VoterSet([folder.me])
-    assert not store.initial.voters_in_log
-    assert (store.initial.election, store.initial.log_end, store.initial.last_epoch) == (None, 0, 0)
+    assert store.initial.voters == (VotersAt(-1, VoterSet([folder.me])),)
+    assert (store.initial.election, store.initial.log_end, store.initial.epochs) == (None, 0, ())
     store.check_voter(folder.me)
 
 
@@ -117,7 +129,8 @@ def test_store_finds_epoch_voters_and_end_again(folder: Folder) -> None:
     fill(store, node, [b"a", b"b"])
     initial = folder.reopen().initial
     assert initial.election == ElectionState(1, 1)
-    assert (initial.log_end, initial.last_epoch, initial.voters_in_log) == (5, 1, True)
+    assert (initial.log_end, initial.epochs) == (5, ((1, 0),))
+    assert [entry.offset for entry in initial.voters] == [-1, 0]
 
 
 def test_store_reads_batches_back(folder: Folder) -> None:
@@ -142,7 +155,7 @@ def test_store_refuses_a_quorum_of_more_voters_in_words(folder: Folder) -> None:
     store.append(LogBatch(3, 1, NOW, (encode_control(three.to_record()),), control=True))
     store.log.mark_durable(store.log.flush())
     again = folder.reopen()
-    assert again.initial.voters == three
+    assert again.initial.voters[-1] == VotersAt(3, three)
     with pytest.raises(UnsupportedQuorum, match=r"quorum of 3 voters .* runs a quorum of one"):
         again.check_voter(folder.me)
 
@@ -170,7 +183,7 @@ def test_store_without_quorum_state_goes_by_its_log(folder: Folder) -> None:
     folder.disk.unlink(QUORUM_STATE)
     folder.log_dir = folder._open()
     initial = folder.open().initial
-    assert (initial.election, initial.last_epoch) == (None, 1)
+    assert (initial.election, initial.epochs) == (None, ((1, 0),))
 
 
 def test_store_takes_the_newest_snapshot(folder: Folder) -> None:
@@ -183,8 +196,8 @@ def test_store_takes_the_newest_snapshot(folder: Folder) -> None:
     again = folder.reopen()
     assert again.snapshot is not None
     assert again.snapshot.id == snapshot_id
-    assert again.initial.voters_in_log
-    assert again.initial.last_epoch == 1
+    assert again.initial.voters == (VotersAt(snapshot_id.end_offset - 1, VoterSet([folder.me])),)
+    assert again.initial.snapshots == (BOOTSTRAP, snapshot_id)
 
 
 def test_store_falls_back_from_a_damaged_snapshot(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
@@ -272,16 +285,137 @@ def test_store_refuses_a_log_that_begins_after_all_snapshots(folder: Folder) -> 
         folder.reopen()
 
 
-def test_store_refuses_a_snapshot_beyond_the_log(folder: Folder) -> None:
-    """A snapshot is written of committed records only: a shorter log is another folder's."""
+def test_store_begins_anew_at_a_snapshot_beyond_the_log(folder: Folder) -> None:
+    """What a crash left between putting a downloaded snapshot in place and emptying the log: the snapshot counts.
+
+    Reference: KIP-630; a snapshot stands for committed records only.
+    """
     store = folder.open()
     lead(folder, store)
     pieces = write_snapshot(
         SnapshotId(99, 1), [], voters=VoterSet([folder.me]), last_timestamp_ms=NOW, now_ms=NOW
     )
     folder.disk.replace(f"{FOLDER}/{SnapshotId(99, 1).file_name}", b"".join(pieces))
-    with pytest.raises(RaftError, match="does not meet the metadata log"):
-        folder.reopen()
+    again = folder.reopen()
+    assert (again.initial.log_start, again.initial.log_end) == (99, 99)
+    assert again.initial.epochs == ()
+    once_more = folder.reopen(clean=False)
+    assert (once_more.initial.log_start, once_more.initial.log_end) == (99, 99)
+
+
+def test_store_opens_an_empty_folder_as_an_observers(folder: Folder) -> None:
+    """Without founding there are no voters, no snapshot and nothing that says a quorum exists."""
+    assert not knows_quorum(folder.log_dir)
+    initial = open_store(folder.log_dir).initial
+    assert (initial.voters, initial.snapshots, initial.log_end, initial.election) == ((), (), 0, None)
+    assert not knows_quorum(folder.log_dir)
+
+
+def test_store_knows_its_quorum_by_each_of_its_files(folder: Folder) -> None:
+    """An observer that has seen an epoch must never found another quorum."""
+    store = open_store(folder.log_dir)
+    store.save_election(ElectionState(3, 2))
+    assert knows_quorum(folder.log_dir)
+
+
+def downloaded(folder: Folder, end: int = 50, epoch: int = 4) -> tuple[SnapshotId, bytes]:
+    snapshot_id = SnapshotId(end, epoch)
+    pieces = write_snapshot(
+        snapshot_id, [b"state"], voters=VoterSet([folder.me]), last_timestamp_ms=NOW, now_ms=NOW
+    )
+    return snapshot_id, b"".join(pieces)
+
+
+def install(store: RaftStore, snapshot_id: SnapshotId, data: bytes) -> None:
+    half = len(data) // 2
+    assert store.write_piece(Piece(snapshot_id, 0, data[:half], last=False)) is None
+    installed = store.write_piece(Piece(snapshot_id, half, data[half:], last=True))
+    assert installed is not None
+    assert installed.id == snapshot_id
+
+
+def test_store_puts_a_downloaded_snapshot_in_the_place_of_the_log(folder: Folder) -> None:
+    """Checked whole, renamed, and the log begins at its end; older snapshots and the old log are gone.
+
+    Reference: KIP-630.
+    """
+    store = folder.open()
+    fill(store, lead(folder, store), [b"a", b"b"])
+    snapshot_id, data = downloaded(folder)
+    install(store, snapshot_id, data)
+    assert store.snapshot_ids() == [snapshot_id]
+    assert (store.log.log_start_offset, store.log.log_end_offset, store.log.durable_offset) == (50, 50, 50)
+    batch = encode_batch([(None, b"x")], base_offset=50, epoch=5, timestamp_ms=NOW, control=False)
+    store.append_fetched(Fetched(50, 51, bytes(batch)), NOW)
+    store.log.sync()
+    again = folder.reopen()
+    assert again.snapshot is not None
+    assert again.snapshot.id == snapshot_id
+    assert (again.initial.log_start, again.initial.log_end, again.initial.epochs) == (50, 51, ((5, 50),))
+
+
+def test_store_throws_a_damaged_download_away(folder: Folder) -> None:
+    """A flipped bit is found before the log is touched, and the next download may succeed."""
+    store = folder.open()
+    fill(store, lead(folder, store), [b"a"])
+    end = store.log.log_end_offset
+    snapshot_id, data = downloaded(folder)
+    bad = bytearray(data)
+    bad[80] ^= 0x10
+    with pytest.raises(RaftError, match="damaged"):
+        store.write_piece(Piece(snapshot_id, 0, bytes(bad), last=True))
+    assert store.log.log_end_offset == end
+    with pytest.raises(RaftError, match="without its beginning"):
+        store.write_piece(Piece(snapshot_id, 10, data[10:], last=True))
+    install(store, snapshot_id, data)
+
+
+def test_store_survives_a_crash_anywhere_in_installing_a_snapshot() -> None:
+    """At every disk operation: the folder opens with the old log whole, or at the snapshot, and nothing between."""
+
+    def prepared() -> tuple[Folder, RaftStore]:
+        folder = Folder()
+        store = folder.open()
+        fill(store, lead(folder, store), [b"a", b"b", b"c"])
+        folder.log_dir.checkpoint(folder.log_dir.collect())
+        folder.disk.operations.clear()
+        return folder, store
+
+    folder, store = prepared()
+    old_end = store.log.log_end_offset
+    snapshot_id, data = downloaded(folder)
+    install(store, snapshot_id, data)
+    operations = len(folder.disk.operations)
+    assert operations > 8
+    for crash_at in range(operations):
+        for seed in range(4):
+            folder, store = prepared()
+            folder.disk.crash_at = crash_at
+            with pytest.raises(SimCrash):
+                install(store, snapshot_id, data)
+            folder.disk.crash(Random(seed))
+            folder.log_dir = folder._open()
+            initial = folder.open().initial
+            assert (initial.log_start, initial.log_end) in ((0, old_end), (50, 50)), f"at {crash_at}/{seed}"
+            assert initial.voters
+
+
+def test_store_reads_a_snapshot_piece_by_piece(folder: Folder) -> None:
+    """The size is the whole file's; beyond the end there is nothing; a file that is gone says so."""
+    store = folder.open()
+    fill(store, lead(folder, store), [b"a"])
+    snapshot_id = snapshot(store, folder)
+    whole = bytes(folder.disk.content(f"{FOLDER}/{snapshot_id.file_name}"))
+    data, position = b"", 0
+    while position < len(whole):
+        piece, size = store.read_piece(snapshot_id, position, 100)
+        assert size == len(whole)
+        data += piece
+        position += len(piece)
+    assert data == whole
+    assert store.read_piece(snapshot_id, len(whole), 100) == (b"", len(whole))
+    with pytest.raises(FileMissing):
+        store.read_piece(SnapshotId(77, 1), 0, 100)
 
 
 def test_store_clears_temp_files_away(folder: Folder) -> None:
