@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from random import Random
-from typing import Protocol
 
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.deferred import Deferred
@@ -30,7 +29,6 @@ from moldau_broker.raft.messages import (
     LogBatch,
     LogFlushed,
     LogRange,
-    Peer,
     Piece,
     Ready,
     Request,
@@ -43,65 +41,20 @@ from moldau_broker.raft.messages import (
     Unanswered,
 )
 from moldau_broker.raft.node import RaftNode
+from moldau_broker.raft.ports import Committer, Listener, NoPeers, Transport
 from moldau_broker.raft.protocol import whole_error
 from moldau_broker.raft.quorum import Voter
 from moldau_broker.raft.roles import NEVER
 from moldau_broker.raft.state import NO_LEADER, Role
-from moldau_broker.raft.store import RaftStore, StoredSnapshot
+from moldau_broker.raft.store import RaftStore
 from moldau_broker.raft.timing import RaftTiming
 from moldau_broker.storage.errors import FileMissing, StorageError
-from moldau_broker.storage.log import Log
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.schema import Struct
 
+__all__ = ["Committer", "Listener", "NoPeers", "RaftDriver", "Transport"]
+
 logger = logging.getLogger(__name__)
-
-
-class Committer(Protocol):
-    """Makes a log durable and says when (see `storage.group_commit`)."""
-
-    def request(self, log: Log, callback: Callable[[StorageError | None], None]) -> None:
-        """Fdatasync `log` in the next round; `callback(error)` runs on the owner's thread afterwards."""
-        ...
-
-
-class Listener(Protocol):
-    """The state machine above the log. Called on the owner's thread, never from within one another."""
-
-    def on_commit(self, high_watermark: int) -> None:
-        """Everything below `high_watermark` is committed, on the own disk, and may be applied."""
-        ...
-
-    def on_role(self, role: Role, epoch: int) -> None:
-        """The node's role changed."""
-        ...
-
-    def on_leader(self, leader_id: int, epoch: int) -> None:
-        """Another leader, or `NO_LEADER`, is in force."""
-        ...
-
-    def on_snapshot(self, snapshot: StoredSnapshot) -> None:
-        """The log was replaced by a downloaded snapshot: begin anew from it; what was applied is in it."""
-        ...
-
-
-class Transport(Protocol):
-    """Carries requests to peers."""
-
-    def send(
-        self, to: Peer, key: ApiKey, request: Struct, on_answer: Callable[[Struct | Failure], None]
-    ) -> None:
-        """Send soon; `on_answer` runs later on the owner's thread, once, with the response or why there is none."""
-        ...
-
-
-class NoPeers:
-    """The transport of a node that has none: nobody answers, and the core gives up by itself."""
-
-    def send(
-        self, to: Peer, key: ApiKey, request: Struct, on_answer: Callable[[Struct | Failure], None]
-    ) -> None:
-        """Forget it."""
 
 
 class RaftDriver:
