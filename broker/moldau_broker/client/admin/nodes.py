@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from moldau_broker.client.admin.outcomes import outcome
 from moldau_broker.client.cluster import Cluster
@@ -17,6 +18,7 @@ from moldau_broker.wire.messages.describe_log_dirs import (
     DescribeLogDirsRequest,
     DescribeLogDirsResponse,
 )
+from moldau_broker.wire.messages.unregister_broker import UnregisterBrokerRequest, UnregisterBrokerResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class ClusterDescription:
     cluster_id: str
     controller: int
     nodes: tuple[Node, ...]
+    fenced: frozenset[int] = frozenset()
+    """Ids of registered brokers that do not serve; they are not among `nodes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +52,42 @@ class LogDirectory:
     error: ClientError | None
 
 
+BROKERS: Final = 1
+CONTROLLERS: Final = 2
+"""Endpoint types of DescribeCluster (KIP-919)."""
+
+
 async def describe_cluster(cluster: Cluster) -> ClusterDescription:
     """Who is in the cluster now."""
+    return await cluster.retry(
+        lambda: _describe(cluster, DescribeClusterRequest(include_fenced_brokers=True))
+    )
 
-    async def ask() -> ClusterDescription:
-        answer = await cluster.ask(DescribeClusterRequest(), DescribeClusterResponse)
-        raise_for(answer.error_code, "the cluster", answer.error_message)
-        nodes = sorted(
-            (Node(b.broker_id, b.host, b.port, b.rack) for b in answer.brokers), key=lambda n: n.id
-        )
-        return ClusterDescription(answer.cluster_id, answer.controller_id, tuple(nodes))
 
-    return await cluster.retry(ask)
+async def describe_controllers(cluster: Cluster) -> ClusterDescription:
+    """The controllers, asked of one of them: `cluster` was given controllers' addresses to begin with (KIP-919)."""
+    return await cluster.retry(lambda: _describe(cluster, DescribeClusterRequest(endpoint_type=CONTROLLERS)))
+
+
+async def _describe(cluster: Cluster, request: DescribeClusterRequest) -> ClusterDescription:
+    answer = await cluster.ask(request, DescribeClusterResponse)
+    raise_for(answer.error_code, "the cluster", answer.error_message)
+    nodes = sorted(
+        (Node(b.broker_id, b.host, b.port, b.rack) for b in answer.brokers if not b.is_fenced),
+        key=lambda n: n.id,
+    )
+    fenced = frozenset(b.broker_id for b in answer.brokers if b.is_fenced)
+    return ClusterDescription(answer.cluster_id, answer.controller_id, tuple(nodes), fenced)
+
+
+async def unregister_broker(cluster: Cluster, node: int) -> None:
+    """Forget a broker that is gone for good; it must hold no replicas and not be running.
+
+    Raises:
+        RequestFailed: there is no such broker (BROKER_ID_NOT_REGISTERED).
+    """
+    answer = await cluster.ask_patiently(UnregisterBrokerRequest(broker_id=node), UnregisterBrokerResponse)
+    raise_for(answer.error_code, f"broker {node}", answer.error_message)
 
 
 async def describe_log_dirs(
