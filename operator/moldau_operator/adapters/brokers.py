@@ -7,20 +7,26 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.client.admin import configs, groups, nodes, offsets, topics
+from moldau_broker.client.admin import configs, groups, nodes, offsets, quorum, reassignments, topics
 from moldau_broker.client.cluster import Cluster
 from moldau_broker.client.config import ClientConfig
-from moldau_broker.client.errors import BrokerUnreachable, ClientError, RequestFailed
+from moldau_broker.client.errors import ClientError, RequestFailed
 from moldau_broker.client.metadata import NO_LEADER, TopicInfo
 from moldau_broker.client.partitions import EARLIEST, LATEST, TopicPartition
+from moldau_operator.adapters.admin_http import HttpAdmin, admin_error
 from moldau_operator.errors import AdminError
 from moldau_operator.resources.consumergroup import Edge
 from moldau_operator.seams.broker_admin import (
     ClusterView,
     ConfigChange,
+    DrainView,
     GroupView,
+    MoveView,
     NewTopic,
     Partition,
+    PartitionView,
+    QuorumMember,
+    QuorumView,
     TopicView,
 )
 
@@ -39,12 +45,19 @@ class KafkaAdmin:
     Args:
         bootstrap: gives host:port[,host:port...]; asked on first use, because a platform knows its nodes'
             addresses only once it was told to run them. Empty means that there are none yet.
+        http: gives host:port of every node's admin API, those that serve first.
     """
 
-    def __init__(self, bootstrap: Callable[[], str], config: ClientConfig = ADMIN_PATIENCE) -> None:
+    def __init__(
+        self,
+        bootstrap: Callable[[], str],
+        http: Callable[[], Sequence[str]] = tuple,
+        config: ClientConfig = ADMIN_PATIENCE,
+    ) -> None:
         self._bootstrap = bootstrap
         self._config = config
         self._connected: Cluster | None = None
+        self._http = HttpAdmin(http)
 
     @property
     def _cluster(self) -> Cluster:
@@ -69,7 +82,88 @@ class KafkaAdmin:
             cluster_id=found.cluster_id,
             controller_id=controller,
             broker_ids=tuple(node.id for node in found.nodes),
+            fenced_ids=tuple(sorted(found.fenced)),
+            racks={node.id: node.rack for node in found.nodes if node.rack is not None},
         )
+
+    async def describe_quorum(self) -> QuorumView:
+        """The metadata quorum."""
+        found = await _ask(lambda: quorum.describe_quorum(self._cluster))
+
+        def members(replicas: Iterable[quorum.QuorumReplica]) -> tuple[QuorumMember, ...]:
+            return tuple(
+                QuorumMember(one.id, one.directory_id, found.lag(one), one.last_caught_up_ms)
+                for one in replicas
+            )
+
+        return QuorumView(
+            leader_id=found.leader_id,
+            leader_epoch=found.leader_epoch,
+            voters=members(found.voters),
+            observers=members(found.observers),
+        )
+
+    async def list_moves(self) -> dict[Partition, MoveView]:
+        """Moves of replicas that are under way."""
+        found = await _ask(lambda: reassignments.list_reassignments(self._cluster))
+        return {Partition(*place): MoveView(move.adding, move.removing) for place, move in found.items()}
+
+    async def move_replicas(
+        self, targets: Mapping[Partition, Sequence[int]]
+    ) -> dict[Partition, AdminError | None]:
+        """Begin to move partitions to these brokers, the preferred leader first."""
+        wanted = {TopicPartition(*place): nodes_wanted for place, nodes_wanted in targets.items()}
+        found = _outcomes(await _ask(lambda: reassignments.alter_reassignments(self._cluster, wanted)))
+        return {Partition(*place): one for place, one in found.items()}
+
+    async def replica_bytes(self) -> dict[Partition, int]:
+        """Bytes of one replica of each partition, as far as brokers answer."""
+        await _ask(lambda: self._cluster.refresh(()))
+        sizes: dict[Partition, int] = {}
+        for directories in (await nodes.describe_log_dirs(self._cluster)).values():
+            for directory in directories if not isinstance(directories, ClientError) else ():
+                for place, replica in directory.replicas.items():
+                    name = Partition(*place)
+                    sizes[name] = max(sizes.get(name, 0), replica.size_bytes)
+        return sizes
+
+    async def broker_overrides(self) -> dict[str, str]:
+        """Settings that all brokers were given while they run."""
+        found = await _ask(lambda: configs.describe_configs(self._cluster, [configs.ALL_BROKERS]))
+        settings = found[configs.ALL_BROKERS]
+        if isinstance(settings, ClientError):
+            raise admin_error(settings)
+        return {name: setting.value or "" for name, setting in settings.items()}
+
+    async def alter_brokers(self, change: ConfigChange) -> AdminError | None:
+        """Give all brokers settings while they run."""
+        wanted: dict[str, str | None] = {**change.set, **dict.fromkeys(change.remove)}
+        found = await _ask(lambda: configs.alter_configs(self._cluster, {configs.ALL_BROKERS: wanted}))
+        return _outcomes(found)[configs.ALL_BROKERS]
+
+    async def may_stop(self, broker_id: int) -> tuple[str, ...]:
+        """Why this broker should not be stopped now, in words; empty when it may."""
+        return await self._http.may_stop(broker_id)
+
+    async def drain(self, broker_id: int) -> DrainView:
+        """Begin to move every replica off a broker; asking again changes nothing."""
+        return await self._http.drain(broker_id)
+
+    async def drain_progress(self, broker_id: int) -> DrainView:
+        """How far that is."""
+        return await self._http.drain_progress(broker_id)
+
+    async def cancel_drain(self, broker_id: int) -> None:
+        """Let a broker have replicas again."""
+        await self._http.cancel_drain(broker_id)
+
+    async def remove_voter(self, voter: QuorumMember) -> AdminError | None:
+        """Take a voter out of the metadata quorum."""
+        return await _tried(lambda: quorum.remove_voter(self._cluster, voter.id, voter.directory_id))
+
+    async def unregister(self, broker_id: int) -> AdminError | None:
+        """Forget a broker that is gone for good."""
+        return await _tried(lambda: nodes.unregister_broker(self._cluster, broker_id))
 
     async def list_topics(self) -> dict[str, TopicView]:
         """All topics, without their overrides."""
@@ -89,7 +183,7 @@ class KafkaAdmin:
             if found is None or isinstance(found, ClientError):
                 if _is_missing(found):
                     continue  # deleted between the two questions
-                raise _admin_error(found or RequestFailed(ErrorCode.UNKNOWN_SERVER_ERROR, f"topic {name}"))
+                raise admin_error(found or RequestFailed(ErrorCode.UNKNOWN_SERVER_ERROR, f"topic {name}"))
             views[name] = _topic_view(info, found.values())
         return views
 
@@ -102,7 +196,7 @@ class KafkaAdmin:
             if isinstance(info, TopicInfo):
                 infos[name] = info
             elif not _is_missing(info):
-                raise _admin_error(info)
+                raise admin_error(info)
         return infos
 
     async def create_topics(self, new: Sequence[NewTopic]) -> dict[str, AdminError | None]:
@@ -147,7 +241,7 @@ class KafkaAdmin:
             if isinstance(group, ClientError):
                 unknown = isinstance(group, RequestFailed) and group.code is ErrorCode.GROUP_ID_NOT_FOUND
                 dead = GroupView(group_id=group_id, state=groups.DEAD, members=0)
-                views[group_id] = dead if unknown else _admin_error(group)
+                views[group_id] = dead if unknown else admin_error(group)
             else:
                 views[group_id] = GroupView(group_id=group_id, state=group.state, members=len(group.members))
         return views
@@ -158,7 +252,7 @@ class KafkaAdmin:
         """What each group has committed; partitions without a commit are left out."""
         found = await _ask(lambda: offsets.fetch_offsets(self._cluster, dict.fromkeys(group_ids)))
         return {
-            group_id: _admin_error(commits)
+            group_id: admin_error(commits)
             if isinstance(commits, ClientError)
             else {Partition(*place): commit.offset for place, commit in commits.items()}
             for group_id, commits in found.items()
@@ -180,7 +274,7 @@ class KafkaAdmin:
         wanted = {TopicPartition(*partition): timestamp for partition in partitions}
         found = await _ask(lambda: offsets.list_offsets(self._cluster, wanted, deadline_ms=0))
         return {
-            Partition(*place): _admin_error(one) if isinstance(one, ClientError) else one.offset
+            Partition(*place): admin_error(one) if isinstance(one, ClientError) else one.offset
             for place, one in found.items()
         }
 
@@ -195,7 +289,7 @@ class KafkaAdmin:
         wanted = {TopicPartition(*place): offsets.CommittedOffset(offset) for place, offset in places.items()}
         found = await _ask(lambda: offsets.commit_offsets(self._cluster, group_id, wanted))
         return {
-            Partition(*place): _admin_error(one) if one is not None else None for place, one in found.items()
+            Partition(*place): admin_error(one) if one is not None else None for place, one in found.items()
         }
 
     async def delete_groups(self, group_ids: Sequence[str]) -> dict[str, AdminError | None]:
@@ -203,27 +297,23 @@ class KafkaAdmin:
         return _outcomes(await _ask(lambda: groups.delete_groups(self._cluster, group_ids)))
 
 
+async def _tried(call: Callable[[], Awaitable[None]]) -> AdminError | None:
+    try:
+        await call()
+    except ClientError as error:
+        return admin_error(error)
+    return None
+
+
 async def _ask(call: Callable[[], Awaitable[T]]) -> T:
     try:
         return await call()
     except ClientError as error:
-        raise _admin_error(error) from error
+        raise admin_error(error) from error
 
 
 def _outcomes(found: Mapping[K, object]) -> dict[K, AdminError | None]:
-    return {key: _admin_error(one) if isinstance(one, ClientError) else None for key, one in found.items()}
-
-
-def _admin_error(error: ClientError) -> AdminError:
-    if isinstance(error, RequestFailed):
-        words = error.detail.rstrip(".") if error.detail else error.code.name.replace("_", " ").lower()
-        return AdminError(error.code, words)
-    code = (
-        ErrorCode.BROKER_NOT_AVAILABLE
-        if isinstance(error, BrokerUnreachable)
-        else ErrorCode.NETWORK_EXCEPTION
-    )
-    return AdminError(code, str(error), retriable=error.retriable)
+    return {key: admin_error(one) if isinstance(one, ClientError) else None for key, one in found.items()}
 
 
 def _is_missing(error: ClientError | None) -> bool:
@@ -243,4 +333,8 @@ def _topic_view(info: TopicInfo, settings: Iterable[configs.Setting]) -> TopicVi
             for setting in settings
             if setting.source is configs.ConfigSource.TOPIC
         },
+        placement=tuple(
+            PartitionView(one.leader if one.leader != NO_LEADER else None, one.replicas, one.isr)
+            for one in info.partitions
+        ),
     )

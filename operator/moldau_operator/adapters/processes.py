@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from moldau_broker.base.clock import Clock
-from moldau_broker.base.properties import format_properties
+from moldau_broker.base.properties import format_properties, parse_properties
 from moldau_operator.adapters.files import write_text
 from moldau_operator.adapters.lifecycle import Patience, Phase
 from moldau_operator.adapters.orphans import end, read_note, write_note
@@ -33,11 +35,13 @@ from moldau_operator.adapters.ports import (
 from moldau_operator.adapters.supervision import ProcessSpec, SupervisedProcess
 from moldau_operator.errors import PlatformError
 from moldau_operator.seams.platform import (
-    ClusterAction,
     EnsurePool,
     NodeSpec,
     ObservedNode,
+    PlatformAction,
     PlatformLimits,
+    RestartNode,
+    RetireNode,
 )
 
 BROKER_COMMAND: Final = (sys.executable, "-P", "-m", "moldau_broker.server")
@@ -49,12 +53,17 @@ ORPHAN_STOP_S: Final = 30.0
 _ENVIRONMENT_PREFIX: Final = "MOLDAU_"
 
 
+META_PROPERTIES: Final = "meta.properties"
+"""Kafka's name card of a log directory; a folder without it was never formatted."""
+
+
 @dataclass(slots=True)
 class _Node:
     spec: NodeSpec
     ports: NodePorts
     process: SupervisedProcess
     running: str | None = None
+    started_with: Mapping[str, str] = field(default_factory=dict)
 
 
 class ProcessPlatform:
@@ -87,6 +96,9 @@ class ProcessPlatform:
         self._command = tuple(command)
         self._patience = patience
         self._nodes: dict[int, _Node] = {}
+        self._ports: dict[int, NodePorts] = {}
+        self._controllers: tuple[int, ...] = ()
+        self._retiring: dict[int, asyncio.Task[None]] = {}
 
     @property
     def limits(self) -> PlatformLimits:
@@ -104,6 +116,19 @@ class ProcessPlatform:
         pids = [note.pid for note in notes.values() if note is not None]
         return [pid for pid, was_alive in zip(pids, ended, strict=True) if was_alive]
 
+    async def volumes(self) -> Mapping[int, str]:
+        """The nodes that have data, and the id of the cluster it belongs to; nodes being removed are left out."""
+        return self._volumes()
+
+    def _volumes(self) -> dict[int, str]:
+        found: dict[int, str] = {}
+        for path in self._folder.glob(f"nodes/*/data/{META_PROPERTIES}"):
+            name = path.parent.parent.name
+            if name.isdigit() and int(name) not in self._retiring:
+                with suppress(OSError, ValueError):  # unreadable: its node will say so
+                    found[int(name)] = parse_properties(path.read_text(encoding="utf-8"))["cluster.id"]
+        return found
+
     async def observe(self) -> tuple[ObservedNode, ...]:
         """Every node it was told to run since it was made, by id."""
         return self.nodes()
@@ -120,6 +145,8 @@ class ProcessPlatform:
             wanted=node.spec.revision,
             running=node.running if node.process.pid is not None else None,
             settings=node.spec.settings,
+            started_with=node.started_with if node.process.pid is not None else {},
+            roles=node.spec.roles,
             state=life.state,
             pid=node.process.pid,
             kafka=f"{HOST}:{node.ports.kafka}",
@@ -129,29 +156,61 @@ class ProcessPlatform:
             hopeless=life.hopeless,
         )
 
-    async def apply(self, action: ClusterAction) -> None:
+    async def apply(self, action: PlatformAction) -> None:
         """Carry out one action.
 
         Raises:
             PlatformError: no port is free, or a folder cannot be written.
         """
         try:
-            if isinstance(action, EnsurePool):
-                for spec in action.pool.nodes:
-                    self._ensure(spec)
-            else:
-                self._nodes[action.node_id].process.restart()
+            match action:
+                case EnsurePool():
+                    self._ensure_pool(action)
+                case RestartNode():
+                    self._nodes[action.node_id].process.restart()
+                case RetireNode():
+                    self._retire(action.node_id)
         except OSError as error:
             raise PlatformError(
                 f"{error.filename or self._folder}: {error.strerror}; free it, or use --data-dir"
             ) from error
 
+    def _ensure_pool(self, action: EnsurePool) -> None:
+        """Every address is chosen before anybody starts: each node is told where all controllers will be."""
+        ids = [spec.node_id for spec in action.pool.nodes]
+        leaving = self._retiring.keys() & {*ids, *action.controllers}
+        if leaving:
+            raise PlatformError(f"node {min(leaving)} is still being removed; it comes back in a moment")
+        self._controllers = action.controllers
+        for node_id in sorted({*ids, *action.controllers}):
+            if node_id not in self._ports:
+                folder = self._node_folder(node_id)
+                (folder / "data").mkdir(parents=True, exist_ok=True)
+                self._ports[node_id] = self._choose_ports(node_id, folder / "ports.json")
+        for spec in action.pool.nodes:
+            self._ensure(spec)
+
+    def _retire(self, node_id: int) -> None:
+        node = self._nodes[node_id]
+        if node_id not in self._retiring:
+            self._retiring[node_id] = asyncio.get_running_loop().create_task(self._remove(node_id, node))
+
+    async def _remove(self, node_id: int, node: _Node) -> None:
+        """Stop the node and remove its folder; first its name card, so that half a folder counts as none."""
+        await node.process.stop()
+        folder = self._node_folder(node_id)
+        try:
+            (folder / "data" / META_PROPERTIES).unlink(missing_ok=True)
+            await asyncio.to_thread(shutil.rmtree, folder)
+        except OSError as error:
+            self._on_notice(f"node {node_id} is gone, but {error.filename or folder} stays: {error.strerror}")
+        del self._nodes[node_id], self._ports[node_id], self._retiring[node_id]
+        self._on_change()
+
     def _ensure(self, spec: NodeSpec) -> None:
         node = self._nodes.get(spec.node_id)
         if node is None:
-            folder = self._node_folder(spec.node_id)
-            (folder / "data").mkdir(parents=True, exist_ok=True)
-            ports = self._ports(spec.node_id, folder / "ports.json")
+            folder, ports = self._node_folder(spec.node_id), self._ports[spec.node_id]
             process = SupervisedProcess(
                 ProcessSpec(
                     command=(*self._command, str(folder / "server.properties")),
@@ -181,8 +240,9 @@ class ProcessPlatform:
         for port in node.ports.all:
             if not port_is_free(HOST, port):
                 raise PlatformError(f"port {port} is taken by another process; stop that one")
+        (self._node_folder(node_id) / "data").mkdir(parents=True, exist_ok=True)  # a lost disk is refilled
         self._render(node)
-        node.running = node.spec.revision
+        node.running, node.started_with = node.spec.revision, node.spec.settings
 
     def _render(self, node: _Node) -> None:
         text = format_properties(self._settings(node))
@@ -191,10 +251,16 @@ class ProcessPlatform:
 
     def _settings(self, node: _Node) -> Mapping[str, str]:
         ports = node.ports
+        controllers = ",".join(f"{HOST}:{self._ports[one].controller}" for one in self._controllers)
+        settings = dict(node.spec.settings)
+        if len(self._nodes) == 1 and node.running is not None and not self._volumes():
+            # The only copy is lost: what begins now is another cluster, and must not pass for the old one.
+            settings.pop("cluster.id", None)
         listeners = f"CLIENT://{HOST}:{ports.kafka},INTERNAL://{HOST}:{ports.internal},CONTROLLER://{HOST}:{ports.controller}"
         return {
             "telemetry.log.format": "human",
-            **node.spec.settings,
+            **settings,
+            **({"controller.quorum.bootstrap.servers": controllers} if controllers else {}),
             "listeners": listeners,
             "inter.broker.listener.name": "INTERNAL",
             "controller.listener.names": "CONTROLLER",
@@ -203,9 +269,9 @@ class ProcessPlatform:
             "http.port": str(ports.http),
         }
 
-    def _ports(self, node_id: int, path: Path) -> NodePorts:
+    def _choose_ports(self, node_id: int, path: Path) -> NodePorts:
         """The ports the node had before if it can have them again, else the next free ones."""
-        reserved = {port for node in self._nodes.values() for port in node.ports.all}
+        reserved = {port for ports in self._ports.values() for port in ports.all}
         kept = read_ports(path, self._first_port)
         if kept is not None and not any(
             port in reserved or not port_is_free(HOST, port) for port in kept.all
@@ -234,6 +300,7 @@ class ProcessPlatform:
     async def stop(self) -> None:
         """Stop all nodes in good order."""
         await asyncio.gather(*(node.process.stop() for node in self._nodes.values()))
+        await asyncio.gather(*self._retiring.values())
 
     def kill(self) -> None:
         """Do not wait for good order any longer."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -93,7 +93,7 @@ class LocalInstance:
 
     Args:
         make_platform: makes the platform, given what to call when a node changed and with a line for people.
-        make_admin: makes the admin client, given what tells the nodes' addresses.
+        make_admin: makes the admin client, given what tells the nodes' addresses, for Kafka's protocol and HTTP.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class LocalInstance:
         memory: Memory,
         clock: Clock,
         make_platform: Callable[[Callable[[], None], Callable[[str], None]], LocalPlatform],
-        make_admin: Callable[[Callable[[], str]], LocalAdmin] = KafkaAdmin,
+        make_admin: Callable[[Callable[[], str], Callable[[], Sequence[str]]], LocalAdmin] = KafkaAdmin,
         *,
         resync_s: float = RESYNC_S,
         look_s: float = LOOK_S,
@@ -119,7 +119,7 @@ class LocalInstance:
         self._resync_s = resync_s
         self._look_s = look_s
         self._platform = make_platform(self._nodes_changed, self._warn)
-        self._admin = make_admin(self._bootstrap)
+        self._admin = make_admin(self._bootstrap, self._admin_addresses)
         self._reconciliation = Reconciliation(self._platform, self._admin, memory, clock)
         self._started_ms = clock.wall_ms()
         self._bundle: Bundle | None = None
@@ -291,6 +291,11 @@ class LocalInstance:
 
     def _bootstrap(self) -> str:
         return ",".join(node.kafka for node in self._platform.nodes())
+
+    def _admin_addresses(self) -> list[str]:
+        """Every node's HTTP address, those that serve first."""
+        nodes = sorted(self._platform.nodes(), key=lambda node: node.state is not NodeState.SERVING)
+        return [node.http for node in nodes]
 
     def _say_hopeless(self) -> str:
         hopeless = [node for node in self._platform.nodes() if node.hopeless]

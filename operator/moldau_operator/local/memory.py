@@ -152,6 +152,11 @@ def _key(text: str) -> Key:
 def _status(kind: Kind, data: dict[str, Any]) -> Status:
     data = {**data, "conditions": tuple(_condition(item) for item in data["conditions"])}
     if kind is Kind.CLUSTER:
+        for name in (
+            "node_ids",
+            "broker_settings",
+        ):  # tuples, and not there before clusters had several nodes
+            data[name] = tuple(data.get(name, ()))
         return ClusterStatus(**data)
     data["deletion_policy"] = DeletionPolicy(data["deletion_policy"])
     if kind is Kind.TOPIC:

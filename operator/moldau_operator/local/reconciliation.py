@@ -66,7 +66,7 @@ class Reconciliation:
         """Look, plan and act once."""
         cluster = bundle.clusters[0]
         result = PassResult()
-        await self._reconcile_cluster(cluster, result)
+        await self._reconcile_cluster(bundle, result)
         serving = any(node.state is NodeState.SERVING for node in await self._platform.observe())
         if serving:
             try:
@@ -81,9 +81,10 @@ class Reconciliation:
                 result.pending.update(topic.key for topic in bundle.topics)
         return result
 
-    async def _reconcile_cluster(self, cluster: Cluster, result: PassResult) -> None:
+    async def _reconcile_cluster(self, bundle: Bundle, result: PassResult) -> None:
+        cluster = bundle.clusters[0]
         old = self._memory.statuses(ClusterStatus).get(cluster.key)
-        report = await self._cluster.reconcile(cluster, old)
+        report = await self._cluster.reconcile(cluster, old, bundle.topics)
         new = report.statuses[cluster.key]
         if old is not None and old.cluster_id and new.cluster_id != old.cluster_id:
             await self._memory.forget_topics()

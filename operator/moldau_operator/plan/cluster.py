@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from moldau_operator.names import counted
+from moldau_operator.plan.actions import AlterBrokers, BrokerAction, CancelDrain
+from moldau_operator.plan.broker_settings import plan_broker_settings
+from moldau_operator.plan.departure import ClusterSeen, Departure, Stay, plan_departure, plan_forgotten
 from moldau_operator.resources import conditions
 from moldau_operator.resources.cluster import Cluster, Role
 from moldau_operator.resources.conditions import Condition, ConditionType, Reason
 from moldau_operator.resources.status import ClusterStatus
+from moldau_operator.seams.broker_admin import ClusterView
 from moldau_operator.seams.platform import (
-    ClusterAction,
     EnsurePool,
     NodeSpec,
     NodeState,
     ObservedNode,
+    PlatformAction,
     PlatformLimits,
     PoolSpec,
     RestartNode,
+    RetireNode,
 )
-from moldau_operator.specs.nodes import differences, pool_specs
+from moldau_operator.specs.nodes import controllers_of, differences, pool_specs
+
+ClusterAction = PlatformAction | BrokerAction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +70,24 @@ def refuse(cluster: Cluster, status: ClusterStatus, limits: PlatformLimits) -> R
         return Refusal(
             path="spec.pools",
             reason=Reason.NOT_SUPPORTED,
-            message=f"no longer has pool {', '.join(gone)}, and draining a pool comes with replication: put it back",
+            message=f"no longer has pool {', '.join(gone)}: put it back and lower its replicas, which drains it",
         )
     return None
+
+
+def choose_cluster_id(known: str, volumes: Mapping[int, str], fresh: str, *, set_up: bool) -> str:
+    """The id of the cluster: never a new one while there is data.
+
+    Args:
+        known: the id remembered so far.
+        volumes: the ids that data was found to belong to, by node.
+        fresh: for a cluster without any data.
+        set_up: whether nodes were told to run already, which may not have formatted their disks yet.
+    """
+    found = [volumes[node] for node in sorted(volumes)]
+    if found:
+        return known if known in found else found[0]
+    return known if known and set_up else fresh
 
 
 def plan_cluster(
@@ -73,13 +95,15 @@ def plan_cluster(
     status: ClusterStatus,
     nodes: Sequence[ObservedNode],
     limits: PlatformLimits,
-    controller_id: int | None = None,
+    seen: ClusterSeen | None = None,
 ) -> ClusterPlan:
     """What brings the nodes to the resource.
 
     Args:
-        controller_id: the active controller, restarted last; None when unknown.
+        status: its `node_ids` are members until they have been emptied, declared or not.
+        seen: what the brokers say.
     """
+    seen = seen or ClusterSeen()
     status = replace(status, observed_generation=cluster.metadata.generation)
     refusal = refuse(cluster, status, limits)
     if refusal is not None:
@@ -88,22 +112,67 @@ def plan_cluster(
     if cluster.spec.pause:
         found = conditions.reconciling(Reason.PAUSED, "spec.pause is set; nothing is changed")
         return ClusterPlan(actions=(), status=replace(status, conditions=found))
+    declared = {node for pool in cluster.spec.pools for node in pool.node_ids}
+    leaving = sorted(set(status.node_ids) - declared)
     by_id = {node.node_id: node for node in nodes}
-    actions: list[ClusterAction] = []
-    wanted: list[NodeSpec] = []
-    for pool in pool_specs(cluster):
-        wanted.extend(pool.nodes)
-        reason = _pool_difference(pool, by_id)
-        if reason:
-            actions.append(EnsurePool(pool=pool, reason=reason))
-    if not actions:
-        actions.extend(_next_restart(wanted, by_id, controller_id))
+    pools = pool_specs(cluster, status.cluster_id, leaving)
+    wanted = [node for pool in pools for node in pool.nodes]
     status = replace(
         status,
-        conditions=(*_health(wanted, by_id, actions), *_warnings(cluster)),
         node_id_bases={pool.name: pool.node_id_base for pool in cluster.spec.pools},
+        node_ids=tuple(sorted(node.node_id for node in wanted)),
     )
-    return ClusterPlan(actions=tuple(actions), status=status)
+    actions: list[ClusterAction] = [
+        EnsurePool(pool=pool, reason=reason, controllers=controllers_of(pools))
+        for pool in pools
+        if (reason := _pool_difference(pool, by_id))
+    ]
+    departure = Departure()
+    if not actions:
+        more, status = _settings(cluster, status, nodes, seen)
+        actions += more
+        actions += _welcome(declared, seen)
+        actions += plan_forgotten(frozenset(status.node_ids), seen)
+    if not actions:
+        actions += _next_restart(wanted, by_id, seen.view)
+    if not actions and leaving and all(one.running in {None, one.wanted} for one in nodes):
+        departure = plan_departure(leaving, _staying(cluster), seen)
+        actions += departure.actions
+        removed = {action.node_id for action in actions if isinstance(action, RetireNode)}
+        status = replace(status, node_ids=tuple(node for node in status.node_ids if node not in removed))
+    found = (*_health(wanted, by_id, actions, departure), *_warnings(pools, leaving))
+    return ClusterPlan(actions=tuple(actions), status=replace(status, conditions=found))
+
+
+def _settings(
+    cluster: Cluster, status: ClusterStatus, nodes: Sequence[ObservedNode], seen: ClusterSeen
+) -> tuple[list[ClusterAction], ClusterStatus]:
+    """Settings that running brokers take as they are."""
+    if seen.overrides is None:
+        return [], status
+    files = [node.started_with for node in nodes if node.running is not None]
+    plan = plan_broker_settings(cluster.spec.config, seen.overrides, files, status.broker_settings)
+    status = replace(status, broker_settings=plan.managed)
+    return ([AlterBrokers(change=plan.change, reason=plan.reason)] if plan.change else []), status
+
+
+def _welcome(declared: Collection[int], seen: ClusterSeen) -> list[ClusterAction]:
+    """Nodes that were to leave and are declared again."""
+    return [
+        CancelDrain(broker_id=node, reason="it is declared again")
+        for node, drain in sorted(seen.drains.items())
+        if node in declared and drain.draining
+    ]
+
+
+def _staying(cluster: Cluster) -> list[Stay]:
+    """The declared brokers, with what limits them."""
+    return [
+        Stay(id=node, rack=pool.rack, capacity=int(pool.storage.size.amount) if pool.storage.size else None)
+        for pool in cluster.spec.pools
+        if Role.BROKER in pool.roles
+        for node in pool.node_ids
+    ]
 
 
 def _pool_difference(pool: PoolSpec, by_id: dict[int, ObservedNode]) -> str:
@@ -112,15 +181,17 @@ def _pool_difference(pool: PoolSpec, by_id: dict[int, ObservedNode]) -> str:
         observed = by_id.get(node.node_id)
         if observed is None:
             return f"node {node.node_id} is declared and not running yet"
-        if observed.wanted != node.revision:
+        if observed.wanted != node.revision or observed.settings != node.settings:
             return differences(observed.settings, node.settings)
     return ""
 
 
 def _next_restart(
-    wanted: Sequence[NodeSpec], by_id: dict[int, ObservedNode], controller_id: int | None
+    wanted: Sequence[NodeSpec], by_id: dict[int, ObservedNode], view: ClusterView | None
 ) -> list[ClusterAction]:
     """The one node that may be restarted now: never while another one is not serving, the controller last."""
+    controller_id = view.controller_id if view is not None else None
+    fenced = view.fenced_ids if view is not None else ()
     outdated = [
         by_id[node.node_id] for node in wanted if by_id[node.node_id].running not in {None, node.revision}
     ]
@@ -129,19 +200,26 @@ def _next_restart(
     node = min(
         outdated, key=lambda one: (one.state is NodeState.SERVING, one.node_id == controller_id, one.node_id)
     )
-    others = (by_id[spec.node_id] for spec in wanted if spec.node_id != node.node_id)
-    if any(other.state is not NodeState.SERVING for other in others):
+    others = [by_id[spec.node_id] for spec in wanted if spec.node_id != node.node_id]
+    if any(other.state is not NodeState.SERVING or other.node_id in fenced for other in others):
         return []
     return [RestartNode(node_id=node.node_id, reason="its settings changed")]
 
 
 def _health(
-    wanted: Sequence[NodeSpec], by_id: dict[int, ObservedNode], actions: Sequence[ClusterAction]
+    wanted: Sequence[NodeSpec],
+    by_id: dict[int, ObservedNode],
+    actions: Sequence[ClusterAction],
+    departure: Departure,
 ) -> tuple[Condition, ...]:
     present = [by_id[node.node_id] for node in wanted if node.node_id in by_id]
     hopeless = [node for node in present if node.hopeless]
     if hopeless:
         return conditions.stalled(Reason.NODE_DOWN, _say(hopeless))
+    if departure.refusal:
+        return conditions.stalled(Reason.INVALID_SPEC, f"spec.replicas: {departure.refusal}")
+    if departure.waiting:
+        return conditions.reconciling(Reason.DRAINING, departure.waiting)
     if actions:
         restarts = any(isinstance(action, RestartNode) for action in actions)
         return conditions.reconciling(
@@ -168,8 +246,8 @@ def _say(nodes: Sequence[ObservedNode]) -> str:
     )
 
 
-def _warnings(cluster: Cluster) -> tuple[Condition, ...]:
-    controllers = sum(pool.replicas for pool in cluster.spec.pools if Role.CONTROLLER in pool.roles)
+def _warnings(pools: Sequence[PoolSpec], leaving: Collection[int]) -> tuple[Condition, ...]:
+    controllers = len(set(controllers_of(pools)) - set(leaving))
     if controllers % 2 == 0:
         words = (
             f"{controllers} controllers survive no more failures than {controllers - 1}: use an odd number"

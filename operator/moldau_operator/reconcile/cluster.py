@@ -1,34 +1,73 @@
-"""Cluster: look at the nodes, plan, write the status down, apply."""
+"""Cluster: look at nodes and brokers, plan, write the status down, apply."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from random import SystemRandom
 
 from moldau_broker.base.clock import Clock
+from moldau_broker.base.ids import format_uuid, random_uuid
 from moldau_operator.errors import AdminError, PlatformError
-from moldau_operator.plan.cluster import plan_cluster
+from moldau_operator.plan.actions import (
+    AlterBrokers,
+    BrokerAction,
+    CancelDrain,
+    DrainBroker,
+    MoveReplicas,
+    RemoveVoter,
+    UnregisterBroker,
+)
+from moldau_operator.plan.cluster import ClusterAction, choose_cluster_id, plan_cluster
+from moldau_operator.plan.departure import ClusterSeen
 from moldau_operator.reconcile.events import Event
 from moldau_operator.reconcile.report import Report, record
 from moldau_operator.resources import conditions
 from moldau_operator.resources.cluster import Cluster
-from moldau_operator.resources.conditions import Reason
+from moldau_operator.resources.conditions import ConditionType, Reason
 from moldau_operator.resources.status import ClusterStatus
-from moldau_operator.seams.broker_admin import BrokerAdmin, ClusterView
-from moldau_operator.seams.platform import NodeState, ObservedNode, Platform
+from moldau_operator.resources.topic import Topic
+from moldau_operator.seams.broker_admin import BrokerAdmin
+from moldau_operator.seams.platform import (
+    EnsurePool,
+    NodeState,
+    ObservedNode,
+    Platform,
+    RestartNode,
+    RetireNode,
+)
 from moldau_operator.seams.status_store import StatusStore
+
+
+def mint_cluster_id() -> str:
+    """A new cluster's id, in Kafka's text form."""
+    return format_uuid(random_uuid(SystemRandom()))
 
 
 class ClusterReconciler:
     """Brings the nodes of one cluster to its resource, one pass at a time."""
 
-    def __init__(self, platform: Platform, admin: BrokerAdmin, store: StatusStore, clock: Clock) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        admin: BrokerAdmin,
+        store: StatusStore,
+        clock: Clock,
+        mint: Callable[[], str] = mint_cluster_id,
+    ) -> None:
         self._platform = platform
         self._admin = admin
         self._store = store
         self._clock = clock
+        self._mint = mint
 
-    async def reconcile(self, cluster: Cluster, old: ClusterStatus | None) -> Report[ClusterStatus]:
-        """One pass. What the platform cannot do becomes a condition, not an exception.
+    async def reconcile(
+        self, cluster: Cluster, old: ClusterStatus | None, topics: Sequence[Topic] = ()
+    ) -> Report[ClusterStatus]:
+        """One pass. What the platform or the brokers cannot do becomes a condition, not an exception.
+
+        Args:
+            topics: the cluster's Topic resources: a node may wait for a replication factor to be lowered.
 
         Raises:
             PlatformError: the platform cannot be asked at all.
@@ -36,39 +75,107 @@ class ClusterReconciler:
         report: Report[ClusterStatus] = Report()
         key = cluster.key
         nodes = await self._platform.observe()
-        view = await self._describe(nodes)
+        volumes = await self._platform.volumes()
+        known = old or ClusterStatus()
+        cluster_id = choose_cluster_id(known.cluster_id, volumes, self._mint(), set_up=bool(nodes))
+        members = tuple(sorted({*known.node_ids, *volumes}))
+        seen = await self._look(cluster, replace(known, node_ids=members), nodes, topics)
+        if seen.view is not None:
+            cluster_id = seen.view.cluster_id
+        if known.cluster_id not in {"", cluster_id}:
+            words = f"its id changed from {known.cluster_id} to {cluster_id}: the data was replaced"
+            report.events.append(Event(subject=key, message=words, warning=True))
         plan = plan_cluster(
             cluster,
-            old or ClusterStatus(),
+            replace(known, cluster_id=cluster_id, node_ids=members),
             nodes,
             self._platform.limits,
-            view.controller_id if view is not None else None,
+            seen,
         )
-        status = plan.status
-        if view is not None and view.cluster_id != status.cluster_id:
-            if status.cluster_id:
-                words = f"its id changed from {status.cluster_id} to {view.cluster_id}: the data was replaced"
-                report.events.append(Event(subject=key, message=words, warning=True))
-            status = replace(status, cluster_id=view.cluster_id)
-        status = record(report, key, old, status, self._clock.wall_ms())
+        status = record(report, key, old, plan.status, self._clock.wall_ms())
         if status != old:
             await self._store.save({key: status})
         if not conditions.is_settled(status.conditions):
             report.pending.add(key)
         for action in plan.actions:
-            try:
-                await self._platform.apply(action)
-            except PlatformError as error:
-                failed = replace(status, conditions=conditions.reconciling(Reason.RETRYING, str(error)))
+            problem = await self._apply(action, alone=len(nodes) == 1)
+            if problem:
+                reason = Reason.ROLLING if isinstance(action, RestartNode) else Reason.RETRYING
+                failed = replace(status, conditions=conditions.reconciling(reason, problem))
                 await self._store.save({key: record(report, key, status, failed, self._clock.wall_ms())})
+                report.pending.add(key)
                 break
             report.did(key, str(action))
         return report
 
-    async def _describe(self, nodes: tuple[ObservedNode, ...]) -> ClusterView | None:
+    async def _look(
+        self,
+        cluster: Cluster,
+        status: ClusterStatus,
+        nodes: Sequence[ObservedNode],
+        topics: Sequence[Topic],
+    ) -> ClusterSeen:
+        """What the brokers say. Where they cannot be asked, the nodes' own states say what is wrong."""
         if not any(node.state is NodeState.SERVING for node in nodes):
-            return None
+            return ClusterSeen()
+        seen = ClusterSeen(
+            wanted_replicas={
+                topic.spec.topic_name: topic.spec.replicas
+                for topic in topics
+                if topic.spec.replicas is not None
+            }
+        )
+        declared = {node for pool in cluster.spec.pools for node in pool.node_ids}
+        ready = conditions.find(status.conditions, ConditionType.READY)
+        drained = ready is not None and ready.reason is Reason.DRAINING
+        leaving = [node for node in status.node_ids if node not in declared]
         try:
-            return await self._admin.describe_cluster()
+            seen = replace(seen, view=await self._admin.describe_cluster())
+            seen = replace(seen, overrides=await self._admin.broker_overrides())
+            seen = replace(seen, quorum=await self._admin.describe_quorum())
+            strangers = set(seen.view.fenced_ids if seen.view else ()) - set(status.node_ids)
+            if leaving or drained or strangers:
+                seen = replace(seen, topics=await self._admin.list_topics())
+            if leaving or drained:
+                asked = status.node_ids if drained else leaving
+                seen = replace(
+                    seen,
+                    moves=await self._admin.list_moves(),
+                    sizes=await self._admin.replica_bytes(),
+                    drains={node: await self._admin.drain_progress(node) for node in asked},
+                )
         except AdminError:
-            return None  # the nodes' own states say what is wrong; the next pass asks again
+            return replace(seen, quorum=None)  # the next pass asks again
+        return seen
+
+    async def _apply(self, action: ClusterAction, *, alone: bool) -> str:
+        """Carry out an action; gives why it could not be, in words."""
+        try:
+            if isinstance(action, RestartNode) and not alone:
+                reasons = await self._admin.may_stop(action.node_id)
+                if reasons:
+                    return f"node {action.node_id} waits with its restart: {'; '.join(reasons)}"
+            if isinstance(action, EnsurePool | RestartNode | RetireNode):
+                await self._platform.apply(action)
+                return ""
+            failed = await self._ask(action)
+        except (PlatformError, AdminError) as error:
+            return str(error)
+        return "" if failed is None else f"cannot {action}: {failed}"
+
+    async def _ask(self, action: BrokerAction) -> AdminError | None:
+        match action:
+            case AlterBrokers():
+                return await self._admin.alter_brokers(action.change)
+            case DrainBroker():
+                await self._admin.drain(action.broker_id)
+            case CancelDrain():
+                await self._admin.cancel_drain(action.broker_id)
+            case MoveReplicas():
+                outcomes = await self._admin.move_replicas(action.targets)
+                return next((error for error in outcomes.values() if error is not None), None)
+            case RemoveVoter():
+                return await self._admin.remove_voter(action.voter)
+            case UnregisterBroker():
+                return await self._admin.unregister(action.broker_id)
+        return None

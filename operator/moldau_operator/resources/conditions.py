@@ -33,6 +33,8 @@ class Reason(StrEnum):
     STARTING = "Starting"
     NODE_DOWN = "NodeDown"
     ROLLING = "Rolling"
+    DRAINING = "Draining"
+    MOVING_REPLICAS = "MovingReplicas"
     APPLYING = "Applying"
     RETRYING = "Retrying"
     BROKERS_UNREACHABLE = "BrokersUnreachable"

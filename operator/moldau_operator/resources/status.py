@@ -14,12 +14,21 @@ from moldau_operator.resources.meta import DeletionPolicy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterStatus:
-    """Of a Cluster. `node_id_bases` is by pool, kept because it can never change."""
+    """Of a Cluster.
+
+    Attributes:
+        cluster_id: of its data; minted before the first node starts.
+        node_id_bases: by pool, kept because they can never change.
+        node_ids: nodes that were set up and have not been emptied and removed since.
+        broker_settings: settings that all brokers were given while they run, and not by somebody else.
+    """
 
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
     cluster_id: str = ""
     node_id_bases: Mapping[str, int] = field(default_factory=dict)
+    node_ids: tuple[int, ...] = ()
+    broker_settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,13 +27,71 @@ class Partition(NamedTuple):
         return f"{self.topic}-{self.number}"
 
 
+class QuorumMember(NamedTuple):
+    """A replica of the metadata log: `lag` in records behind the leader, the directory as 16 bytes."""
+
+    id: int
+    directory_id: bytes = bytes(16)
+    lag: int = 0
+    last_caught_up_ms: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuorumView:
+    """The metadata quorum as its leader sees it."""
+
+    leader_id: int
+    leader_epoch: int
+    voters: tuple[QuorumMember, ...]
+    observers: tuple[QuorumMember, ...] = ()
+
+    def voter(self, node_id: int) -> QuorumMember | None:
+        """The voter with this id, if there is one."""
+        return next((voter for voter in self.voters if voter.id == node_id), None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterView:
-    """The cluster as it describes itself. `controller_id` is None while there is none."""
+    """The cluster as it describes itself.
+
+    Attributes:
+        controller_id: None while there is none.
+        broker_ids: brokers that serve; `fenced_ids` are registered and do not.
+        racks: of the brokers that have one.
+    """
 
     cluster_id: str
     controller_id: int | None
     broker_ids: tuple[int, ...]
+    fenced_ids: tuple[int, ...] = ()
+    racks: Mapping[int, str] = field(default_factory=dict)
+
+
+class PartitionView(NamedTuple):
+    """Where one partition lives; `leader` is None while it has none.
+
+    `replicas` holds those that are being added and removed too, while a move is under way.
+    """
+
+    leader: int | None
+    replicas: tuple[int, ...]
+    in_sync: tuple[int, ...]
+
+
+class MoveView(NamedTuple):
+    """A move under way: the brokers that come and those that go."""
+
+    adding: tuple[int, ...]
+    removing: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainView:
+    """How far a broker is emptied; bytes are None where nobody could tell."""
+
+    draining: bool
+    replicas_left: int
+    bytes_left: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +103,7 @@ class TopicView:
         replicas: the largest replication factor among its partitions.
         leaderless: partitions without a leader.
         overrides: settings that differ from the cluster's defaults because somebody set them.
+        placement: where its partitions live, by number.
     """
 
     name: str
@@ -54,6 +113,12 @@ class TopicView:
     leaderless: int = 0
     internal: bool = False
     overrides: Mapping[str, str] = field(default_factory=dict)
+    placement: tuple[PartitionView, ...] = ()
+
+    @property
+    def under_replicated(self) -> int:
+        """Partitions with a leader that lack an in-sync replica."""
+        return sum(p.leader is not None and len(p.in_sync) < len(p.replicas) for p in self.placement)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +142,7 @@ class NewTopic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigChange:
-    """Topic settings to set, and overrides to remove."""
+    """Settings to set, and overrides to remove."""
 
     set: Mapping[str, str] = field(default_factory=dict)
     remove: tuple[str, ...] = ()
@@ -88,6 +153,10 @@ class BrokerAdmin(Protocol):
 
     async def describe_cluster(self) -> ClusterView:
         """Who is there."""
+        ...
+
+    async def describe_quorum(self) -> QuorumView:
+        """The metadata quorum."""
         ...
 
     async def describe_topics(self, names: Sequence[str]) -> dict[str, TopicView]:
@@ -112,6 +181,52 @@ class BrokerAdmin(Protocol):
 
     async def delete_topics(self, names: Sequence[str]) -> dict[str, AdminError | None]:
         """Delete topics with their records."""
+        ...
+
+    async def list_moves(self) -> dict[Partition, MoveView]:
+        """Moves of replicas that are under way."""
+        ...
+
+    async def move_replicas(
+        self, targets: Mapping[Partition, Sequence[int]]
+    ) -> dict[Partition, AdminError | None]:
+        """Begin to move partitions to these brokers, the preferred leader first."""
+        ...
+
+    async def replica_bytes(self) -> dict[Partition, int]:
+        """Bytes of one replica of each partition, as far as brokers answer."""
+        ...
+
+    async def broker_overrides(self) -> dict[str, str]:
+        """Settings that all brokers were given while they run."""
+        ...
+
+    async def alter_brokers(self, change: ConfigChange) -> AdminError | None:
+        """Give all brokers settings while they run."""
+        ...
+
+    async def may_stop(self, broker_id: int) -> tuple[str, ...]:
+        """Why this broker should not be stopped now, in words; empty when it may."""
+        ...
+
+    async def drain(self, broker_id: int) -> DrainView:
+        """Begin to move every replica off a broker; asking again changes nothing."""
+        ...
+
+    async def drain_progress(self, broker_id: int) -> DrainView:
+        """How far that is."""
+        ...
+
+    async def cancel_drain(self, broker_id: int) -> None:
+        """Let a broker have replicas again."""
+        ...
+
+    async def remove_voter(self, voter: QuorumMember) -> AdminError | None:
+        """Take a voter out of the metadata quorum."""
+        ...
+
+    async def unregister(self, broker_id: int) -> AdminError | None:
+        """Forget a broker that is gone for good."""
         ...
 
     async def list_groups(self) -> tuple[str, ...]:

@@ -28,7 +28,8 @@ class NodeSpec:
 
     Attributes:
         settings: broker settings that follow from the resource; the platform adds addresses and folders.
-        revision: names the settings; a node that runs another revision is out of date.
+        revision: names the settings that a running node cannot change; one that runs another revision is out of
+            date.
     """
 
     node_id: int
@@ -54,6 +55,8 @@ class ObservedNode:
         wanted: the revision the platform was last told to run (from `EnsurePool`).
         running: the revision of what runs, None when nothing does.
         settings: what it was last told to run with, so that a plan can name the difference.
+        started_with: the settings the running process was started with; empty when nothing runs.
+        roles: what it was last told to be.
         kafka, http: host:port for clients and probes.
         restarts: how often it was started again since the platform took it over.
         message: why it is not serving, in words.
@@ -65,6 +68,8 @@ class ObservedNode:
     wanted: str
     running: str | None
     settings: Mapping[str, str] = field(default_factory=dict)
+    started_with: Mapping[str, str] = field(default_factory=dict)
+    roles: frozenset[str] = frozenset()
     state: NodeState = NodeState.DOWN
     pid: int | None = None
     kafka: str = ""
@@ -88,10 +93,16 @@ class PlatformLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnsurePool:
-    """Make the platform run this pool; running nodes are not touched, a node that is down starts anew."""
+    """Make the platform run this pool; running nodes are not touched, a node that is down starts anew.
+
+    Attributes:
+        controllers: ids of all controllers of the cluster, in every pool, in the order in which nodes ask them
+            for the quorum; the first founds it.
+    """
 
     pool: PoolSpec
     reason: str
+    controllers: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         return f"set up pool {self.pool.name}: {self.reason}"
@@ -108,7 +119,18 @@ class RestartNode:
         return f"restart node {self.node_id}: {self.reason}"
 
 
-ClusterAction = EnsurePool | RestartNode
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetireNode:
+    """Stop a node for good, in good order, and remove its data: whoever asks has moved everything off it."""
+
+    node_id: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"remove node {self.node_id}: {self.reason}"
+
+
+PlatformAction = EnsurePool | RestartNode | RetireNode
 
 
 class Platform(Protocol):
@@ -119,6 +141,14 @@ class Platform(Protocol):
         """What it cannot do."""
         ...
 
+    async def volumes(self) -> Mapping[int, str]:
+        """The nodes that have data, whether they run or not, and the id of the cluster it belongs to.
+
+        Raises:
+            PlatformError: it cannot be asked.
+        """
+        ...
+
     async def observe(self) -> tuple[ObservedNode, ...]:
         """Every node it was told to run, by id.
 
@@ -127,7 +157,7 @@ class Platform(Protocol):
         """
         ...
 
-    async def apply(self, action: ClusterAction) -> None:
+    async def apply(self, action: PlatformAction) -> None:
         """Carry out one action; returns when it is accepted, not when the node serves.
 
         Raises:

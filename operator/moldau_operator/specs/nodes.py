@@ -4,37 +4,83 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from moldau_operator.resources.cluster import Cluster, Pool
+from moldau_broker.base.broker_config import BROKER_SETTINGS
+from moldau_operator.resources.cluster import Cluster, Pool, Role
 from moldau_operator.seams.platform import NodeSpec, PoolSpec
+
+CONTROLLERS_MAX: Final = 5
+"""Nodes that are broker and controller in one: five voters survive the loss of two; more only make commits slower."""
 
 _DIFFERENCES_SHOWN: Final = 4
 
 
-def pool_specs(cluster: Cluster) -> tuple[PoolSpec, ...]:
-    """What each pool's nodes should run with, without addresses and folders, which are the platform's."""
-    return tuple(
-        PoolSpec(name=pool.name, nodes=tuple(node_spec(cluster, pool, node_id) for node_id in pool.node_ids))
-        for pool in cluster.spec.pools
-    )
+def pool_specs(cluster: Cluster, cluster_id: str = "", leaving: Collection[int] = ()) -> tuple[PoolSpec, ...]:
+    """What each pool's nodes should run with, without addresses and folders, which are the platform's.
+
+    Args:
+        cluster_id: of the cluster's data; empty leaves it to the first node.
+        leaving: nodes that are no longer declared and have not been emptied yet; they stay as they were.
+    """
+    ids = node_ids(cluster, leaving)
+    combined = 0
+    specs: list[PoolSpec] = []
+    roles: dict[int, frozenset[Role]] = {}
+    for node_id, pool in sorted((node, pool) for pool, nodes in ids.items() for node in nodes):
+        wanted = cluster.spec.pools[pool].roles
+        if len(wanted) > 1:
+            combined += 1
+            if combined > CONTROLLERS_MAX:
+                wanted = frozenset({Role.BROKER})
+        roles[node_id] = wanted
+    for index, pool_of in enumerate(cluster.spec.pools):
+        nodes = tuple(node_spec(cluster, pool_of, node, roles[node], cluster_id) for node in ids[index])
+        specs.append(PoolSpec(name=pool_of.name, nodes=nodes))
+    return tuple(specs)
 
 
-def node_spec(cluster: Cluster, pool: Pool, node_id: int) -> NodeSpec:
+def node_ids(cluster: Cluster, leaving: Collection[int] = ()) -> dict[int, tuple[int, ...]]:
+    """The ids of the nodes of each pool, by the pool's index; a leaving node belongs to the pool below its id."""
+    found = {index: set(pool.node_ids) for index, pool in enumerate(cluster.spec.pools)}
+    bases = sorted((pool.node_id_base, index) for index, pool in enumerate(cluster.spec.pools))
+    for node in leaving:
+        owner = max((one for one in bases if one[0] <= node), default=bases[0])[1]
+        found[owner].add(node)
+    return {index: tuple(sorted(nodes)) for index, nodes in found.items()}
+
+
+def controllers_of(pools: Iterable[PoolSpec]) -> tuple[int, ...]:
+    """The ids of the controllers among these nodes, in order."""
+    return tuple(sorted(n.node_id for pool in pools for n in pool.nodes if Role.CONTROLLER in n.roles))
+
+
+def node_spec(
+    cluster: Cluster, pool: Pool, node_id: int, roles: frozenset[Role], cluster_id: str
+) -> NodeSpec:
     """One node of a pool."""
     settings = dict(cluster.spec.config)
     settings["node.id"] = str(node_id)
-    settings["process.roles"] = ",".join(sorted(pool.roles))
+    settings["process.roles"] = ",".join(sorted(roles))
     if pool.rack is not None:
         settings["broker.rack"] = pool.rack
+    fixed = {name: value for name, value in settings.items() if not is_dynamic(name)}
+    if cluster_id:  # not part of the revision: a node that runs has it on its disk already
+        settings["cluster.id"] = cluster_id
     return NodeSpec(
         node_id=node_id,
         pool=pool.name,
-        roles=frozenset(pool.roles),
+        roles=frozenset(roles),
         settings=settings,
-        revision=revision_of(settings, cluster.spec.rollout.restarted_at),
+        revision=revision_of(fixed, cluster.spec.rollout.restarted_at),
     )
+
+
+def is_dynamic(name: str) -> bool:
+    """Whether running brokers take a new value of this setting, and its default is known should it go."""
+    setting = BROKER_SETTINGS.get(name)
+    return setting is not None and setting.dynamic and setting.default is not None
 
 
 def revision_of(settings: Mapping[str, str], restarted_at: str) -> str:

@@ -12,14 +12,32 @@ from moldau_operator.seams.broker_admin import (
     BROKER_DEFAULT,
     ClusterView,
     ConfigChange,
+    DrainView,
     GroupView,
+    MoveView,
     NewTopic,
     Partition,
+    PartitionView,
+    QuorumMember,
+    QuorumView,
     TopicView,
 )
 
 CHANGES = frozenset(
-    {"create_topics", "create_partitions", "alter_topics", "delete_topics", "alter_offsets", "delete_groups"}
+    {
+        "create_topics",
+        "create_partitions",
+        "alter_topics",
+        "delete_topics",
+        "alter_offsets",
+        "delete_groups",
+        "move_replicas",
+        "alter_brokers",
+        "drain",
+        "cancel_drain",
+        "remove_voter",
+        "unregister",
+    }
 )
 """The calls that change something; a converged pass makes none of them."""
 
@@ -34,6 +52,8 @@ class FakeTopic:
     overrides: dict[str, str] = field(default_factory=dict)
     logs: dict[int, tuple[int, int]] = field(default_factory=dict)
     leaderless: int = 0
+    internal: bool = False
+    placement: list[PartitionView] = field(default_factory=list)
 
 
 @dataclass
@@ -52,11 +72,24 @@ class FakeBrokers:
         calls: every call made, by name.
         refuse: (call, topic or group) -> the error it gets.
         unreachable: while set, every call raises it.
+        disks: the cluster's id by node, as the platform's fake keeps it; the first is the cluster's.
+        fenced: registered brokers that do not serve; `forgotten` ones are registered no more.
+        voters: of the metadata quorum.
+        draining: brokers that are being emptied; nothing moves by itself, change `placement` to move it.
+        moves: under way; `finish_moves` ends them.
+        busy: why a broker may not stop, by id.
     """
 
-    def __init__(self, brokers: int = 1) -> None:
-        self.cluster_id = "cluster-1"
+    def __init__(self, brokers: int = 1, disks: Mapping[int, str] | None = None) -> None:
+        self.disks = {0: "cluster-1"} if disks is None else disks
         self.brokers = brokers
+        self.fenced: set[int] = set()
+        self.forgotten: set[int] = set()
+        self.voters: set[int] = set(range(brokers))
+        self.draining: set[int] = set()
+        self.moves: dict[Partition, tuple[int, ...]] = {}
+        self.overrides: dict[str, str] = {}
+        self.busy: dict[int, tuple[str, ...]] = {}
         self.num_partitions = 1
         self.topics: dict[str, FakeTopic] = {}
         self.groups: dict[str, FakeGroup] = {}
@@ -74,7 +107,9 @@ class FakeBrokers:
         """Make a topic as if somebody else had; `retention_ms="1"` sets retention.ms."""
         self._ids += 1
         config = {key.replace("_", "."): value for key, value in overrides.items()}
-        self.topics[name] = FakeTopic(f"id-{self._ids}", partitions, replicas, config)
+        nodes = tuple(range(replicas))
+        placement = [PartitionView(0, nodes, nodes) for _ in range(partitions)]
+        self.topics[name] = FakeTopic(f"id-{self._ids}", partitions, replicas, config, placement=placement)
         return self.topics[name]
 
     async def close(self) -> None:
@@ -88,7 +123,18 @@ class FakeBrokers:
     async def describe_cluster(self) -> ClusterView:
         """As the protocol."""
         self._called("describe_cluster")
-        return ClusterView(cluster_id=self.cluster_id, controller_id=0, broker_ids=tuple(range(self.brokers)))
+        ids = tuple(node for node in range(self.brokers) if node not in self.fenced | self.forgotten)
+        return ClusterView(
+            cluster_id=next(iter(self.disks.values())),
+            controller_id=0,
+            broker_ids=ids,
+            fenced_ids=tuple(sorted(self.fenced - self.forgotten)),
+        )
+
+    async def describe_quorum(self) -> QuorumView:
+        """As the protocol."""
+        self._called("describe_quorum")
+        return QuorumView(leader_id=0, leader_epoch=1, voters=tuple(map(QuorumMember, sorted(self.voters))))
 
     async def describe_topics(self, names: Sequence[str]) -> dict[str, TopicView]:
         """As the protocol."""
@@ -108,7 +154,9 @@ class FakeBrokers:
             partitions=topic.partitions,
             replicas=topic.replicas,
             leaderless=topic.leaderless,
+            internal=topic.internal,
             overrides=dict(topic.overrides),
+            placement=tuple(topic.placement),
         )
 
     async def create_topics(self, topics: Sequence[NewTopic]) -> dict[str, AdminError | None]:
@@ -132,7 +180,9 @@ class FakeBrokers:
         for name, total in totals.items():
             found[name] = self.refuse.get(("create_partitions", name))
             if found[name] is None:
-                self.topics[name].partitions = total
+                topic = self.topics[name]
+                topic.placement += [topic.placement[0]] * (total - topic.partitions)
+                topic.partitions = total
         return found
 
     async def alter_topics(self, changes: Mapping[str, ConfigChange]) -> dict[str, AdminError | None]:
@@ -156,6 +206,89 @@ class FakeBrokers:
             if found[name] is None:
                 self.topics.pop(name, None)
         return found
+
+    async def list_moves(self) -> dict[Partition, MoveView]:
+        """As the protocol."""
+        self._called("list_moves")
+        found = {}
+        for place, target in self.moves.items():
+            now = self.topics[place.topic].placement[place.number].replicas
+            found[place] = MoveView(
+                tuple(node for node in target if node not in now),
+                tuple(node for node in now if node not in target),
+            )
+        return found
+
+    async def move_replicas(
+        self, targets: Mapping[Partition, Sequence[int]]
+    ) -> dict[Partition, AdminError | None]:
+        """As the protocol."""
+        self._called("move_replicas")
+        self.moves.update({place: tuple(target) for place, target in targets.items()})
+        return dict.fromkeys(targets)
+
+    def finish_moves(self) -> None:
+        """Everything that is on its way arrives."""
+        for place, target in self.moves.items():
+            topic = self.topics[place.topic]
+            topic.placement[place.number] = PartitionView(target[0], target, target)
+            topic.replicas = max(len(one.replicas) for one in topic.placement)
+        self.moves.clear()
+
+    async def replica_bytes(self) -> dict[Partition, int]:
+        """As the protocol: nothing is known."""
+        self._called("replica_bytes")
+        return {}
+
+    async def broker_overrides(self) -> dict[str, str]:
+        """As the protocol."""
+        self._called("broker_overrides")
+        return dict(self.overrides)
+
+    async def alter_brokers(self, change: ConfigChange) -> AdminError | None:
+        """As the protocol."""
+        self._called("alter_brokers")
+        self.overrides.update(change.set)
+        for name in change.remove:
+            self.overrides.pop(name, None)
+        return None
+
+    async def may_stop(self, broker_id: int) -> tuple[str, ...]:
+        """As the protocol."""
+        self._called("may_stop")
+        return self.busy.get(broker_id, ())
+
+    async def drain(self, broker_id: int) -> DrainView:
+        """As the protocol."""
+        self._called("drain")
+        self.draining.add(broker_id)
+        return self._drain(broker_id)
+
+    async def drain_progress(self, broker_id: int) -> DrainView:
+        """As the protocol."""
+        self._called("drain_progress")
+        return self._drain(broker_id)
+
+    def _drain(self, broker_id: int) -> DrainView:
+        left = sum(broker_id in one.replicas for topic in self.topics.values() for one in topic.placement)
+        return DrainView(draining=broker_id in self.draining, replicas_left=left)
+
+    async def cancel_drain(self, broker_id: int) -> None:
+        """As the protocol."""
+        self._called("cancel_drain")
+        self.draining.discard(broker_id)
+
+    async def remove_voter(self, voter: QuorumMember) -> AdminError | None:
+        """As the protocol."""
+        self._called("remove_voter")
+        self.voters.discard(voter.id)
+        return None
+
+    async def unregister(self, broker_id: int) -> AdminError | None:
+        """As the protocol."""
+        self._called("unregister")
+        self.forgotten.add(broker_id)
+        return None
 
     async def list_groups(self) -> tuple[str, ...]:
         """As the protocol."""

@@ -8,11 +8,12 @@ from dataclasses import replace
 from moldau_operator.errors import PlatformError
 from moldau_operator.resources.meta import Key
 from moldau_operator.seams.platform import (
-    ClusterAction,
-    EnsurePool,
     NodeState,
     ObservedNode,
+    PlatformAction,
     PlatformLimits,
+    RestartNode,
+    RetireNode,
 )
 from moldau_operator.seams.status_store import Status
 
@@ -22,6 +23,7 @@ class FakePlatform:
 
     Attributes:
         by_id: the nodes; change them to change the world behind the reconciler.
+        disks: the cluster's id on each node's disk.
         actions: what it was told, in order.
         refusal: while set, every action is refused with these words.
         stops: how often it was told to stop or kill its nodes.
@@ -30,9 +32,14 @@ class FakePlatform:
     def __init__(self, nodes_max: int = 1_000) -> None:
         self.limits = PlatformLimits(nodes_max=nodes_max, nodes_reason="this platform is small")
         self.by_id: dict[int, ObservedNode] = {}
+        self.disks: dict[int, str] = {}
         self.stops: list[str] = []
-        self.actions: list[ClusterAction] = []
+        self.actions: list[PlatformAction] = []
         self.refusal = ""
+
+    async def volumes(self) -> Mapping[int, str]:
+        """As the protocol."""
+        return dict(self.disks)
 
     async def observe(self) -> tuple[ObservedNode, ...]:
         """As the protocol."""
@@ -57,26 +64,35 @@ class FakePlatform:
         """Stop all nodes at once."""
         self.stops.append("kill")
 
-    async def apply(self, action: ClusterAction) -> None:
+    async def apply(self, action: PlatformAction) -> None:
         """As the protocol."""
         if self.refusal:
             raise PlatformError(self.refusal)
         self.actions.append(action)
-        if not isinstance(action, EnsurePool):
+        if isinstance(action, RetireNode):
+            del self.by_id[action.node_id]
+            self.disks.pop(action.node_id, None)
+            return
+        if isinstance(action, RestartNode):
             node = self.by_id[action.node_id]
-            self.by_id[action.node_id] = replace(node, running=node.wanted, state=NodeState.SERVING)
+            self.by_id[action.node_id] = replace(
+                node, running=node.wanted, started_with=node.settings, state=NodeState.SERVING
+            )
             return
         for spec in action.pool.nodes:
             before = self.by_id.get(spec.node_id)
-            running = before.running if before is not None and before.running else spec.revision
+            runs = before is not None and before.running
             self.by_id[spec.node_id] = ObservedNode(
                 node_id=spec.node_id,
                 pool=spec.pool,
                 wanted=spec.revision,
-                running=running,
+                running=before.running if before is not None and runs else spec.revision,
                 settings=spec.settings,
+                started_with=before.started_with if before is not None and runs else spec.settings,
+                roles=spec.roles,
                 state=before.state if before is not None else NodeState.SERVING,
             )
+            self.disks.setdefault(spec.node_id, spec.settings.get("cluster.id", ""))
 
 
 class FakeStore:

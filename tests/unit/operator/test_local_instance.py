@@ -35,13 +35,13 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.instance = prepare(folder, "demo", None)
         self.platform = FakePlatform()
-        self.brokers = FakeBrokers()
+        self.brokers = FakeBrokers(disks=self.platform.disks)
         self.local = LocalInstance(
             self.instance,
             Memory(folder / "memory.json", SystemClock()),
             SystemClock(),
             lambda _on_change, _on_notice: self.platform,
-            lambda _bootstrap: self.brokers,
+            lambda _bootstrap, _http: self.brokers,
             resync_s=0.05,
             look_s=0.5,
         )

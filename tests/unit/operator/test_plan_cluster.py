@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from moldau_operator.plan.cluster import ClusterPlan, plan_cluster, refuse
+from moldau_operator.plan.cluster import ClusterPlan, choose_cluster_id, plan_cluster, refuse
+from moldau_operator.plan.departure import ClusterSeen
 from moldau_operator.resources.cluster import Cluster, Pool, Role, Rollout
 from moldau_operator.resources.conditions import ConditionType, Reason, find, is_true
 from moldau_operator.resources.status import ClusterStatus
+from moldau_operator.seams.broker_admin import ClusterView
 from moldau_operator.seams.platform import EnsurePool, NodeState, ObservedNode, PlatformLimits, RestartNode
 from moldau_operator.specs.nodes import pool_specs
 
@@ -27,6 +29,7 @@ def running(cluster: Cluster) -> list[ObservedNode]:
             wanted=node.revision,
             running=node.revision,
             settings=node.settings,
+            started_with=node.settings,
             state=NodeState.SERVING,
         )
         for pool in pool_specs(cluster)
@@ -37,7 +40,8 @@ def running(cluster: Cluster) -> list[ObservedNode]:
 def plan(
     cluster: Cluster, nodes: Sequence[ObservedNode], controller_id: int | None = None, **status: object
 ) -> ClusterPlan:
-    return plan_cluster(cluster, ClusterStatus(**status), nodes, LIMITS, controller_id)  # type: ignore[arg-type]
+    view = ClusterView(cluster_id="c", controller_id=controller_id, broker_ids=(0, 1, 2))
+    return plan_cluster(cluster, ClusterStatus(**status), nodes, LIMITS, ClusterSeen(view=view))  # type: ignore[arg-type]
 
 
 def ready(found: ClusterPlan) -> tuple[Reason, str]:
@@ -199,3 +203,37 @@ def test_a_nodes_settings_follow_from_the_resource(make_cluster: MakeCluster) ->
         "broker.rack": "r1",
     }
     assert node.revision == pool_specs(cluster)[0].nodes[0].revision
+
+
+@pytest.mark.parametrize(
+    ("known", "volumes", "set_up", "chosen"),
+    [
+        ("", {}, False, "new"),
+        ("a", {}, False, "new"),
+        ("a", {}, True, "a"),
+        ("", {1: "a"}, False, "a"),
+        ("a", {0: "b", 1: "a"}, True, "a"),
+        ("a", {1: "c", 0: "b"}, True, "b"),
+    ],
+)
+def test_a_clusters_id_is_that_of_its_data(
+    known: str, volumes: dict[int, str], set_up: bool, chosen: str
+) -> None:
+    """New only where there is no data and nobody was told an id: a lost memory makes no new cluster."""
+    assert choose_cluster_id(known, volumes, "new", set_up=set_up) == chosen
+
+
+def test_a_fenced_broker_stops_the_roll(make_cluster: MakeCluster) -> None:
+    """It answers, but leads and counts for nothing yet."""
+    cluster = make_cluster(replicas=3)
+    nodes = [replace(node, running="old") for node in running(cluster)]
+    view = ClusterView(cluster_id="c", controller_id=0, broker_ids=(0, 1), fenced_ids=(2,))
+    found = plan_cluster(cluster, ClusterStatus(), nodes, LIMITS, ClusterSeen(view=view))
+    assert found.actions == ()
+
+
+def test_an_even_number_of_controllers_is_warned_of(make_cluster: MakeCluster) -> None:
+    """Beyond five, more nodes are no more controllers."""
+    for replicas, warned in ((1, False), (2, True), (3, False), (4, True), (6, False)):
+        found = plan(make_cluster(replicas=replicas), [])
+        assert is_true(found.status.conditions, ConditionType.WARNING) is warned

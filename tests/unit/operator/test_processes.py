@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -22,9 +23,17 @@ from moldau_operator.adapters.orphans import ProcessNote, end, read_note, write_
 from moldau_operator.adapters.ports import HOST
 from moldau_operator.adapters.processes import ProcessPlatform
 from moldau_operator.adapters.supervision import last_words
+from moldau_operator.errors import PlatformError
 from moldau_operator.resources.cluster import Cluster
-from moldau_operator.seams.platform import EnsurePool, NodeState, ObservedNode, PoolSpec, RestartNode
-from moldau_operator.specs.nodes import pool_specs
+from moldau_operator.seams.platform import (
+    EnsurePool,
+    NodeState,
+    ObservedNode,
+    PoolSpec,
+    RestartNode,
+    RetireNode,
+)
+from moldau_operator.specs.nodes import controllers_of, pool_specs
 
 FAST = Patience(
     backoff_ms_min=20,
@@ -360,3 +369,137 @@ def test_last_words_are_the_last_line_since_the_start(tmp_path: Path) -> None:
     log.write_text("old run\nnew: a\nnew: b\n\n")
     assert last_words(log, start) == "new: b"
     assert last_words(tmp_path / "nothing", 0) == ""
+
+
+class TestSeveralNodes:
+    """Three processes of one cluster."""
+
+    @pytest.fixture
+    def three(self, make_cluster: MakeCluster) -> EnsurePool:
+        """A pool of three controllers with the cluster's id."""
+        pools = pool_specs(make_cluster(replicas=3), "id-1")
+        return EnsurePool(pool=pools[0], reason="test", controllers=controllers_of(pools))
+
+    async def all_serving(self, bed: Bed, platform: ProcessPlatform, count: int = 3) -> list[ObservedNode]:
+        async with asyncio.timeout(15):
+            while True:
+                bed.changes.clear()
+                nodes = list(platform.nodes())
+                if len(nodes) == count and all(node.state is NodeState.SERVING for node in nodes):
+                    return nodes
+                await bed.changes.wait()
+
+    def settings(self, bed: Bed, node_id: int) -> dict[str, str]:
+        return parse_properties((bed.folder / "nodes" / str(node_id) / "server.properties").read_text())
+
+    async def test_each_is_told_where_all_controllers_will_be(self, bed: Bed, three: EnsurePool) -> None:
+        """In node order, before any of them runs; addresses are each node's own."""
+        async with bed.platform() as platform:
+            await platform.apply(three)
+            nodes = await self.all_serving(bed, platform)
+            found = [self.settings(bed, node.node_id) for node in nodes]
+        controllers = [one["listeners"].split("CONTROLLER://")[1] for one in found]
+        assert {one["controller.quorum.bootstrap.servers"] for one in found} == {",".join(controllers)}
+        assert [one["cluster.id"] for one in found] == ["id-1"] * 3
+        assert len({one["listeners"] for one in found} | {one["http.port"] for one in found}) == 6
+        assert [node.roles for node in nodes] == [frozenset({"broker", "controller"})] * 3
+
+    async def test_they_start_side_by_side(self, bed: Bed, three: EnsurePool) -> None:
+        """A quorum needs most of them, so none may wait for another."""
+        async with bed.platform() as platform:
+            await platform.apply(three)
+            async with asyncio.timeout(15):
+                while any(node.pid is None for node in platform.nodes()):
+                    bed.changes.clear()
+                    await bed.changes.wait()
+            assert {node.restarts for node in platform.nodes()} == {0}
+
+    async def test_addresses_stay_when_nodes_are_added(self, bed: Bed, make_cluster: MakeCluster) -> None:
+        """The first one is not even restarted; it learns of the others at its next start."""
+        async with bed.platform() as platform:
+            one = pool_specs(make_cluster(), "id-1")
+            await platform.apply(EnsurePool(pool=one[0], reason="test", controllers=controllers_of(one)))
+            (before,) = await self.all_serving(bed, platform, 1)
+            more = pool_specs(make_cluster(replicas=3), "id-1")
+            await platform.apply(EnsurePool(pool=more[0], reason="test", controllers=controllers_of(more)))
+            after = await self.all_serving(bed, platform)
+        assert (after[0].pid, after[0].kafka, after[0].running) == (before.pid, before.kafka, before.wanted)
+        founder = self.settings(bed, 0)["controller.quorum.bootstrap.servers"]
+        assert self.settings(bed, 2)["controller.quorum.bootstrap.servers"].split(",")[0] == founder
+
+    async def test_one_that_is_killed_leaves_the_others_alone(self, bed: Bed, three: EnsurePool) -> None:
+        """It alone is started again."""
+        async with bed.platform() as platform:
+            await platform.apply(three)
+            before = await self.all_serving(bed, platform)
+            assert before[1].pid is not None
+            os.kill(before[1].pid, signal.SIGKILL)
+            async with asyncio.timeout(10):
+                while platform.nodes()[1].restarts == 0:
+                    bed.changes.clear()
+                    await bed.changes.wait()
+            after = await self.all_serving(bed, platform)
+        assert [node.pid == old.pid for node, old in zip(after, before, strict=True)] == [True, False, True]
+
+    async def test_a_lost_folder_is_the_same_node_of_the_same_cluster(
+        self, bed: Bed, three: EnsurePool
+    ) -> None:
+        """Its data comes back from the others; nobody may begin a new cluster for it."""
+        async with bed.platform() as platform:
+            await platform.apply(three)
+            before = await self.all_serving(bed, platform)
+            for node in before:
+                write_meta(bed, node.node_id)
+            assert await platform.volumes() == {0: "id-1", 1: "id-1", 2: "id-1"}
+            shutil.rmtree(bed.folder / "nodes" / "1" / "data")
+            assert before[1].pid is not None
+            os.kill(before[1].pid, signal.SIGKILL)
+            async with asyncio.timeout(10):
+                while platform.nodes()[1].restarts == 0:
+                    bed.changes.clear()
+                    await bed.changes.wait()
+            after = await self.all_serving(bed, platform)
+            assert await platform.volumes() == {0: "id-1", 2: "id-1"}
+        assert (after[1].kafka, self.settings(bed, 1)["cluster.id"]) == (before[1].kafka, "id-1")
+        assert (bed.folder / "nodes" / "1" / "data").is_dir()
+
+    async def test_a_retired_node_leaves_nothing_behind(self, bed: Bed, three: EnsurePool) -> None:
+        """Stopped in good order, its folder and its ports given back."""
+        async with bed.platform() as platform:
+            await platform.apply(three)
+            nodes = await self.all_serving(bed, platform)
+            write_meta(bed, 2)
+            await platform.apply(RetireNode(node_id=2, reason="test"))
+            assert await platform.volumes() == {}, "it counts for nothing from then on"
+            with pytest.raises(PlatformError, match="node 2 is still being removed"):
+                await platform.apply(three)
+            left = await self.all_serving(bed, platform, 2)
+            assert [node.node_id for node in left] == [0, 1]
+            assert nodes[2].pid is not None
+            assert not alive(nodes[2].pid)
+            assert sorted(path.name for path in (bed.folder / "nodes").iterdir()) == ["0", "1"]
+            await platform.apply(three)
+            again = await self.all_serving(bed, platform)
+            assert again[2].kafka == nodes[2].kafka
+
+
+async def test_the_only_node_without_its_data_begins_another_cluster(
+    bed: Bed, make_cluster: MakeCluster
+) -> None:
+    """There is no copy to come back from, and an empty cluster must not pass for the one that was."""
+    async with bed.platform() as platform:
+        (pool,) = pool_specs(make_cluster(), "id-1")
+        await platform.apply(EnsurePool(pool=pool, reason="test", controllers=(0,)))
+        first = await bed.serving(platform)
+        assert first.pid is not None
+        properties = bed.folder / "nodes" / "0" / "server.properties"
+        assert parse_properties(properties.read_text())["cluster.id"] == "id-1"
+        os.kill(first.pid, signal.SIGKILL)
+        await bed.until(platform, lambda node: node.restarts == 1 and node.state is NodeState.SERVING)
+        assert "cluster.id" not in parse_properties(properties.read_text())
+
+
+def write_meta(bed: Bed, node_id: int) -> None:
+    """What a broker leaves in its log directory when it formats it."""
+    path = bed.folder / "nodes" / str(node_id) / "data" / "meta.properties"
+    path.write_text(f"version=1\ncluster.id=id-1\nnode.id={node_id}\n")

@@ -27,7 +27,7 @@ from moldau_operator.resources.consumergroup import (
 from moldau_operator.resources.meta import DeletionPolicy, Key
 from moldau_operator.resources.status import ClusterStatus, GroupStatus, TopicStatus
 from moldau_operator.resources.topic import Topic
-from moldau_operator.seams.broker_admin import Partition
+from moldau_operator.seams.broker_admin import Partition, PartitionView
 from moldau_operator.testing.brokers import FakeBrokers, FakeGroup
 from moldau_operator.testing.platform import FakeClock, FakePlatform, FakeStore
 
@@ -40,13 +40,15 @@ class Bench:
     """Everything behind the seams, and passes over it."""
 
     def __init__(self) -> None:
-        self.brokers = FakeBrokers(brokers=3)
         self.platform = FakePlatform()
+        self.brokers = FakeBrokers(brokers=3, disks=self.platform.disks)
         self.store = FakeStore()
         self.clock = FakeClock()
         self._topics = TopicReconciler(self.brokers, self.store, self.clock)
         self._groups = GroupReconciler(self.brokers, self.store, self.clock)
-        self._cluster = ClusterReconciler(self.platform, self.brokers, self.store, self.clock)
+        self._cluster = ClusterReconciler(
+            self.platform, self.brokers, self.store, self.clock, lambda: "cluster-1"
+        )
 
     async def topics(self, *topics: Topic, paused: bool = False) -> Report[TopicStatus]:
         statuses = {k: s for k, s in self.store.statuses.items() if isinstance(s, TopicStatus)}
@@ -410,11 +412,124 @@ class TestCluster:
         cluster = make_cluster()
         await bench.cluster(cluster)
         await bench.cluster(cluster)
-        bench.brokers.cluster_id = "cluster-2"
+        bench.platform.disks[0] = "cluster-2"
         events = (await bench.cluster(cluster)).events
         assert [event.message for event in events] == [
-            "its id changed from cluster-1 to cluster-2: the data was replaced"
+            "its id changed from cluster-1 to cluster-2: the data was replaced",
+            "set up pool kafka: cluster.id cluster-1 -> cluster-2",
         ]
+
+
+class TestScale:
+    """Nodes that come and go, and settings that need no restart."""
+
+    async def settle(self, bench: Bench, cluster: Cluster) -> list[str]:
+        """Passes until nothing more happens; everything that was done."""
+        done: list[str] = []
+        for _ in range(30):
+            report = await bench.cluster(cluster)
+            done += report.actions
+            for broker in [node for node in range(3) if node not in bench.platform.by_id]:
+                bench.brokers.fenced.add(broker)  # one that is stopped
+            if report.converged:
+                return done
+            bench.brokers.finish_moves()
+            for topic in bench.brokers.topics.values():
+                topic.placement = [
+                    PartitionView(0, (0,), (0,)) if bench.brokers.draining.intersection(one.replicas) else one
+                    for one in topic.placement
+                ]
+        raise AssertionError(done)
+
+    async def test_fewer_replicas_drain_and_remove_nodes_one_by_one(
+        self, bench: Bench, make_cluster: MakeCluster
+    ) -> None:
+        """The highest first; afterwards nothing remembers them, and nothing more is done."""
+        await self.settle(bench, make_cluster(replicas=3))
+        bench.brokers.add_topic("t", partitions=2).placement[1] = PartitionView(2, (2,), (2,))
+        bench.brokers.add_topic("__consumer_offsets", replicas=3).internal = True
+        done = await self.settle(bench, make_cluster(replicas=1, generation=2))
+        steps = [line.split(":")[0] for line in done]
+        assert steps == [
+            "move 1 partition",
+            "drain node 2",
+            "take node 2 out of the quorum",
+            "remove node 2",
+            "forget broker 2",
+            "drain node 1",
+            "take node 1 out of the quorum",
+            "remove node 1",
+            "forget broker 1",
+        ]
+        assert (bench.brokers.voters, set(bench.platform.by_id), set(bench.platform.disks)) == ({0}, {0}, {0})
+        status = bench.store.statuses[make_cluster().key]
+        assert isinstance(status, ClusterStatus)
+        assert status.node_ids == (0,)
+
+    async def test_a_node_with_data_is_drained_also_after_everything_was_forgotten(
+        self, bench: Bench, make_cluster: MakeCluster
+    ) -> None:
+        """Its disk alone says that it is a member: started again, then drained."""
+        cluster = make_cluster(replicas=1)
+        await bench.cluster(make_cluster(replicas=2))
+        bench.store.statuses.clear()
+        bench.platform.by_id.clear()
+        bench.brokers.voters = {0, 1}
+        done = await self.settle(bench, cluster)
+        assert done[0] == "set up pool kafka: node 0 is declared and not running yet"
+        assert "remove node 1: it is drained; everything it held lives on other nodes" in done
+        assert set(bench.platform.by_id) == {0}
+
+    async def test_what_cannot_leave_stays_and_says_why(
+        self, bench: Bench, make_cluster: MakeCluster
+    ) -> None:
+        """Stalled with what to change; nothing is touched."""
+        await self.settle(bench, make_cluster(replicas=3))
+        bench.brokers.add_topic("t", replicas=3)
+        bench.quiet()
+        fewer = make_cluster(replicas=2, generation=2)
+        report = await bench.cluster(fewer)
+        found = find(report.statuses[fewer.key].conditions, ConditionType.STALLED)
+        assert found is not None
+        assert "topic t has up to 3 replicas" in found.message
+        assert (report.actions, bench.brokers.changes, set(bench.platform.by_id)) == ([], [], {0, 1, 2})
+
+    async def test_a_node_that_is_wanted_again_is_kept(self, bench: Bench, make_cluster: MakeCluster) -> None:
+        """Its drain is called off."""
+        await self.settle(bench, make_cluster(replicas=3))
+        bench.brokers.add_topic("t").placement[0] = PartitionView(2, (2,), (2,))
+        assert (await bench.cluster(make_cluster(replicas=2, generation=2))).actions == [
+            "drain node 2: it is no longer declared and holds 1 replica"
+        ]
+        done = await self.settle(bench, make_cluster(replicas=3, generation=3))
+        assert done == ["stop draining node 2: it is declared again"]
+        assert bench.brokers.draining == set()
+
+    async def test_a_restart_waits_for_the_brokers_leave(
+        self, bench: Bench, make_cluster: MakeCluster
+    ) -> None:
+        """The condition says why."""
+        await self.settle(bench, make_cluster(replicas=3))
+        bench.brokers.busy[1] = ("orders-0 would be below min.insync.replicas",)
+        changed = make_cluster(replicas=3, config={"num.partitions": "9"}, generation=2)
+        await bench.cluster(changed)
+        report = await bench.cluster(changed)
+        assert bench.reason(changed.key) is Reason.ROLLING
+        found = find(report.statuses[changed.key].conditions, ConditionType.READY)
+        assert found is not None
+        assert found.message == ("node 1 waits with its restart: orders-0 would be below min.insync.replicas")
+        bench.brokers.busy.clear()
+        assert (await bench.cluster(changed)).actions == ["restart node 1: its settings changed"]
+
+    async def test_a_setting_that_brokers_take_restarts_nobody(
+        self, bench: Bench, make_cluster: MakeCluster
+    ) -> None:
+        """The platform is told for the next start, the brokers for now."""
+        await self.settle(bench, make_cluster(replicas=3))
+        changed = make_cluster(replicas=3, config={"log.retention.bytes": "5000"}, generation=2)
+        done = await self.settle(bench, changed)
+        assert [line.split(":")[0] for line in done] == ["set up pool kafka", "change the brokers' settings"]
+        assert bench.brokers.overrides == {"log.retention.bytes": "5000"}
 
 
 def test_hold_off_doubles_up_to_a_minute(make_topic: MakeTopic) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from moldau_broker.client.admin.outcomes import outcome
 from moldau_broker.client.cluster import Cluster
@@ -47,6 +47,10 @@ class Resource(NamedTuple):
 def topic_resource(name: str) -> Resource:
     """The resource of a topic's settings."""
     return Resource(ResourceType.TOPIC, name)
+
+
+ALL_BROKERS: Final = Resource(ResourceType.BROKER, "")
+"""The resource of settings that all brokers share; describing it gives only those that are set."""
 
 
 class ConfigSource(IntEnum):

@@ -1,0 +1,80 @@
+"""What the brokers' own admin API over HTTP is asked: whether one may stop, and to be emptied."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.client.admin_api import AdminApi
+from moldau_broker.client.admin_api_answers import DrainProgress
+from moldau_broker.client.errors import BrokerUnreachable, ClientError, RequestFailed
+from moldau_operator.errors import AdminError
+from moldau_operator.seams.broker_admin import DrainView
+
+T = TypeVar("T")
+
+TIMEOUT_MS: Final = 10_000
+"""A broker gives its peers 5 s each."""
+
+
+class HttpAdmin:
+    """Asks whichever node answers first.
+
+    Args:
+        addresses: gives host:port of every node, those that serve first.
+    """
+
+    def __init__(self, addresses: Callable[[], Sequence[str]]) -> None:
+        self._addresses = addresses
+
+    async def may_stop(self, broker_id: int) -> tuple[str, ...]:
+        """Why a broker should not be stopped now, in words; empty when it may."""
+        verdict = await self._ask(lambda api: api.may_stop(broker_id))
+        return () if verdict.allowed else verdict.reasons or ("the cluster needs it",)
+
+    async def drain(self, broker_id: int) -> DrainView:
+        """Begin to empty a broker."""
+        return _view(await self._ask(lambda api: api.drain(broker_id)))
+
+    async def drain_progress(self, broker_id: int) -> DrainView:
+        """How far that is."""
+        return _view(await self._ask(lambda api: api.drain_progress(broker_id)))
+
+    async def cancel_drain(self, broker_id: int) -> None:
+        """Let a broker have replicas again."""
+        await self._ask(lambda api: api.cancel_drain(broker_id))
+
+    async def _ask(self, call: Callable[[AdminApi], Awaitable[T]]) -> T:
+        last: ClientError = BrokerUnreachable("the brokers", "there are none yet")
+        for address in self._addresses():
+            host, _, port = address.rpartition(":")
+            try:
+                async with AdminApi((host, int(port)), timeout_ms=TIMEOUT_MS) as api:
+                    return await call(api)
+            except RequestFailed as error:
+                raise admin_error(error) from error
+            except ClientError as error:
+                last = error
+        raise admin_error(last) from last
+
+
+def _view(progress: DrainProgress) -> DrainView:
+    return DrainView(
+        draining=progress.draining,
+        replicas_left=progress.replicas_left,
+        bytes_left=progress.bytes_left,
+    )
+
+
+def admin_error(error: ClientError) -> AdminError:
+    """A client's error in the operator's words."""
+    if isinstance(error, RequestFailed):
+        words = error.detail.rstrip(".") if error.detail else error.code.name.replace("_", " ").lower()
+        return AdminError(error.code, words)
+    code = (
+        ErrorCode.BROKER_NOT_AVAILABLE
+        if isinstance(error, BrokerUnreachable)
+        else ErrorCode.NETWORK_EXCEPTION
+    )
+    return AdminError(code, str(error), retriable=error.retriable)
