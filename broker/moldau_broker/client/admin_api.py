@@ -25,6 +25,7 @@ from moldau_broker.client.admin_api_answers import (
     DrainProgress,
     GroupReport,
     GroupReports,
+    HostedReplica,
     MayStop,
     PartitionPosition,
     ResetReport,
@@ -98,6 +99,10 @@ class AdminApi:
     async def load(self) -> BrokerLoad:
         """Moving averages of the partitions this broker leads."""
         return read_answer(BrokerLoad.read, await self._ask("GET", "load"))
+
+    async def replicas(self) -> tuple[HostedReplica, ...]:
+        """What this broker hosts, leaders and followers."""
+        return read_answer(HostedReplica.read_all, await self._ask("GET", "replicas"))
 
     async def may_stop(self, broker_id: int) -> MayStop:
         """Whether that broker may be stopped now, and if not why."""

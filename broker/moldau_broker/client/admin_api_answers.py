@@ -261,12 +261,45 @@ class PartitionPosition:
 
 
 @dataclass(frozen=True, slots=True)
+class HostedReplica:
+    """A replica on a broker's disk."""
+
+    partition: TopicPartition
+    leads: bool
+    size_bytes: int
+    log_start_offset: int
+    log_end_offset: int
+    high_watermark: int
+    offline_reason: str | None
+
+    @classmethod
+    def read_all(cls, found: Json) -> tuple[HostedReplica, ...]:
+        """The answer of `GET replicas`."""
+        return tuple(
+            cls(
+                _place(item),
+                bool(item["leads"]),
+                int(item["sizeBytes"]),
+                int(item["logStartOffset"]),
+                int(item["logEndOffset"]),
+                int(item["highWatermark"]),
+                item.get("offlineReason"),
+            )
+            for item in found["replicas"]
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class DrainProgress:
-    """How far a broker is emptied. Bytes are None while a leader could not be asked."""
+    """How far a broker is emptied; `bytes_left` is None where the broker itself cannot be asked.
+
+    It is done when no replica is left; while some are left and none is moving, `drain` has to be asked again.
+    """
 
     broker_id: int
     draining: bool
     replicas_left: int
+    replicas_moving: int
     bytes_left: int | None
 
     @classmethod
@@ -276,6 +309,7 @@ class DrainProgress:
             int(found["brokerId"]),
             bool(found["draining"]),
             int(found["replicasLeft"]),
+            int(found["replicasMoving"]),
             found.get("bytesLeft"),
         )
 
@@ -291,7 +325,7 @@ class QuorumReplica:
 
 @dataclass(frozen=True, slots=True)
 class ClusterBroker:
-    """A registered broker; `draining` comes with `DrainProgress`."""
+    """A registered broker."""
 
     id: int
     epoch: int

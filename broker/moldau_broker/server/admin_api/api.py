@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.server.admin_api import cluster, groups, load, may_stop, positions, reset
+from moldau_broker.server.admin_api import cluster, drain, groups, load, may_stop, positions, replicas, reset
 from moldau_broker.server.admin_api.answers import Answer, Refused, answered, refused
+from moldau_broker.server.admin_api.controller import ask_controller
 from moldau_broker.server.admin_api.fields import Query
 from moldau_broker.server.admin_api.node import AdminNode
 from moldau_broker.server.admin_api.peers import Peers
@@ -24,7 +26,11 @@ logger = logging.getLogger(__name__)
 ROUTES: Final = (
     Route("GET", "/admin/v1/cluster", cluster.respond),
     Route("GET", "/admin/v1/load", load.respond),
+    Route("GET", "/admin/v1/replicas", replicas.respond),
     Route("GET", "/admin/v1/brokers/{brokerId}/may-stop", may_stop.respond),
+    Route("POST", "/admin/v1/brokers/{brokerId}/drain", drain.respond_begin),
+    Route("GET", "/admin/v1/brokers/{brokerId}/drain", drain.respond_progress),
+    Route("DELETE", "/admin/v1/brokers/{brokerId}/drain", drain.respond_cancel),
     Route("GET", "/admin/v1/groups", groups.respond_all),
     Route("GET", "/admin/v1/groups/{groupId}", groups.respond_one),
     Route("POST", "/admin/v1/groups/{groupId}/offsets/reset", reset.respond),
@@ -37,7 +43,8 @@ class AdminApi:
 
     def __init__(self, broker: Broker, loads: LoadSampler) -> None:
         peers = Peers(lambda: broker.metadata.image)
-        self._node = AdminNode(broker, loads, peers, LocalPositions(broker.replicas))
+        positions_here = LocalPositions(broker.replicas)
+        self._node = AdminNode(broker, loads, peers, positions_here, partial(ask_controller, broker))
 
     async def answer(
         self,

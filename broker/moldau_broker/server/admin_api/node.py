@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from moldau_broker.wire.apis import ApiKey
+from moldau_broker.wire.schema import Struct
 
 if TYPE_CHECKING:
     from moldau_broker.server.admin_api.peers import Peers
@@ -14,9 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AdminNode:
-    """This broker, the others, and what is remembered between requests."""
+    """This broker, the others, and what is remembered between requests.
+
+    Attributes:
+        ask_controller: sends a request to the active controller, here or elsewhere.
+    """
 
     broker: Broker
     loads: LoadSampler
     peers: Peers
     positions: LocalPositions
+    ask_controller: Callable[[ApiKey, Struct], Awaitable[Struct]]

@@ -88,10 +88,10 @@ def _to_json(ask: Ask, found: Found) -> dict[str, Any]:
 class LocalPositions:
     """Looks partitions led here up, and remembers how old records are."""
 
-    def __init__(self, replicas: ReplicaManager) -> None:
+    def __init__(self, replicas: ReplicaManager, remembered_max: int = POSITIONS_CACHE_MAX) -> None:
         self._replicas = replicas
+        self._remembered_max = remembered_max
         self._ages: OrderedDict[tuple[bytes, int, int, int], int | None] = OrderedDict()
-        self.batches_opened = 0
 
     async def look_up(self, asks: Iterable[Ask]) -> dict[Ask, Found]:
         """What is found for each ask."""
@@ -132,9 +132,8 @@ class LocalPositions:
     def _remember(self, partition: Partition, offset: int | None, found: Found) -> None:
         if isinstance(found, ErrorCode) or offset is None or offset >= found.high_watermark:
             return
-        self.batches_opened += 1
         self._ages[_key(partition, max(offset, found.log_start))] = found.timestamp_ms
-        while len(self._ages) > POSITIONS_CACHE_MAX:
+        while len(self._ages) > self._remembered_max:
             self._ages.popitem(last=False)
 
 

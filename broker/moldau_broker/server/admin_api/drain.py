@@ -1,0 +1,147 @@
+"""brokers/{brokerId}/drain: every replica moved off a broker, so that it can be taken away.
+
+The moves are planned from the image this broker has and asked of the controller as an ordinary reassignment: it checks
+them once more, and `kafka-reassign-partitions` shows and cancels them as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.metadata.drain import drain_broker
+from moldau_broker.metadata.image import MetadataImage
+from moldau_broker.metadata.operation import ControllerSettings, View
+from moldau_broker.server.admin_api.answers import Refused
+from moldau_broker.server.admin_api.may_stop import broker_named
+from moldau_broker.server.admin_api.replicas import hosted
+from moldau_broker.wire.apis import ApiKey
+from moldau_broker.wire.messages.alter_partition_reassignments import (
+    AlterPartitionReassignmentsRequest,
+    AlterPartitionReassignmentsResponse,
+    ReassignablePartition,
+    ReassignableTopic,
+)
+
+if TYPE_CHECKING:
+    from moldau_broker.server.admin_api.node import AdminNode
+    from moldau_broker.server.admin_api.routing import Call
+
+Moves = Iterable[tuple[str, int, Sequence[int] | None]]
+"""(topic, partition, the replicas it shall have, or None to cancel a move)."""
+
+
+async def respond_begin(node: AdminNode, call: Call) -> Any:
+    """Begin, or go on with what is left."""
+    call.query.done()
+    call.no_body()
+    broker_id = broker_named(node, call)
+    config = node.broker.settings
+    settings = ControllerSettings(node.broker.node_id, config.topics, config.groups, config.explicit)
+    image = node.broker.metadata.image
+    # Chance and offsets play no part in it: nothing is created.
+    plan = drain_broker(View(image, image.offset + 1, settings, Random(0)), broker_id).response  # noqa: S311
+    if plan.refused is not None:
+        raise Refused(ErrorCode.INVALID_REPLICA_ASSIGNMENT, plan.refused)
+    await _reassign(node, plan.begun)
+    return await _progress(node, broker_id)
+
+
+async def respond_progress(node: AdminNode, call: Call) -> Any:
+    """How far it is."""
+    call.query.done()
+    call.no_body()
+    return await _progress(node, broker_named(node, call))
+
+
+async def respond_cancel(node: AdminNode, call: Call) -> Any:
+    """Give up the moves under way."""
+    call.query.done()
+    call.no_body()
+    broker_id = broker_named(node, call)
+    moving = [(topic, index, None) for topic, index in _moving_off(node.broker.metadata.image, broker_id)]
+    await _reassign(node, moving)
+    return await _progress(node, broker_id)
+
+
+async def _reassign(node: AdminNode, moves: Moves) -> None:
+    by_topic: dict[str, list[ReassignablePartition]] = {}
+    for topic, index, replicas in moves:
+        by_topic.setdefault(topic, []).append(
+            ReassignablePartition(
+                partition_index=index, replicas=None if replicas is None else list(replicas)
+            )
+        )
+    if not by_topic:
+        return
+    request = AlterPartitionReassignmentsRequest(
+        topics=[
+            ReassignableTopic(name=topic, partitions=partitions) for topic, partitions in by_topic.items()
+        ]
+    )
+    answer = await node.ask_controller(ApiKey.ALTER_PARTITION_REASSIGNMENTS, request)
+    assert isinstance(answer, AlterPartitionReassignmentsResponse)
+    _raise_for(answer.error_code, answer.error_message)
+    for one in answer.responses:
+        for partition in one.partitions:
+            # A move that has ended meanwhile, and a topic deleted meanwhile, are no failure.
+            if partition.error_code not in _OVER:
+                name = f"{one.name}-{partition.partition_index}"
+                _raise_for(partition.error_code, f"{name}: {partition.error_message}")
+
+
+_OVER = (
+    ErrorCode.NONE,
+    ErrorCode.NO_REASSIGNMENT_IN_PROGRESS,
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+)
+
+
+def _raise_for(raw: int, message: str | None) -> None:
+    if raw != ErrorCode.NONE:
+        code = ErrorCode(raw)
+        raise Refused(code, message or code.name)
+
+
+async def _progress(node: AdminNode, broker_id: int) -> dict[str, Any]:
+    image = node.broker.metadata.image
+    left = {
+        (topic.name, index)
+        for topic in image.topics.values()
+        for index, partition in enumerate(topic.partitions)
+        if broker_id in partition.replicas
+    }
+    moving = list(_moving_off(image, broker_id))
+    progress: dict[str, Any] = {
+        "brokerId": broker_id,
+        "draining": bool(moving),
+        "replicasLeft": len(left),
+        "replicasMoving": len(moving),
+    }
+    sizes = await _sizes(node, broker_id) if left else {}
+    if sizes is not None:
+        progress["bytesLeft"] = sum(size for place, size in sizes.items() if place in left)
+    return progress
+
+
+def _moving_off(image: MetadataImage, broker_id: int) -> Iterable[tuple[str, int]]:
+    return (
+        (topic.name, index)
+        for topic in image.topics.values()
+        for index, partition in enumerate(topic.partitions)
+        if broker_id in partition.removing
+    )
+
+
+async def _sizes(node: AdminNode, broker_id: int) -> dict[tuple[str, int], int] | None:
+    """How large the broker's replicas are, None where it cannot be asked: it may be dead, and drained for that."""
+    if broker_id == node.broker.node_id:
+        replicas = hosted(node)
+    else:
+        try:
+            replicas = (await node.peers.get(broker_id, "replicas"))["replicas"]
+        except Refused:
+            return None
+    return {(item["topic"], item["partition"]): item["sizeBytes"] for item in replicas}
