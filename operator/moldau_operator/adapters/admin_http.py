@@ -1,4 +1,4 @@
-"""What the brokers' own admin API over HTTP is asked: whether one may stop, and to be emptied."""
+"""What the brokers' own admin API over HTTP is asked: whether one of them may stop."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Final, TypeVar
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.client.admin_api import AdminApi
-from moldau_broker.client.admin_api_answers import DrainProgress
 from moldau_broker.client.errors import BrokerUnreachable, ClientError, RequestFailed
 from moldau_operator.errors import AdminError
-from moldau_operator.seams.broker_admin import DrainView
 
 T = TypeVar("T")
 
@@ -33,18 +31,6 @@ class HttpAdmin:
         verdict = await self._ask(lambda api: api.may_stop(broker_id))
         return () if verdict.allowed else verdict.reasons or ("the cluster needs it",)
 
-    async def drain(self, broker_id: int) -> DrainView:
-        """Begin to empty a broker."""
-        return _view(await self._ask(lambda api: api.drain(broker_id)))
-
-    async def drain_progress(self, broker_id: int) -> DrainView:
-        """How far that is."""
-        return _view(await self._ask(lambda api: api.drain_progress(broker_id)))
-
-    async def cancel_drain(self, broker_id: int) -> None:
-        """Let a broker have replicas again."""
-        await self._ask(lambda api: api.cancel_drain(broker_id))
-
     async def _ask(self, call: Callable[[AdminApi], Awaitable[T]]) -> T:
         last: ClientError = BrokerUnreachable("the brokers", "there are none yet")
         for address in self._addresses():
@@ -57,14 +43,6 @@ class HttpAdmin:
             except ClientError as error:
                 last = error
         raise admin_error(last) from last
-
-
-def _view(progress: DrainProgress) -> DrainView:
-    return DrainView(
-        draining=progress.draining,
-        replicas_left=progress.replicas_left,
-        bytes_left=progress.bytes_left,
-    )
 
 
 def admin_error(error: ClientError) -> AdminError:

@@ -19,7 +19,6 @@ from moldau_operator.resources.consumergroup import Edge
 from moldau_operator.seams.broker_admin import (
     ClusterView,
     ConfigChange,
-    DrainView,
     GroupView,
     MoveView,
     NewTopic,
@@ -144,18 +143,6 @@ class KafkaAdmin:
     async def may_stop(self, broker_id: int) -> tuple[str, ...]:
         """Why this broker should not be stopped now, in words; empty when it may."""
         return await self._http.may_stop(broker_id)
-
-    async def drain(self, broker_id: int) -> DrainView:
-        """Begin to move every replica off a broker; asking again changes nothing."""
-        return await self._http.drain(broker_id)
-
-    async def drain_progress(self, broker_id: int) -> DrainView:
-        """How far that is."""
-        return await self._http.drain_progress(broker_id)
-
-    async def cancel_drain(self, broker_id: int) -> None:
-        """Let a broker have replicas again."""
-        await self._http.cancel_drain(broker_id)
 
     async def remove_voter(self, voter: QuorumMember) -> AdminError | None:
         """Take a voter out of the metadata quorum."""

@@ -21,28 +21,6 @@ class AlterBrokers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrainBroker:
-    """Begin to move every replica off a broker."""
-
-    broker_id: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"drain node {self.broker_id}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelDrain:
-    """Let a broker have replicas again: it is wanted after all."""
-
-    broker_id: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"stop draining node {self.broker_id}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MoveReplicas:
     """Begin to move partitions; each target names its preferred leader first."""
 
@@ -75,4 +53,4 @@ class UnregisterBroker:
         return f"forget broker {self.broker_id}: {self.reason}"
 
 
-BrokerAction = AlterBrokers | DrainBroker | CancelDrain | MoveReplicas | RemoveVoter | UnregisterBroker
+BrokerAction = AlterBrokers | MoveReplicas | RemoveVoter | UnregisterBroker

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from moldau_operator.names import counted
-from moldau_operator.plan.actions import AlterBrokers, BrokerAction, CancelDrain
+from moldau_operator.plan.actions import AlterBrokers, BrokerAction
 from moldau_operator.plan.broker_settings import plan_broker_settings
 from moldau_operator.plan.departure import ClusterSeen, Departure, Stay, plan_departure, plan_forgotten
 from moldau_operator.resources import conditions
@@ -131,7 +131,6 @@ def plan_cluster(
     if not actions:
         more, status = _settings(cluster, status, nodes, seen)
         actions += more
-        actions += _welcome(declared, seen)
         actions += plan_forgotten(frozenset(status.node_ids), seen)
     if not actions:
         actions += _next_restart(wanted, by_id, seen.view)
@@ -154,15 +153,6 @@ def _settings(
     plan = plan_broker_settings(cluster.spec.config, seen.overrides, files, status.broker_settings)
     status = replace(status, broker_settings=plan.managed)
     return ([AlterBrokers(change=plan.change, reason=plan.reason)] if plan.change else []), status
-
-
-def _welcome(declared: Collection[int], seen: ClusterSeen) -> list[ClusterAction]:
-    """Nodes that were to leave and are declared again."""
-    return [
-        CancelDrain(broker_id=node, reason="it is declared again")
-        for node, drain in sorted(seen.drains.items())
-        if node in declared and drain.draining
-    ]
 
 
 def _staying(cluster: Cluster) -> list[Stay]:

@@ -2,18 +2,21 @@
 
 Every step is decided from what is there, so a plan that was interrupted anywhere goes on from there. What cannot be
 done is refused in words before anything moves: too few brokers for a replication factor, a rack or a disk too small.
+
+The brokers' own topics are kept at as many replicas as there are brokers, and the controller raises them again at once.
+Where one has more replicas than will fit, the node stops with its share, of which others have a copy, and the share
+is taken off the list of replicas afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from moldau_operator.names import counted
 from moldau_operator.plan.actions import (
     BrokerAction,
-    DrainBroker,
     MoveReplicas,
     RemoveVoter,
     UnregisterBroker,
@@ -22,9 +25,9 @@ from moldau_operator.plan.packing import PackBroker, PackPartition, pack_replica
 from moldau_operator.plan.replicas import MOVES_MAX, choose_replicas, replica_counts
 from moldau_operator.seams.broker_admin import (
     ClusterView,
-    DrainView,
     MoveView,
     Partition,
+    PartitionView,
     QuorumView,
     TopicView,
 )
@@ -47,7 +50,6 @@ class ClusterSeen:
     Asked for only while nodes leave:
         moves: under way.
         sizes: bytes of one replica, by partition.
-        drains: by broker id.
     """
 
     view: ClusterView | None = None
@@ -57,11 +59,13 @@ class ClusterSeen:
     overrides: Mapping[str, str] | None = None
     moves: Mapping[Partition, MoveView] = field(default_factory=dict)
     sizes: Mapping[Partition, int] = field(default_factory=dict)
-    drains: Mapping[int, DrainView] = field(default_factory=dict)
 
-    def replicas_on(self, broker_id: int) -> int:
-        """Partitions that live on a broker."""
-        return sum(broker_id in one.replicas for topic in self.topics.values() for one in topic.placement)
+    def living_on(self, broker_id: int) -> Iterator[tuple[TopicView, int, PartitionView]]:
+        """Partitions that live on a broker: topic, number, where."""
+        for topic in self.topics.values():
+            for number, one in enumerate(topic.placement):
+                if broker_id in one.replicas:
+                    yield topic, number, one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,32 +94,60 @@ def plan_departure(leaving: Sequence[int], staying: Sequence[Stay], seen: Cluste
     words = refuse_departure(leaving, staying, seen)
     if words:
         return Departure(refusal=words)
-    shrink = _shrink_internal(staying, seen)
-    if shrink is not None:
-        return shrink
-    held = seen.replicas_on(node)
-    progress = seen.drains.get(node)
-    if held or (progress is not None and progress.replicas_left):
-        left = held if progress is None else max(held, progress.replicas_left)
-        waiting = f"node {node} is drained: {counted(left, 'replica')} left"
-        if progress is not None and progress.bytes_left:
-            waiting += f", {progress.bytes_left / 1e6:,.1f} MB"
-        if progress is not None and progress.draining:
-            return Departure(waiting=waiting)
-        reason = f"it is no longer declared and holds {counted(left, 'replica')}"
-        return Departure(actions=(DrainBroker(broker_id=node, reason=reason),), waiting=waiting)
-    if progress is not None and not progress.draining:
-        # Even an empty broker is marked first, or new partitions could be placed on it until it is gone.
-        return Departure(actions=(DrainBroker(broker_id=node, reason="it is no longer declared"),))
+    left = len({*seen.view.broker_ids, *seen.view.fenced_ids} - {node})
+    stuck = [
+        (topic, number, one)
+        for topic, number, one in seen.living_on(node)
+        if not (topic.internal and len(one.replicas) > left)
+    ]
+    if stuck:
+        return _drain(node, [one.id for one in staying], stuck, staying, seen)
+    alone = [
+        f"{topic.name}-{number}" for topic, number, one in seen.living_on(node) if one.in_sync == (node,)
+    ]
+    if alone:
+        return Departure(waiting=f"node {node} has the only copy of {alone[0]} that is in sync")
     steps: list[BrokerAction | RetireNode] = []
     voter = seen.quorum.voter(node)
     if voter is not None:
         if len(seen.quorum.voters) == 1:
             return Departure(waiting=f"node {node} is the only voter; another one has to join first")
         steps.append(RemoveVoter(voter=voter, reason="it is drained"))
-    # In the same pass, so that it does not ask to be a voter again meanwhile.
+    # In the same pass: what was a voter does not ask to be one again while it runs, but might after a restart.
     steps.append(RetireNode(node_id=node, reason="it is drained; everything it held lives on other nodes"))
     return Departure(actions=tuple(steps))
+
+
+def _drain(
+    node: int,
+    homes: Collection[int],
+    stuck: Sequence[tuple[TopicView, int, PartitionView]],
+    staying: Sequence[Stay],
+    seen: ClusterSeen,
+) -> Departure:
+    """Moves of what lives on a node to nodes that stay, so many at once."""
+    size = sum(seen.sizes.get(Partition(topic.name, number), 0) for topic, number, _ in stuck)
+    waiting = f"node {node} is drained: {counted(len(stuck), 'replica')} left, {size / 1e6:,.1f} MB"
+    load = replica_counts([topic.placement for topic in seen.topics.values()])
+    racks = {one.id: one.rack for one in staying}
+    assert seen.view is not None
+    others = {one: racks.get(one, seen.view.racks.get(one)) for one in seen.view.broker_ids if one != node}
+    targets: dict[Partition, tuple[int, ...]] = {}
+    for topic, number, one in stuck:
+        place = Partition(topic.name, number)
+        # What nobody declares cannot shrink yet, and lives with nodes that leave later as long as it must.
+        brokers = others if len(one.replicas) > len(homes) and topic.internal else racks
+        factor = len(one.replicas)
+        if place in seen.moves or factor > len(brokers):
+            continue  # on its way, or its own resource lowers its replicas first
+        chosen = choose_replicas([one], factor, brokers, load)
+        if chosen and len(targets) + len(seen.moves) < MOVES_MAX:
+            targets[place] = chosen[0]
+            load.update(set(chosen[0]) - set(one.replicas))
+    if not targets:
+        return Departure(waiting=waiting)
+    reason = f"node {node} is no longer declared"
+    return Departure(actions=(MoveReplicas(targets=targets, reason=reason),), waiting=waiting)
 
 
 def plan_forgotten(members: Collection[int], seen: ClusterSeen) -> tuple[BrokerAction, ...]:
@@ -130,12 +162,21 @@ def plan_forgotten(members: Collection[int], seen: ClusterSeen) -> tuple[BrokerA
         steps += [
             RemoveVoter(voter=voter, reason="there is no such node any more") for voter in strangers[:1]
         ]
-    if seen.view is not None:
-        steps += [
-            UnregisterBroker(broker_id=broker, reason="there is no such node any more")
-            for broker in seen.view.fenced_ids
-            if broker not in members and not seen.replicas_on(broker)
-        ]
+    if seen.view is None:
+        return tuple(steps)
+    for broker in seen.view.fenced_ids:
+        if broker in members:
+            continue
+        targets = {
+            place: left
+            for topic, number, one in seen.living_on(broker)
+            if (place := Partition(topic.name, number)) not in seen.moves
+            and (left := tuple(node for node in one.replicas if node in members))
+        }
+        if targets:
+            steps.append(MoveReplicas(targets=targets, reason=f"node {broker} is gone"))
+        elif not any(seen.living_on(broker)):
+            steps.append(UnregisterBroker(broker_id=broker, reason="there is no such node any more"))
     return tuple(steps)
 
 
@@ -190,25 +231,6 @@ def _homeless(
 def _stays(replicas: tuple[int, ...], factor: int, leaving: frozenset[int]) -> tuple[int, ...]:
     """The replicas once the factor is what it will be: those on nodes that leave go first."""
     return tuple(sorted(replicas, key=lambda node: node in leaving))[:factor]
-
-
-def _shrink_internal(staying: Sequence[Stay], seen: ClusterSeen) -> Departure | None:
-    """Topics of the brokers' own have as many replicas as fit; nobody declares them, so they follow."""
-    brokers = {one.id: one.rack for one in staying}
-    targets: dict[Partition, tuple[int, ...]] = {}
-    wide = [t for t in seen.topics.values() if t.internal and t.replicas > len(brokers)]
-    if not wide:
-        return None
-    load = replica_counts([topic.placement for topic in seen.topics.values()])
-    for topic in wide:
-        for number, replicas in choose_replicas(topic.placement, len(brokers), brokers, load).items():
-            targets[Partition(topic.name, number)] = replicas
-    names = _listed([topic.name for topic in wide])
-    waiting = f"{names} {'goes' if len(wide) == 1 else 'go'} down to {counted(len(brokers), 'replica')}"
-    fresh = dict([(at, to) for at, to in targets.items() if at not in seen.moves][:MOVES_MAX])
-    if not fresh or len(seen.moves) >= MOVES_MAX:
-        return Departure(waiting=waiting)
-    return Departure(actions=(MoveReplicas(targets=fresh, reason=waiting),), waiting=waiting)
 
 
 def _replicas(topic: TopicView, seen: ClusterSeen) -> int:

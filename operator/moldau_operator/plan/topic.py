@@ -11,12 +11,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from moldau_operator.names import counted
+from moldau_operator.plan.topic_replicas import Places, ReplicaStage, plan_replicas
 from moldau_operator.resources import conditions
 from moldau_operator.resources.conditions import Condition, ConditionType, Reason
 from moldau_operator.resources.meta import DeletionPolicy, Key
 from moldau_operator.resources.status import TopicStatus
 from moldau_operator.resources.topic import AdoptionPolicy, Topic, same_setting
-from moldau_operator.seams.broker_admin import BROKER_DEFAULT, ConfigChange, NewTopic, TopicView
+from moldau_operator.seams.broker_admin import (
+    BROKER_DEFAULT,
+    ConfigChange,
+    NewTopic,
+    Partition,
+    TopicView,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +77,19 @@ class DeleteTopic:
         return f"delete topic {self.name}: {self.reason}"
 
 
-TopicAction = CreateTopic | GrowPartitions | AlterTopic | DeleteTopic
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetReplicas:
+    """Begin to give partitions other replicas."""
+
+    name: str
+    targets: Mapping[Partition, tuple[int, ...]]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"move {counted(len(self.targets), 'partition')} of topic {self.name}: {self.reason}"
+
+
+TopicAction = CreateTopic | GrowPartitions | AlterTopic | SetReplicas | DeleteTopic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +97,20 @@ class ClusterFacts:
     """What a topic's plan needs to know of its cluster.
 
     Attributes:
-        brokers: how many there are to hold replicas.
+        brokers: how many are declared to hold replicas.
         config: the Cluster's broker settings.
         paused: whether nothing may be changed.
+        registered: how many brokers there are; None while nobody could be asked.
+        staying: ids of the declared brokers; empty: all there are.
+        places: where replicas may lie; asked for only when some topic's replicas are not as declared.
     """
 
     brokers: int
     config: Mapping[str, str]
     paused: bool = False
+    registered: int | None = None
+    staying: frozenset[int] = frozenset()
+    places: Places | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +152,7 @@ def plan_topic(
     if problem:
         return _unchanged(topic, status, conditions.stalled(Reason.INVALID_SPEC, problem))
     if observed is None:
-        return _plan_absent(topic, status)
+        return _plan_absent(topic, status, facts)
     return _plan_present(topic, status, observed, facts)
 
 
@@ -235,8 +260,12 @@ def _replicas(topic: Topic, observed: TopicView | None, facts: ClusterFacts) -> 
     return int(facts.config.get("default.replication.factor") or 1)
 
 
-def _plan_absent(topic: Topic, status: TopicStatus) -> TopicPlan:
+def _plan_absent(topic: Topic, status: TopicStatus, facts: ClusterFacts) -> TopicPlan:
     spec = topic.spec
+    needed = _replicas(topic, None, facts)
+    if facts.registered is not None and facts.registered < needed <= facts.brokers:
+        words = f"waits for brokers: {counted(needed, 'replica')} wanted, {facts.registered} of them there"
+        return _unchanged(topic, status, conditions.reconciling(Reason.PENDING, words))
     reason = "declared, and not there yet"
     if status.topic_id:
         words = f"topic {spec.topic_name} was deleted behind its resource"
@@ -279,8 +308,12 @@ def _plan_present(topic: Topic, status: TopicStatus, observed: TopicView, facts:
         replicas=observed.replicas,
     )
     refusal = _refusal(topic, observed)
-    actions = (*_growth(topic, observed), *_config_change(topic, observed))
+    stage = plan_replicas(observed, spec.replicas, facts.places)
+    actions = (*_growth(topic, observed), *_config_change(topic, observed), *_moves(observed, stage))
     warnings = _warnings(topic, observed, facts)
+    if not actions and stage.waiting:
+        found = refusal or conditions.reconciling(Reason.MOVING_REPLICAS, stage.waiting)
+        return _unchanged(topic, status, (*found, *warnings))
     if not actions:
         status = replace(status, settled_generation=topic.metadata.generation)
         return _unchanged(topic, status, (*(refusal or _health(observed)), *warnings))
@@ -307,13 +340,13 @@ def _refusal(topic: Topic, observed: TopicView) -> tuple[Condition, ...]:
             f"removed: set partitions: {observed.partitions}, or move the records to a new topic"
         )
         return conditions.stalled(Reason.NOT_SUPPORTED, words)
-    if spec.replicas is not None and spec.replicas != observed.replicas:
-        words = (
-            f"replicas is {spec.replicas}, but the topic has {observed.replicas}: changing it comes with "
-            f"replication; set replicas: {observed.replicas}"
-        )
-        return conditions.stalled(Reason.NOT_SUPPORTED, words)
     return ()
+
+
+def _moves(observed: TopicView, stage: ReplicaStage) -> tuple[TopicAction, ...]:
+    if not stage.targets:
+        return ()
+    return (SetReplicas(name=observed.name, targets=stage.targets, reason=stage.reason),)
 
 
 def _growth(topic: Topic, observed: TopicView) -> tuple[TopicAction, ...]:

@@ -12,8 +12,6 @@ from moldau_operator.errors import AdminError, PlatformError
 from moldau_operator.plan.actions import (
     AlterBrokers,
     BrokerAction,
-    CancelDrain,
-    DrainBroker,
     MoveReplicas,
     RemoveVoter,
     UnregisterBroker,
@@ -24,7 +22,7 @@ from moldau_operator.reconcile.events import Event
 from moldau_operator.reconcile.report import Report, record
 from moldau_operator.resources import conditions
 from moldau_operator.resources.cluster import Cluster
-from moldau_operator.resources.conditions import ConditionType, Reason
+from moldau_operator.resources.conditions import Reason
 from moldau_operator.resources.status import ClusterStatus
 from moldau_operator.resources.topic import Topic
 from moldau_operator.seams.broker_admin import BrokerAdmin
@@ -60,6 +58,8 @@ class ClusterReconciler:
         self._store = store
         self._clock = clock
         self._mint = mint
+        self.seen = ClusterSeen()
+        """What the brokers said in the last pass."""
 
     async def reconcile(
         self, cluster: Cluster, old: ClusterStatus | None, topics: Sequence[Topic] = ()
@@ -79,7 +79,7 @@ class ClusterReconciler:
         known = old or ClusterStatus()
         cluster_id = choose_cluster_id(known.cluster_id, volumes, self._mint(), set_up=bool(nodes))
         members = tuple(sorted({*known.node_ids, *volumes}))
-        seen = await self._look(cluster, replace(known, node_ids=members), nodes, topics)
+        self.seen = seen = await self._look(cluster, replace(known, node_ids=members), nodes, topics)
         if seen.view is not None:
             cluster_id = seen.view.cluster_id
         if known.cluster_id not in {"", cluster_id}:
@@ -126,24 +126,19 @@ class ClusterReconciler:
             }
         )
         declared = {node for pool in cluster.spec.pools for node in pool.node_ids}
-        ready = conditions.find(status.conditions, ConditionType.READY)
-        drained = ready is not None and ready.reason is Reason.DRAINING
         leaving = [node for node in status.node_ids if node not in declared]
         try:
             seen = replace(seen, view=await self._admin.describe_cluster())
             seen = replace(seen, overrides=await self._admin.broker_overrides())
-            seen = replace(seen, quorum=await self._admin.describe_quorum())
             strangers = set(seen.view.fenced_ids if seen.view else ()) - set(status.node_ids)
-            if leaving or drained or strangers:
-                seen = replace(seen, topics=await self._admin.list_topics())
-            if leaving or drained:
-                asked = status.node_ids if drained else leaving
+            if leaving or strangers:
                 seen = replace(
                     seen,
+                    topics=await self._admin.list_topics(),
                     moves=await self._admin.list_moves(),
                     sizes=await self._admin.replica_bytes(),
-                    drains={node: await self._admin.drain_progress(node) for node in asked},
                 )
+            seen = replace(seen, quorum=await self._admin.describe_quorum())
         except AdminError:
             return replace(seen, quorum=None)  # the next pass asks again
         return seen
@@ -167,10 +162,6 @@ class ClusterReconciler:
         match action:
             case AlterBrokers():
                 return await self._admin.alter_brokers(action.change)
-            case DrainBroker():
-                await self._admin.drain(action.broker_id)
-            case CancelDrain():
-                await self._admin.cancel_drain(action.broker_id)
             case MoveReplicas():
                 outcomes = await self._admin.move_replicas(action.targets)
                 return next((error for error in outcomes.values() if error is not None), None)
@@ -178,4 +169,3 @@ class ClusterReconciler:
                 return await self._admin.remove_voter(action.voter)
             case UnregisterBroker():
                 return await self._admin.unregister(action.broker_id)
-        return None

@@ -6,6 +6,7 @@ and deleting are one call each per `BATCH` topics.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -13,11 +14,13 @@ from typing import Final, TypeVar
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.errors import ErrorCode
 from moldau_operator.errors import AdminError
+from moldau_operator.plan.replicas import MOVES_MAX, replica_counts
 from moldau_operator.plan.topic import (
     AlterTopic,
     ClusterFacts,
     CreateTopic,
     GrowPartitions,
+    SetReplicas,
     TopicAction,
     TopicPlan,
     find_conflicts,
@@ -25,6 +28,7 @@ from moldau_operator.plan.topic import (
     plan_removed,
     plan_topic,
 )
+from moldau_operator.plan.topic_replicas import Places, wrong_partitions
 from moldau_operator.reconcile.events import Event
 from moldau_operator.reconcile.holdoff import HoldOff
 from moldau_operator.reconcile.report import Report, changed, record
@@ -82,6 +86,7 @@ class TopicReconciler:
         removed = {key: status for key, status in statuses.items() if key not in declared}
         observed = await self._look(topics, removed.values())
         losers = find_conflicts(topics, statuses)
+        facts = await self._find_places(topics, observed, facts)
         plans: dict[Key, TopicPlan] = {}
         for key, topic in declared.items():
             status = statuses.get(key) or TopicStatus()
@@ -89,6 +94,7 @@ class TopicReconciler:
                 plans[key] = plan_conflict(topic, status, losers[key])
             else:
                 plans[key] = plan_topic(topic, status, observed.get(topic.spec.topic_name), facts)
+                facts = _after(facts, plans[key])
         actions: list[tuple[Key, TopicAction]] = []
         for key, plan in plans.items():
             generation = declared[key].metadata.generation
@@ -120,6 +126,28 @@ class TopicReconciler:
         for batch in _batches(sorted(names)):
             observed.update(await self._admin.describe_topics(batch))
         return observed
+
+    async def _find_places(
+        self, topics: Sequence[Topic], observed: Mapping[str, TopicView], facts: ClusterFacts
+    ) -> ClusterFacts:
+        """The facts with room for replicas, asked for only where some topic lacks or exceeds what is declared."""
+        if facts.paused or not any(
+            topic.spec.topic_name in observed
+            and wrong_partitions(observed[topic.spec.topic_name], topic.spec.replicas)
+            for topic in topics
+        ):
+            return facts
+        view = await self._admin.describe_cluster()
+        everything = await self._admin.list_topics()
+        moves = await self._admin.list_moves()
+        homes = {
+            node: view.racks.get(node)
+            for node in view.broker_ids
+            if not facts.staying or node in facts.staying
+        }
+        load = replica_counts([topic.placement for topic in everything.values()])
+        room = max(MOVES_MAX - len(moves), 0)
+        return replace(facts, places=Places(homes=homes, load=load, moves=moves, room=room))
 
     async def _save(self, old: Mapping[Key, TopicStatus], new: Mapping[Key, TopicStatus]) -> None:
         different = changed(old, new)
@@ -178,6 +206,7 @@ class TopicReconciler:
         await self._run(actions, CreateTopic, self._create, declared, report, failures)
         await self._run(actions, GrowPartitions, self._grow, declared, report, failures)
         await self._run(actions, AlterTopic, self._alter, declared, report, failures)
+        await self._run(actions, SetReplicas, self._move, declared, report, failures)
         return failures
 
     async def _create(self, batch: Sequence[CreateTopic]) -> Outcomes:
@@ -188,6 +217,13 @@ class TopicReconciler:
 
     async def _alter(self, batch: Sequence[AlterTopic]) -> Outcomes:
         return await self._admin.alter_topics({action.name: action.change for action in batch})
+
+    async def _move(self, batch: Sequence[SetReplicas]) -> Outcomes:
+        found = await self._admin.move_replicas({p: to for one in batch for p, to in one.targets.items()})
+        outcomes: Outcomes = {one.name: None for one in batch}
+        for place, error in found.items():
+            outcomes[place.topic] = outcomes[place.topic] or error
+        return outcomes
 
     async def _run(
         self,
@@ -222,6 +258,20 @@ def _failure(action: object, error: AdminError) -> tuple[Condition, ...]:
     return conditions.stalled(
         Reason.INVALID_SPEC if error.code in _SPEC_ERRORS else Reason.REFUSED_BY_BROKER, words
     )
+
+
+def _after(facts: ClusterFacts, plan: TopicPlan) -> ClusterFacts:
+    """The facts for the next topic: what this plan moves takes room and adds load."""
+    targets = [
+        to for action in plan.actions if isinstance(action, SetReplicas) for to in action.targets.values()
+    ]
+    if not targets or facts.places is None:
+        return facts
+    load = Counter(facts.places.load)
+    for target in targets:
+        load.update(target)
+    room = max(facts.places.room - len(targets), 0)
+    return replace(facts, places=replace(facts.places, load=load, room=room))
 
 
 def _reports_drift(plan: TopicPlan, old: TopicStatus | None) -> bool:

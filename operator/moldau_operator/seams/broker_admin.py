@@ -86,15 +86,6 @@ class MoveView(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrainView:
-    """How far a broker is emptied; bytes are None where nobody could tell."""
-
-    draining: bool
-    replicas_left: int
-    bytes_left: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TopicView:
     """A topic as it is.
 
@@ -207,18 +198,6 @@ class BrokerAdmin(Protocol):
 
     async def may_stop(self, broker_id: int) -> tuple[str, ...]:
         """Why this broker should not be stopped now, in words; empty when it may."""
-        ...
-
-    async def drain(self, broker_id: int) -> DrainView:
-        """Begin to move every replica off a broker; asking again changes nothing."""
-        ...
-
-    async def drain_progress(self, broker_id: int) -> DrainView:
-        """How far that is."""
-        ...
-
-    async def cancel_drain(self, broker_id: int) -> None:
-        """Let a broker have replicas again."""
         ...
 
     async def remove_voter(self, voter: QuorumMember) -> AdminError | None:

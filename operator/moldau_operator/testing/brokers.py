@@ -12,7 +12,6 @@ from moldau_operator.seams.broker_admin import (
     BROKER_DEFAULT,
     ClusterView,
     ConfigChange,
-    DrainView,
     GroupView,
     MoveView,
     NewTopic,
@@ -33,8 +32,6 @@ CHANGES = frozenset(
         "delete_groups",
         "move_replicas",
         "alter_brokers",
-        "drain",
-        "cancel_drain",
         "remove_voter",
         "unregister",
     }
@@ -75,7 +72,6 @@ class FakeBrokers:
         disks: the cluster's id by node, as the platform's fake keeps it; the first is the cluster's.
         fenced: registered brokers that do not serve; `forgotten` ones are registered no more.
         voters: of the metadata quorum.
-        draining: brokers that are being emptied; nothing moves by itself, change `placement` to move it.
         moves: under way; `finish_moves` ends them.
         busy: why a broker may not stop, by id.
     """
@@ -86,7 +82,6 @@ class FakeBrokers:
         self.fenced: set[int] = set()
         self.forgotten: set[int] = set()
         self.voters: set[int] = set(range(brokers))
-        self.draining: set[int] = set()
         self.moves: dict[Partition, tuple[int, ...]] = {}
         self.overrides: dict[str, str] = {}
         self.busy: dict[int, tuple[str, ...]] = {}
@@ -257,26 +252,6 @@ class FakeBrokers:
         """As the protocol."""
         self._called("may_stop")
         return self.busy.get(broker_id, ())
-
-    async def drain(self, broker_id: int) -> DrainView:
-        """As the protocol."""
-        self._called("drain")
-        self.draining.add(broker_id)
-        return self._drain(broker_id)
-
-    async def drain_progress(self, broker_id: int) -> DrainView:
-        """As the protocol."""
-        self._called("drain_progress")
-        return self._drain(broker_id)
-
-    def _drain(self, broker_id: int) -> DrainView:
-        left = sum(broker_id in one.replicas for topic in self.topics.values() for one in topic.placement)
-        return DrainView(draining=broker_id in self.draining, replicas_left=left)
-
-    async def cancel_drain(self, broker_id: int) -> None:
-        """As the protocol."""
-        self._called("cancel_drain")
-        self.draining.discard(broker_id)
 
     async def remove_voter(self, voter: QuorumMember) -> AdminError | None:
         """As the protocol."""

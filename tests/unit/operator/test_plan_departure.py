@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from moldau_operator.plan.actions import DrainBroker, MoveReplicas, RemoveVoter, UnregisterBroker
+from moldau_operator.plan.actions import MoveReplicas, RemoveVoter, UnregisterBroker
 from moldau_operator.plan.departure import ClusterSeen, Stay, plan_departure, plan_forgotten
 from moldau_operator.seams.broker_admin import (
     ClusterView,
-    DrainView,
     MoveView,
     Partition,
     PartitionView,
@@ -52,47 +51,61 @@ def see() -> MakeSeen:
 
 
 TWO_STAY = [Stay(id=0), Stay(id=1)]
-DRAINING = {2: DrainView(draining=True, replicas_left=1)}
-EMPTY = {2: DrainView(draining=True, replicas_left=0)}
 
 
 def test_the_highest_id_is_drained_first(see: MakeSeen) -> None:
-    """One at a time; what it holds is the reason."""
-    found = plan_departure([1, 2], [Stay(id=0)], see(topic("t", (1,), (2,))))
+    """One at a time, and straight to nodes that stay; what is left is told."""
+    found = plan_departure(
+        [1, 2], [Stay(id=0)], see(topic("t", (1,), (2,)), sizes={Partition("t", 1): 3_200_000})
+    )
     (action,) = found.actions
-    assert isinstance(action, DrainBroker)
-    assert str(action) == "drain node 2: it is no longer declared and holds 1 replica"
-    assert found.waiting == "node 2 is drained: 1 replica left"
+    assert isinstance(action, MoveReplicas)
+    assert action.targets == {Partition("t", 1): (0,)}
+    assert str(action) == "move 1 partition: node 2 is no longer declared"
+    assert found.waiting == "node 2 is drained: 1 replica left, 3.2 MB"
 
 
-def test_a_drain_under_way_is_waited_for_with_its_progress(see: MakeSeen) -> None:
+def test_a_partition_on_two_leaving_nodes_moves_once(see: MakeSeen) -> None:
+    """Both of its replicas are copied to nodes that stay."""
+    found = plan_departure([2, 3], TWO_STAY, see(topic("t", (2, 3))))
+    (action,) = found.actions
+    assert isinstance(action, MoveReplicas)
+    assert set(action.targets[Partition("t", 0)]) == {0, 1}
+
+
+def test_moves_under_way_are_waited_for(see: MakeSeen) -> None:
     """Nothing is asked for twice."""
-    drains = {2: DrainView(draining=True, replicas_left=1, bytes_left=3_200_000)}
-    found = plan_departure([2], TWO_STAY, see(topic("t", (2,)), drains=drains))
-    assert (found.actions, found.waiting) == ((), "node 2 is drained: 1 replica left, 3.2 MB")
+    moves = {Partition("t", 0): MoveView((0,), (2,))}
+    found = plan_departure([2], TWO_STAY, see(topic("t", (0, 2)), moves=moves))
+    assert (found.actions, found.waiting) == ((), "node 2 is drained: 1 replica left, 0.0 MB")
 
 
-def test_an_empty_broker_is_marked_before_it_goes(see: MakeSeen) -> None:
-    """Or new partitions could be placed on it meanwhile."""
-    found = plan_departure([2], TWO_STAY, see(drains={2: DrainView(draining=False, replicas_left=0)}))
-    assert [type(action) for action in found.actions] == [DrainBroker]
+def test_so_many_move_at_once_and_no_more(see: MakeSeen) -> None:
+    """The next pass moves the next ones; they spread over the nodes that stay."""
+    moves = {Partition("u", number): MoveView((0,), (2,)) for number in range(10)}
+    found = plan_departure(
+        [2], TWO_STAY, see(topic("t", *[(2,)] * 60), topic("u", *[(2,)] * 10), moves=moves)
+    )
+    (action,) = found.actions
+    assert isinstance(action, MoveReplicas)
+    assert sorted(node for target in action.targets.values() for node in target) == [0] * 20 + [1] * 20
 
 
 def test_a_drained_voter_leaves_the_quorum_and_stops_at_once(see: MakeSeen) -> None:
     """In one pass, so that it does not join again."""
-    found = plan_departure([2], TWO_STAY, see(topic("t", (0, 1)), drains=EMPTY))
+    found = plan_departure([2], TWO_STAY, see(topic("t", (0, 1))))
     assert [type(action) for action in found.actions] == [RemoveVoter, RetireNode]
 
 
 def test_a_drained_observer_only_stops(see: MakeSeen) -> None:
     """It has no vote to give up."""
-    found = plan_departure([2], TWO_STAY, see(voters=(0, 1), drains=EMPTY))
+    found = plan_departure([2], TWO_STAY, see(voters=(0, 1)))
     assert [type(action) for action in found.actions] == [RetireNode]
 
 
 def test_the_only_voter_waits_for_another(see: MakeSeen) -> None:
     """A quorum of none could never be told anything again."""
-    found = plan_departure([2], TWO_STAY, see(voters=(2,), drains=EMPTY))
+    found = plan_departure([2], TWO_STAY, see(voters=(2,)))
     assert (found.actions, found.waiting) == (
         (),
         "node 2 is the only voter; another one has to join first",
@@ -110,7 +123,7 @@ class TestRefusals:
 
     def test_too_few_brokers_for_a_replication_factor(self, see: MakeSeen) -> None:
         """Topics are named, and both ways out."""
-        found = plan_departure([2], TWO_STAY, see(topic("b", (0, 1, 2)), topic("a", (2,)), drains=DRAINING))
+        found = plan_departure([2], TWO_STAY, see(topic("b", (0, 1, 2)), topic("a", (2,))))
         assert found.actions == ()
         assert found.refusal == (
             "2 brokers would be left, but topic b has up to 3 replicas: lower spec.replicas of the topics first, "
@@ -130,7 +143,7 @@ class TestRefusals:
     def test_racks_that_cannot_hold_a_topic_apart(self, see: MakeSeen) -> None:
         """Two of four replicas per rack fit neither where one broker is left."""
         staying = [Stay(id=0, rack="a"), *(Stay(id=node, rack="b") for node in (1, 2, 3))]
-        seen = see(topic("t", (0, 9, 1, 2)), drains=DRAINING)
+        seen = see(topic("t", (0, 9, 1, 2)))
         assert plan_departure([9], staying, seen).refusal == (
             "the racks that would be left cannot hold topic t apart: keep a node in another rack, or lower "
             "spec.replicas of the topics"
@@ -151,39 +164,47 @@ class TestRefusals:
 
 
 class TestInternalTopics:
-    """Topics that the brokers keep for themselves; nobody declares their replicas."""
+    """Topics that the brokers keep for themselves: the controller keeps them at as many replicas as fit."""
 
-    def test_they_shrink_with_the_cluster_first(self, see: MakeSeen) -> None:
-        """A drain alone would find no place for the third replica."""
-        seen = see(topic("__consumer_offsets", (2, 0, 1), (0, 1), internal=True))
-        (action,) = plan_departure([2], TWO_STAY, seen).actions
+    def test_they_move_while_they_fit(self, see: MakeSeen) -> None:
+        """Like any other."""
+        found = plan_departure([2], TWO_STAY, see(topic("__consumer_offsets", (2, 0), internal=True)))
+        (action,) = found.actions
         assert isinstance(action, MoveReplicas)
         assert action.targets == {Partition("__consumer_offsets", 0): (0, 1)}
-        assert str(action) == "move 1 partition: topic __consumer_offsets goes down to 2 replicas"
 
-    def test_moves_under_way_are_not_asked_for_again(self, see: MakeSeen) -> None:
-        """They are waited for."""
-        moves = {Partition("__consumer_offsets", 0): MoveView((), (2,))}
-        seen = see(topic("__consumer_offsets", (0, 1, 2), internal=True), moves=moves)
-        found = plan_departure([2], TWO_STAY, seen)
-        assert (found.actions, found.waiting) == ((), "topic __consumer_offsets goes down to 2 replicas")
+    def test_what_does_not_fit_stops_with_its_node(self, see: MakeSeen) -> None:
+        """Others have a copy; shrunk before, it would be raised again at once."""
+        found = plan_departure([2], TWO_STAY, see(topic("__consumer_offsets", (2, 0, 1), internal=True)))
+        assert [type(action) for action in found.actions] == [RemoveVoter, RetireNode]
 
-    def test_so_many_move_at_once_and_no_more(self, see: MakeSeen) -> None:
-        """The next pass moves the next ones."""
-        (action,) = plan_departure(
-            [2], TWO_STAY, see(topic("__consumer_offsets", *[(0, 1, 2)] * 60, internal=True))
-        ).actions
+    def test_the_only_copy_in_sync_does_not_stop(self, see: MakeSeen) -> None:
+        """Its followers have to catch up first."""
+        offsets = topic("__consumer_offsets", (2, 0, 1), internal=True)
+        behind = replace(offsets, placement=(PartitionView(2, (2, 0, 1), (2,)),))
+        found = plan_departure([2], TWO_STAY, see(behind))
+        assert (found.actions, found.waiting) == (
+            (),
+            "node 2 has the only copy of __consumer_offsets-0 that is in sync",
+        )
+
+    def test_their_replicas_on_nodes_that_are_gone_are_struck_off(self, see: MakeSeen) -> None:
+        """Then the broker can be forgotten."""
+        view = ClusterView(cluster_id="c", controller_id=0, broker_ids=(0, 1), fenced_ids=(2,))
+        seen = see(topic("__consumer_offsets", (2, 0, 1), internal=True), voters=(0, 1), view=view)
+        (action,) = plan_forgotten({0, 1}, seen)
         assert isinstance(action, MoveReplicas)
-        assert len(action.targets) == 50
+        assert action.targets == {Partition("__consumer_offsets", 0): (0, 1)}
 
 
 def test_what_is_gone_is_forgotten_by_quorum_and_brokers(see: MakeSeen) -> None:
     """Voters one at a time; a broker once it is fenced and holds nothing."""
     view = ClusterView(cluster_id="c", controller_id=0, broker_ids=(0,), fenced_ids=(1, 7, 8))
     seen = see(topic("t", (0, 8)), voters=(0, 1, 7, 8), view=view)
-    removed, forgotten = plan_forgotten({0, 1}, seen)
+    removed, forgotten, moved = plan_forgotten({0, 1}, seen)
     assert isinstance(removed, RemoveVoter)
     assert removed.voter.id == 7
     assert isinstance(forgotten, UnregisterBroker)
     assert forgotten.broker_id == 7
+    assert isinstance(moved, MoveReplicas)
     assert plan_forgotten({0, 1, 7, 8}, seen) == ()

@@ -15,6 +15,7 @@ from moldau_operator.plan.topic import (
     CreateTopic,
     DeleteTopic,
     GrowPartitions,
+    SetReplicas,
     TopicAction,
     TopicPlan,
     find_conflicts,
@@ -22,11 +23,20 @@ from moldau_operator.plan.topic import (
     plan_removed,
     plan_topic,
 )
+from moldau_operator.plan.topic_replicas import Places
 from moldau_operator.resources.conditions import ConditionType, Reason, find, is_true
 from moldau_operator.resources.meta import DeletionPolicy, Metadata
 from moldau_operator.resources.status import TopicStatus
 from moldau_operator.resources.topic import AdoptionPolicy, Topic, TopicSpec
-from moldau_operator.seams.broker_admin import BROKER_DEFAULT, ConfigChange, NewTopic, TopicView
+from moldau_operator.seams.broker_admin import (
+    BROKER_DEFAULT,
+    ConfigChange,
+    MoveView,
+    NewTopic,
+    Partition,
+    PartitionView,
+    TopicView,
+)
 
 FACTS = ClusterFacts(brokers=3, config={})
 MakeTopic = Callable[..., Topic]
@@ -92,14 +102,51 @@ def test_fewer_partitions_are_refused_and_other_changes_made(make_topic: MakeTop
     assert is_true(plan.status.conditions, ConditionType.STALLED)
 
 
-def test_another_replication_factor_is_refused_in_words(make_topic: MakeTopic) -> None:
-    """Until reassignment is there, it says so."""
-    plan = plan_topic(make_topic(replicas=3), TopicStatus(), view(replicas=1), FACTS)
-    assert plan.actions == ()
-    assert why(plan) == (
-        Reason.NOT_SUPPORTED,
-        "replicas is 3, but the topic has 1: changing it comes with replication; set replicas: 1",
-    )
+class TestReplicas:
+    """Another replication factor is a reassignment."""
+
+    PLACES = Places(homes={0: None, 1: None, 2: None}, load={0: 2})
+
+    def lives(self, *placement: tuple[int, ...]) -> TopicView:
+        found = view(partitions=len(placement), replicas=max(map(len, placement)))
+        return replace(found, placement=tuple(PartitionView(one[0], one, one) for one in placement))
+
+    def test_another_factor_moves_replicas_until_it_is_there(self, make_topic: MakeTopic) -> None:
+        """Asked for, waited for, settled."""
+        topic, facts = make_topic(replicas=3), replace(FACTS, places=self.PLACES)
+        first = plan_topic(topic, TopicStatus(), self.lives((0,), (0,)), facts)
+        (action,) = first.actions
+        assert isinstance(action, SetReplicas)
+        assert action.targets.keys() == {Partition("orders", 0), Partition("orders", 1)}
+        assert str(action) == "move 2 partitions of topic orders: replicas 1 -> 3"
+        moves = {place: MoveView((1, 2), ()) for place in action.targets}
+        moving = replace(FACTS, places=replace(self.PLACES, moves=moves))
+        then = plan_topic(topic, first.status, self.lives((0,), (0,)), moving)
+        assert (then.actions, why(then)) == (
+            (),
+            (Reason.MOVING_REPLICAS, "replicas 1 -> 3: 0 of 2 partitions done"),
+        )
+        assert then.status.settled_generation != topic.metadata.generation
+        last = plan_topic(topic, then.status, self.lives((0, 1, 2), (0, 2, 1)), FACTS)
+        assert is_true(last.status.conditions, ConditionType.READY)
+
+    def test_a_factor_changed_behind_the_resource_is_drift(self, make_topic: MakeTopic) -> None:
+        """Shown first, corrected by the next plan."""
+        topic, facts = make_topic(replicas=1), replace(FACTS, places=self.PLACES)
+        status = settled(topic, self.lives((0,)))
+        shown = plan_topic(topic, status, self.lives((0, 1)), facts)
+        assert shown.actions == ()
+        assert is_true(shown.status.conditions, ConditionType.DRIFTED)
+        assert len(plan_topic(topic, shown.status, self.lives((0, 1)), facts).actions) == 1
+
+    def test_a_new_topic_waits_for_the_brokers_it_needs(self, make_topic: MakeTopic) -> None:
+        """They may only be starting; asked too early, they would blame the resource."""
+        plan = plan_topic(make_topic(replicas=3), TopicStatus(), None, replace(FACTS, registered=1))
+        assert (plan.actions, why(plan)) == (
+            (),
+            (Reason.PENDING, "waits for brokers: 3 replicas wanted, 1 of them there"),
+        )
+        assert len(plan_topic(make_topic(replicas=3), TopicStatus(), None, FACTS).actions) == 1
 
 
 def test_settings_are_set_changed_and_removed_in_one_action(make_topic: MakeTopic) -> None:

@@ -1,0 +1,57 @@
+"""A topic's replication factor changed in stages."""
+
+from __future__ import annotations
+
+import pytest
+
+from moldau_operator.plan.topic_replicas import Places, ReplicaStage, plan_replicas
+from moldau_operator.seams.broker_admin import MoveView, Partition, PartitionView, TopicView
+
+THREE = {0: None, 1: None, 2: None}
+
+
+def topic(*placement: tuple[int, ...]) -> TopicView:
+    return TopicView(
+        name="t",
+        topic_id="t",
+        partitions=len(placement),
+        replicas=max(map(len, placement)),
+        placement=tuple(PartitionView(replicas[0], replicas, replicas) for replicas in placement),
+    )
+
+
+@pytest.mark.parametrize("wanted", [None, 2])
+def test_a_topic_as_declared_or_undeclared_needs_nothing(wanted: int | None) -> None:
+    """Nothing is even waited for."""
+    assert plan_replicas(topic((0, 1), (1, 2)), wanted, None) == ReplicaStage()
+
+
+def test_every_partition_gets_the_factor_and_the_load_is_spread() -> None:
+    """Each counts what those before it were given."""
+    stage = plan_replicas(topic((0,), (0,), (0,), (0,)), 2, Places(homes=THREE, load={0: 4}))
+    assert sorted(target[1] for target in stage.targets.values()) == [1, 1, 2, 2]
+    assert (stage.reason, stage.waiting) == ("replicas 1 -> 2", "replicas 1 -> 2: 0 of 4 partitions done")
+
+
+def test_what_is_on_its_way_is_waited_for() -> None:
+    """It counts as done once it has arrived."""
+    places = Places(homes=THREE, moves={Partition("t", 1): MoveView((1,), ())})
+    stage = plan_replicas(topic((0, 1), (0, 1, 2)), 2, places)
+    assert (stage.targets, stage.waiting) == ({}, "replicas 3 -> 2: 1 of 2 partitions done")
+
+
+def test_a_stage_takes_no_more_than_the_room_there_is() -> None:
+    """The rest comes with the next pass."""
+    stage = plan_replicas(topic((0,), (0,), (0,)), 3, Places(homes=THREE, room=2))
+    assert len(stage.targets) == 2
+    none = plan_replicas(topic((0,)), 3, Places(homes=THREE, room=0))
+    assert (none.targets, none.waiting) == ({}, "replicas 1 -> 3: 0 of 1 partition done")
+
+
+def test_too_few_brokers_that_serve_are_waited_for() -> None:
+    """They may only be starting."""
+    stage = plan_replicas(topic((0,), (0, 1)), 3, Places(homes={0: None, 1: None}))
+    assert (stage.targets, stage.waiting) == (
+        {},
+        "replicas 1 to 2 -> 3: waits for brokers, 2 of 3 can take replicas",
+    )
