@@ -125,7 +125,7 @@ class ProcessPlatform:
         for path in self._folder.glob(f"nodes/*/data/{META_PROPERTIES}"):
             name = path.parent.parent.name
             if name.isdigit() and int(name) not in self._retiring:
-                with suppress(OSError, ValueError):  # unreadable: its node will say so
+                with suppress(OSError, ValueError, KeyError):  # damaged: its node will say so
                     found[int(name)] = parse_properties(path.read_text(encoding="utf-8"))["cluster.id"]
         return found
 

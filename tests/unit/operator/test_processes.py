@@ -499,6 +499,15 @@ async def test_the_only_node_without_its_data_begins_another_cluster(
         assert "cluster.id" not in parse_properties(properties.read_text())
 
 
+@pytest.mark.parametrize("text", ["version=1\n", "\\u12", ""])
+async def test_a_damaged_name_card_is_its_nodes_affair(bed: Bed, text: str) -> None:
+    """The node refuses to start and says why; whoever looks after it goes on."""
+    async with bed.platform() as platform:
+        (bed.folder / "nodes" / "0" / "data").mkdir(parents=True)
+        (bed.folder / "nodes" / "0" / "data" / "meta.properties").write_text(text)
+        assert await platform.volumes() == {}
+
+
 def write_meta(bed: Bed, node_id: int) -> None:
     """What a broker leaves in its log directory when it formats it."""
     path = bed.folder / "nodes" / str(node_id) / "data" / "meta.properties"
