@@ -20,8 +20,8 @@ from moldau_broker.base.topic_config import TOPIC_SETTINGS, broker_default, vali
 from moldau_broker.metadata.elections import (
     ELECTION_SETTINGS,
     MIN_INSYNC,
+    LiveBrokers,
     elr_enabled,
-    live_brokers,
     partition_changes,
 )
 from moldau_broker.metadata.image import NO_LEADER, ResourceType
@@ -274,7 +274,7 @@ def _elections(view: View, settings: tuple[ConfigRecord, ...]) -> list[Struct]:
         after,
         lambda partition: partition.leader == NO_LEADER or bool(partition.elr),
         lambda _: None,
-        live_brokers(view.image),
+        LiveBrokers(view.image),
         topics=None if everywhere else names,
     )
 

@@ -7,12 +7,11 @@ as before, and among those the one with the fewest replicas.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from moldau_broker.base.topics import INTERNAL_TOPICS
 from moldau_broker.metadata.assignment import replica_counts
-from moldau_broker.metadata.elections import RulesInForce
 from moldau_broker.metadata.image import BrokerImage, MetadataImage, PartitionImage, TopicImage
 from moldau_broker.metadata.operation import Result, View
 from moldau_broker.metadata.reassignments import Reassigner, is_moving, target_replicas
@@ -145,39 +144,6 @@ def _instead_of(image: MetadataImage, places: _Places, broker_id: int, target: S
 
 def _racks(image: MetadataImage, replicas: Sequence[int]) -> set[str | None]:
     return {image.brokers[replica].rack for replica in replicas if replica in image.brokers}
-
-
-# -- may it stop ------------------------------------------------------------------------------------------
-
-
-def may_stop(image: MetadataImage, broker_id: int, min_insync: Callable[[str], int]) -> list[str]:
-    """Why that broker should not stop now, a sentence for each partition; empty when it may.
-
-    Args:
-        image: the state to judge.
-        broker_id: who wants to stop.
-        min_insync: `min.insync.replicas` in force, by topic name (`min_insync_of`).
-    """
-    reasons = []
-    for topic, index, partition in _partitions_on(image, broker_id):
-        if broker_id not in partition.isr:
-            continue
-        left = len(partition.isr) - 1
-        needed = min(min_insync(topic.name), len(target_replicas(partition)))
-        name = f"{topic.name}-{index}"
-        if len(target_replicas(partition)) == 1:
-            reasons.append(f"{name} has its only replica there")
-        elif left == 0:
-            reasons.append(f"{name} has no other replica in sync")
-        elif left < needed:
-            reasons.append(f"{name} would have {left} replicas in sync, and acks=all needs {needed}")
-    return reasons
-
-
-def min_insync_of(view: View) -> Callable[[str], int]:
-    """`min.insync.replicas` in force by topic name."""
-    rules = RulesInForce(view)
-    return lambda name: rules.of(name).min_insync
 
 
 # -- internal topics --------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import Enum
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from moldau_broker.base.config_types import SettingError
 from moldau_broker.base.ids import NULL_UUID, Uuid
@@ -40,9 +40,6 @@ MIN_INSYNC: Final = "min.insync.replicas"
 _UNCLEAN: Final = "unclean.leader.election.enable"
 ELECTION_SETTINGS: Final = frozenset({MIN_INSYNC, _UNCLEAN})
 """Settings that elections go by: a change of one may change partitions at once."""
-
-Acceptable: TypeAlias = Callable[[int, Uuid], bool]
-"""Whether a broker can lead a replica that lies in that directory."""
 
 
 class Election(Enum):
@@ -109,27 +106,30 @@ def elr_enabled(image: MetadataImage) -> bool:
     return image.features.get(ELR_FEATURE, 0) > 0
 
 
-def live_brokers(image: MetadataImage, *, coming: int = NO_LEADER, leaving: int = NO_LEADER) -> Acceptable:
-    """Active brokers may lead what lies in a directory they have.
+class LiveBrokers:
+    """Who may lead: active brokers, what lies in a directory they have."""
 
-    Args:
-        image: the brokers.
-        coming: a broker that this very change makes active.
-        leaving: a broker that this very change takes away.
-    """
-    able = {
-        broker.id: frozenset(broker.directories)
-        for broker in image.brokers.values()
-        if broker.id != leaving and (broker.active or broker.id == coming)
-    }
+    __slots__ = ("_directories",)
 
-    def acceptable(broker_id: int, directory: Uuid) -> bool:
-        directories = able.get(broker_id)
+    def __init__(self, image: MetadataImage, *, coming: int = NO_LEADER, leaving: int = NO_LEADER) -> None:
+        """`coming` is a broker that this very change makes active, `leaving` one that it takes away."""
+        self._directories = {
+            broker.id: broker.directories
+            for broker in image.brokers.values()
+            if broker.id != leaving and (broker.active or broker.id == coming)
+        }
+
+    def can_lead(self, broker_id: int, directory: Uuid) -> bool:
+        """Whether that broker can lead a replica that lies in that directory."""
+        directories = self._directories.get(broker_id)
         if directories is None:
             return False
         return directory == NULL_UUID or not directories or directory in directories
 
-    return acceptable
+    def home(self, broker_id: int) -> Uuid:
+        """Where a replica of that broker must lie, null if that is not known."""
+        directories = self._directories.get(broker_id, ())
+        return directories[0] if len(directories) == 1 else NULL_UUID
 
 
 class PartitionChange:
@@ -143,10 +143,10 @@ class PartitionChange:
     """
 
     __slots__ = (
-        "_acceptable",
         "_elr",
         "_last_known",
         "_last_known_usable",
+        "_live",
         "_rules",
         "adding",
         "before",
@@ -162,7 +162,7 @@ class PartitionChange:
         "unclean_restart",
     )
 
-    def __init__(self, topic: TopicImage, index: int, acceptable: Acceptable, rules: TopicRules) -> None:
+    def __init__(self, topic: TopicImage, index: int, live: LiveBrokers, rules: TopicRules) -> None:
         before = topic.partitions[index]
         self.topic_id = topic.topic_id
         self.index = index
@@ -179,7 +179,7 @@ class PartitionChange:
         self._elr = before.elr
         self._last_known = before.last_known_elr
         self._last_known_usable = True
-        self._acceptable = acceptable
+        self._live = live
         self._rules = rules
 
     def leave(self, broker_id: int, *, unclean: bool = False) -> None:
@@ -188,10 +188,13 @@ class PartitionChange:
         if unclean:
             self.unclean_restart |= {broker_id}
 
-    def lose(self, broker_id: int, directory: Uuid) -> None:
-        """A broker came back with another directory: its replica begins again there, with nothing."""
+    def lose(self, broker_id: int) -> None:
+        """A broker came back without the directory of its replica: it begins again, with nothing.
+
+        The replica's directory is null until it is in sync, which tells it from those that have something.
+        """
         self.leave(broker_id, unclean=True)
-        self.directories[broker_id] = directory
+        self.directories[broker_id] = NULL_UUID
         self._last_known_usable = broker_id not in self.before.last_known_elr
 
     def build(self) -> PartitionChangeRecord | None:
@@ -232,7 +235,7 @@ class PartitionChange:
         )
 
     def _can_lead(self, replica: int) -> bool:
-        return self._acceptable(replica, self.directories.get(replica, NULL_UUID))
+        return self._live.can_lead(replica, self.directories.get(replica, NULL_UUID))
 
     def _eligible(self, replica: int) -> bool:
         in_sync = replica in self.isr or (not self.isr and replica in self._elr)
@@ -274,7 +277,10 @@ class PartitionChange:
                 if replica in self.replicas and self._can_lead(replica):
                     return replica
         if self.election is Election.UNCLEAN:
-            return next((replica for replica in self.replicas if self._can_lead(replica)), None)
+            able = [replica for replica in self.replicas if self._can_lead(replica)]
+            # Who began again with nothing is the last choice.
+            able.sort(key=lambda replica: self.directories.get(replica) == NULL_UUID)
+            return able[0] if able else None
         return None
 
     def _remember_leader(self, leader: int) -> None:
@@ -284,9 +290,13 @@ class PartitionChange:
         elif not self.isr and self.before.leader != NO_LEADER:
             self._last_known = (self.before.leader,)
 
+    def _directory(self, replica: int) -> Uuid:
+        known = self.directories.get(replica, NULL_UUID)
+        return self._live.home(replica) if known == NULL_UUID and replica in self.isr else known
+
     def _record(self, leader: int) -> PartitionChangeRecord | None:
         before = self.before
-        directories = tuple(self.directories.get(replica, NULL_UUID) for replica in self.replicas)
+        directories = tuple(self._directory(replica) for replica in self.replicas)
         values = {
             "isr": (self.isr, before.isr),
             "replicas": (self.replicas, before.replicas),
@@ -336,7 +346,7 @@ def partition_changes(
     view: View,
     wanted: Callable[[PartitionImage], bool],
     changed: Callable[[PartitionChange], None],
-    acceptable: Acceptable,
+    live: LiveBrokers,
     topics: Collection[str] | None = None,
 ) -> list[Struct]:
     """Records of the `wanted` partitions, each changed by `changed`; those that stay as they are have none.
@@ -345,7 +355,7 @@ def partition_changes(
         view: the state, and the settings in force.
         wanted: which partitions to look at.
         changed: sets what shall be.
-        acceptable: who can lead.
+        live: who can lead.
         topics: names of the topics to look at; None is all.
     """
     rules = RulesInForce(view)
@@ -355,7 +365,7 @@ def partition_changes(
             continue
         for index, partition in enumerate(topic.partitions):
             if wanted(partition):
-                change = PartitionChange(topic, index, acceptable, rules.of(topic.name))
+                change = PartitionChange(topic, index, live, rules.of(topic.name))
                 changed(change)
                 record = change.build()
                 if record is not None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import NULL_UUID, Uuid
-from moldau_broker.metadata.elections import PartitionChange, live_brokers, partition_changes
+from moldau_broker.metadata.elections import LiveBrokers, PartitionChange, partition_changes
 from moldau_broker.metadata.image import (
     NO_LEADER,
     Endpoint,
@@ -70,9 +70,8 @@ def register_broker(view: View, registration: Registration) -> Result[Registered
     broker_id = registration.broker_id
 
     def changed(change: PartitionChange) -> None:
-        moved = _moved_directory(change.before, registration)
-        if moved is not None:
-            change.lose(broker_id, moved)
+        if _is_lost(change.before, registration):
+            change.lose(broker_id)
         else:
             unclean = not answer.clean and not _is_only_choice(change.before, broker_id)
             change.leave(broker_id, unclean=unclean)
@@ -81,7 +80,7 @@ def register_broker(view: View, registration: Registration) -> Result[Registered
         view,
         lambda partition: broker_id in partition.replicas,
         changed,
-        live_brokers(view.image, leaving=broker_id),
+        LiveBrokers(view.image, leaving=broker_id),
     )
     return Result(answer, (record, *elections))
 
@@ -95,9 +94,8 @@ def start_broker(view: View, registration: Registration) -> Result[Registered]:
 
     def changed(change: PartitionChange) -> None:
         before = change.before
-        moved = _moved_directory(before, registration)
-        if moved is not None:
-            change.lose(broker_id, moved)
+        if _is_lost(before, registration):
+            change.lose(broker_id)
         elif not answer.clean and not _is_only_choice(before, broker_id):
             change.leave(broker_id, unclean=True)
         elif not answer.clean and before.leader == broker_id:
@@ -107,14 +105,10 @@ def start_broker(view: View, registration: Registration) -> Result[Registered]:
         started,
         lambda partition: (
             broker_id in partition.replicas
-            and (
-                partition.leader == NO_LEADER
-                or not answer.clean
-                or _moved_directory(partition, registration) is not None
-            )
+            and (partition.leader == NO_LEADER or not answer.clean or _is_lost(partition, registration))
         ),
         changed,
-        live_brokers(started.image),
+        LiveBrokers(started.image),
     )
     return Result(answer, (*begin, *elections))
 
@@ -131,12 +125,15 @@ def _is_only_choice(partition: PartitionImage, broker_id: int) -> bool:
     return {*partition.isr, *partition.elr} == {broker_id}
 
 
-def _moved_directory(partition: PartitionImage, registration: Registration) -> Uuid | None:
-    """The directory where the broker's replica is from now on if the one it was in is gone, None if it is not."""
+def _is_lost(partition: PartitionImage, registration: Registration) -> bool:
+    """Whether the directory that holds the broker's replica is gone."""
     was = partition.directory_of(registration.broker_id)
-    if was is None or was == NULL_UUID or not registration.directories or was in registration.directories:
-        return None
-    return registration.directories[0] if len(registration.directories) == 1 else NULL_UUID
+    return bool(
+        was is not None
+        and was != NULL_UUID
+        and registration.directories
+        and was not in registration.directories
+    )
 
 
 def _registration_record(registration: Registration, epoch: int) -> Struct:
@@ -171,7 +168,7 @@ def unfence_broker(view: View, broker_id: int) -> tuple[Struct, ...]:
             view,
             lambda partition: partition.leader == NO_LEADER and broker_id in partition.replicas,
             lambda _: None,
-            live_brokers(view.image, coming=broker_id),
+            LiveBrokers(view.image, coming=broker_id),
         ),
     )
 
@@ -208,7 +205,7 @@ def unregister_broker(view: View, broker_id: int) -> tuple[Struct, ...]:
             view,
             lambda partition: broker_id in partition.isr or broker_id in partition.elr,
             changed,
-            live_brokers(view.image, leaving=broker_id),
+            LiveBrokers(view.image, leaving=broker_id),
         ),
         records.UnregisterBrokerRecord(broker_id=broker_id, broker_epoch=epoch),
     )
@@ -226,7 +223,7 @@ def _leaving(view: View, broker_id: int) -> list[Struct]:
         view,
         lambda partition: broker_id in partition.isr,
         lambda change: change.leave(broker_id),
-        live_brokers(view.image, leaving=broker_id),
+        LiveBrokers(view.image, leaving=broker_id),
     )
 
 

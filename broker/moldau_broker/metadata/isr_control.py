@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
-from moldau_broker.metadata.elections import Acceptable, PartitionChange, RulesInForce, live_brokers
+from moldau_broker.metadata.elections import LiveBrokers, PartitionChange, RulesInForce
 from moldau_broker.metadata.fencing import check_broker_epoch
 from moldau_broker.metadata.image import RECOVERED, RECOVERING, MetadataImage, PartitionImage, TopicImage
 from moldau_broker.metadata.operation import Result, View
@@ -34,7 +34,7 @@ def alter_partition(view: View, request: AlterPartitionRequest) -> Result[AlterP
     if refusal is not None:
         return Result(AlterPartitionResponse(error_code=ErrorCode.STALE_BROKER_EPOCH))
     rules = RulesInForce(view)
-    acceptable = live_brokers(view.image)
+    live = LiveBrokers(view.image)
     written: list[Struct] = []
     topics = []
     for asked in request.topics:
@@ -48,7 +48,7 @@ def alter_partition(view: View, request: AlterPartitionRequest) -> Result[AlterP
                 answers.append(_refused(wanted, ErrorCode.INVALID_REQUEST))
             else:
                 seen.add(wanted.partition_index)
-                answer, records = _alter(view.image, request.broker_id, topic, wanted, acceptable, rules)
+                answer, records = _alter(view.image, request.broker_id, topic, wanted, live, rules)
                 answers.append(answer)
                 written += records
         topics.append(AlterPartitionResponseTopicData(topic_id=asked.topic_id, partitions=answers))
@@ -60,7 +60,7 @@ def _alter(
     broker_id: int,
     topic: TopicImage,
     wanted: AlterPartitionRequestPartitionData,
-    acceptable: Acceptable,
+    live: LiveBrokers,
     rules: RulesInForce,
 ) -> tuple[AlterPartitionResponsePartitionData, Iterable[Struct]]:
     index = wanted.partition_index
@@ -71,7 +71,7 @@ def _alter(
     error = _problem(image, broker_id, partition, wanted, members)
     if error is not None:
         return _refused(wanted, error), ()
-    change = PartitionChange(topic, index, acceptable, rules.of(topic.name))
+    change = PartitionChange(topic, index, live, rules.of(topic.name))
     change.isr = tuple(member.broker_id for member in members)
     change.recovery = wanted.leader_recovery_state
     record = change.build()

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Final
 
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.metadata.elections import Election, PartitionChange, RulesInForce, live_brokers
+from moldau_broker.metadata.elections import Election, LiveBrokers, PartitionChange, RulesInForce
 from moldau_broker.metadata.image import NO_LEADER, PartitionImage, TopicImage
 from moldau_broker.metadata.operation import RECORDS_MAX, Refusal, Result, View
 from moldau_broker.wire.messages.elect_leaders import (
@@ -34,14 +34,14 @@ class _Kind(IntEnum):
 class _Elector:
     """The elections of one request."""
 
-    __slots__ = ("_acceptable", "_kind", "_rules", "_seen", "_view", "records")
+    __slots__ = ("_kind", "_live", "_rules", "_seen", "_view", "records")
 
     def __init__(self, view: View, kind: _Kind) -> None:
         self.records: list[Struct] = []
         self._view = view
         self._kind = kind
         self._rules = RulesInForce(view)
-        self._acceptable = live_brokers(view.image)
+        self._live = LiveBrokers(view.image)
         self._seen: set[tuple[str, int]] = set()
 
     def elect(self, name: str, index: int) -> Refusal | None:
@@ -57,7 +57,7 @@ class _Elector:
         if len(self.records) >= RECORDS_MAX:
             return Refusal(ErrorCode.POLICY_VIOLATION, "Excessively large number of elections per request.")
         self._seen.add((name, index))
-        change = PartitionChange(topic, index, self._acceptable, self._rules.of(name))
+        change = PartitionChange(topic, index, self._live, self._rules.of(name))
         preferred = self._kind is _Kind.PREFERRED
         change.election = Election.PREFERRED if preferred else Election.UNCLEAN
         record = change.build()

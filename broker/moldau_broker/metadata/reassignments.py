@@ -15,7 +15,7 @@ from typing import Final
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
 from moldau_broker.metadata.assignment import directory_of_new, over_cap, replica_counts, replica_list_problem
-from moldau_broker.metadata.elections import Election, PartitionChange, RulesInForce, live_brokers
+from moldau_broker.metadata.elections import Election, LiveBrokers, PartitionChange, RulesInForce
 from moldau_broker.metadata.image import MetadataImage, PartitionImage, TopicImage
 from moldau_broker.metadata.operation import RECORDS_MAX, Refusal, Result, View
 from moldau_broker.wire.messages.alter_partition_reassignments import (
@@ -46,13 +46,13 @@ class Reassigner:
         records: of the changes made so far.
     """
 
-    __slots__ = ("_acceptable", "_held", "_rules", "_seen", "_view", "records")
+    __slots__ = ("_held", "_live", "_rules", "_seen", "_view", "records")
 
     def __init__(self, view: View) -> None:
         self.records: list[Struct] = []
         self._view = view
         self._rules = RulesInForce(view)
-        self._acceptable = live_brokers(view.image)
+        self._live = LiveBrokers(view.image)
         self._held = replica_counts(view.image)
         self._seen: set[tuple[Uuid, int]] = set()
 
@@ -98,7 +98,7 @@ class Reassigner:
         return None
 
     def _change(self, topic: TopicImage, index: int) -> PartitionChange:
-        return PartitionChange(topic, index, self._acceptable, self._rules.of(topic.name))
+        return PartitionChange(topic, index, self._live, self._rules.of(topic.name))
 
     def _write(self, record: PartitionChangeRecord | None) -> None:
         if record is not None:

@@ -1,21 +1,17 @@
-"""Brokers are emptied, asked whether they may stop, and internal topics grow with the cluster."""
+"""Brokers are emptied, and internal topics grow with the cluster."""
 
 from __future__ import annotations
 
 from moldau_broker.base.broker_config import GroupSettings
 from moldau_broker.base.topics import CONSUMER_OFFSETS
 from moldau_broker.metadata.auto_topics import auto_create_topics
-from moldau_broker.metadata.drain import Drain, Move, drain_broker, may_stop, min_insync_of
+from moldau_broker.metadata.drain import Drain, Move, drain_broker
 from moldau_broker.metadata.operation import ControllerSettings
 from moldau_broker.testing.control import ControlBench
 
 
 def drain(cluster: ControlBench, broker_id: int) -> Drain:
     return cluster.run(lambda view: drain_broker(view, broker_id))
-
-
-def reasons(cluster: ControlBench, broker_id: int) -> list[str]:
-    return may_stop(cluster.image, broker_id, min_insync_of(cluster.view))
 
 
 def complete(cluster: ControlBench) -> None:
@@ -82,26 +78,6 @@ def test_drain_respects_capacity() -> None:
 def test_drain_of_an_unknown_broker_is_refused() -> None:
     """It might be a typing error."""
     assert drain(ControlBench(), 9).refused == "broker 9 is not registered"
-
-
-def test_broker_may_stop_only_where_others_go_on() -> None:
-    """Each partition that would suffer is named, with what it would lack."""
-    bench = ControlBench()
-    bench.add_brokers(1, 2, 3)
-    bench.create_topic("alone", [[1]])
-    bench.create_topic("last", [[1, 2]])
-    bench.create_topic("pair", [[1, 2]], min_insync_replicas="2")
-    bench.create_topic("three", [[1, 2, 3]], min_insync_replicas="2")
-    bench.alter_isr("last", [1])
-    assert reasons(bench, 1) == [
-        "alone-0 has its only replica there",
-        "last-0 has no other replica in sync",
-        "pair-0 would have 1 replicas in sync, and acks=all needs 2",
-    ]
-    assert reasons(bench, 3) == []
-    bench.alter_isr("three", [1, 2])
-    assert reasons(bench, 2)[-1] == "three-0 would have 1 replicas in sync, and acks=all needs 2"
-    assert reasons(bench, 9) == []
 
 
 def test_internal_topics_grow_when_brokers_come() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from moldau_broker.base.ids import NULL_UUID
 from moldau_broker.metadata.elections import unclean_elections
 from moldau_broker.metadata.image import NO_LEADER, RECOVERED, RECOVERING, PartitionImage
 from moldau_broker.testing.control import ControlBench, directory_id
@@ -105,14 +106,14 @@ def test_unclean_restart_keeps_the_only_replica_that_may_lead(cluster: ControlBe
 
 
 def test_wiped_replica_never_leads_for_being_the_only_one(cluster: ControlBench) -> None:
-    """Another directory holds nothing: the partition waits, and the replica's directory is the new one."""
+    """Another directory holds nothing: the partition waits, and the replica has no directory for now."""
     for broker in (1, 2, 3):
         cluster.kill(broker)
     cluster.restart(2)
     cluster.restart(3, directory=33)
     after = cluster.partition("t")
     assert (after.leader, after.isr, after.elr, after.last_known_elr) == (NO_LEADER, (), (), ())
-    assert after.directory_of(3) == directory_id(33)
+    assert after.directory_of(3) == NULL_UUID
 
 
 def test_wiped_follower_leaves_the_isr_and_may_come_back(cluster: ControlBench) -> None:
@@ -120,9 +121,23 @@ def test_wiped_follower_leaves_the_isr_and_may_come_back(cluster: ControlBench) 
     cluster.kill(3)
     cluster.restart(3, clean=True, directory=33)
     assert summary(cluster.partition("t")) == (1, (1, 2), ())
-    assert cluster.partition("t").directory_of(3) == directory_id(33)
+    assert cluster.partition("t").directory_of(3) == NULL_UUID
     cluster.alter_isr("t", [1, 2, 3])
     assert cluster.partition("t").isr == (1, 2, 3)
+    assert cluster.partition("t").directory_of(3) == directory_id(33)
+
+
+def test_unclean_election_prefers_who_was_not_wiped(cluster: ControlBench) -> None:
+    """It has something; the first of the list has nothing."""
+    cluster.create_topic("cheap", [[1, 2, 3]], unclean_leader_election_enable="true")
+    for broker in (1, 2, 3):
+        cluster.kill(broker)
+    cluster.restart(1, directory=11)
+    assert cluster.partition("cheap").leader == 1
+    cluster.kill(1)
+    cluster.register(1)
+    cluster.restart(2)
+    assert cluster.partition("cheap").leader == 2
 
 
 def test_last_known_leader_is_elected_when_nobody_is_eligible(cluster: ControlBench) -> None:
