@@ -163,9 +163,11 @@ class RaftCore:
     @property
     def leader_id(self) -> int:
         """Node id of this epoch's leader, `NO_LEADER` if none is known, or if it was us and we gave up."""
-        if self.role in (Role.LEADER, Role.FOLLOWER, Role.PROSPECTIVE):
-            return self._election.leader_id
-        return NO_LEADER
+        known = self._election.leader_id
+        if self.role is Role.LEADER or self.role is Role.FOLLOWER:
+            return known
+        # A node that led this epoch and gave up may be asking whether to hold an election, too.
+        return known if self.role is Role.PROSPECTIVE and known != self.me.key.node_id else NO_LEADER
 
     @property
     def leader(self) -> Leader:
@@ -233,7 +235,7 @@ class RaftCore:
             return
         self._become(Role.FOLLOWER, ElectionState(epoch, leader_id))
         self._following = Following(
-            peer, self._now + self.timing.fetch_ms, update_ms=self._now + self.timing.update_voter_ms
+            peer, self._now + self.timing.fetch_ms, update_ms=self._now + self.timing.update_voter_ms // 4
         )
         self._discover_ms = self._now
 

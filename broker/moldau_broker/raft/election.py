@@ -52,7 +52,7 @@ class Election(RaftCore):
     def _campaign_over(self) -> None:
         if self.role is Role.CANDIDATE:
             self._ask_whether()
-        elif self._election.leader_id >= 0:
+        elif self.leader_id >= 0:
             self._follow_again()
         else:
             self._become_unattached(self.epoch, self._backoff())

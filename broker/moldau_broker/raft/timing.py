@@ -33,7 +33,7 @@ class RaftTiming(NamedTuple):
     fetch_wait_ms: int = 500
     early_election_ms: int = 100
     start_election_ms: int = 250
-    update_voter_ms: int = 500
+    update_voter_ms: int = 200
 
     @property
     def check_quorum_ms(self) -> int:
