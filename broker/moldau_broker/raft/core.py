@@ -235,7 +235,7 @@ class RaftCore:
             return
         self._become(Role.FOLLOWER, ElectionState(epoch, leader_id))
         self._following = Following(
-            peer, self._now + self.timing.fetch_ms, update_ms=self._now + self.timing.update_voter_ms // 4
+            peer, self._now + self._fetch_timeout(), update_ms=self._now + self.timing.update_voter_ms // 4
         )
         self._discover_ms = self._now
 
@@ -260,6 +260,10 @@ class RaftCore:
 
     def _election_timeout(self) -> int:
         return self.timing.election_ms + self._rng.randint(0, self.timing.election_ms)
+
+    def _fetch_timeout(self) -> int:
+        """A little random: followers that were answered together must not lose patience together."""
+        return self.timing.fetch_ms + self._rng.randint(0, self.timing.early_election_ms)
 
     def _backoff(self) -> int:
         """A random pause that grows with every election lost in a row (KIP-595, binary exponential)."""

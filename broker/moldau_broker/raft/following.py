@@ -137,7 +137,7 @@ class Followership(Election):
                 self._become_unattached(self.epoch)
                 self._discover_ms = self._now + self._pause()
             return
-        following.deadline_ms = self._now + self.timing.fetch_ms
+        following.deadline_ms = self._now + self._fetch_timeout()
         following.heard, following.suspect, following.ask_ms = True, False, NEVER
         self._attempts = self._failures = 0
         if sent.key is ApiKey.FETCH_SNAPSHOT:

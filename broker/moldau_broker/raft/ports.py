@@ -26,7 +26,10 @@ class Listener(Protocol):
     """The state machine above the log. Called on the owner's thread, never from within one another."""
 
     def on_commit(self, high_watermark: int) -> None:
-        """Everything below `high_watermark` is committed, on the own disk, and may be applied."""
+        """Everything below `high_watermark` is committed and may be applied.
+
+        On a follower it is on the own disk, too; a leader may be told so while its own fsync is under way.
+        """
         ...
 
     def on_role(self, role: Role, epoch: int) -> None:

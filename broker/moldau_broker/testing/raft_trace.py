@@ -45,6 +45,8 @@ def describe_answer(sender: int, receiver: int, key: ApiKey, response: Any) -> s
     if key in _MEMBERSHIP:
         return f"{head} {ErrorCode(response.error_code).name}"
     told = read_answer(key, response)
+    if told.error is ErrorCode.NOT_LEADER_OR_FOLLOWER and told.leader.node_id < 0:
+        return None  # somebody looks for a leader; so does the one who was asked
     if told.error is not ErrorCode.NONE:
         return f"{head} {told.error.name}, leader {told.leader.node_id} in epoch {told.leader.epoch}"
     part = told.partition
