@@ -150,6 +150,9 @@ GROUP_TOMBSTONES_PER_WRITE_MAX: Final = 1_000
 GROUP_LOAD_SLICE_MS_MAX: Final = 4
 """How long replaying the offsets topic may hold the event loop before others get their turn."""
 
+GROUP_READY_CHECK_MS: Final = 20
+"""How often a new coordinator looks whether its log is committed: members wait for it, and a look costs nothing."""
+
 GROUP_LOAD_READ_BYTES_MAX: Final = 256 * _KIB
 """How much of the offsets topic is read at once while it is replayed; larger reads only wait longer."""
 

@@ -27,6 +27,8 @@ class GroupConfig:
         new_member_join_timeout_ms: how long a parked join of a new member is kept; not a setting in Kafka either.
         write_bytes_max: most bytes of one atomic write; the offsets topic's `max.message.bytes` less the header.
         groups_per_shard_max: most groups in one shard.
+        commit_timeout_ms: how long a commit may wait for replicas before its client is told to try again; Kafka's
+            default of `offsets.commit.timeout.ms`.
     """
 
     min_session_timeout_ms: int = 6_000
@@ -39,6 +41,7 @@ class GroupConfig:
     new_member_join_timeout_ms: int = 300_000
     write_bytes_max: int = 1_048_588 - 100
     groups_per_shard_max: int = limits.GROUPS_PER_SHARD_MAX
+    commit_timeout_ms: int = 5_000
 
     @classmethod
     def of(cls, settings: GroupSettings, offsets_topic: TopicConfig) -> GroupConfig:

@@ -4,19 +4,24 @@ elected -> Loading -> Active -> resigned
              ^  |        |
              |  +-> Failed (the log cannot be read, or nothing can be made durable)
              +-- what was appended is in doubt
+
+Loading begins when everything in the log is committed: what is read is served, and a record that the next leader may
+take back must not be. Until then, and while it reads, members are told to come back.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
+from moldau_broker.base.limits import GROUP_READY_CHECK_MS
 from moldau_broker.coordinator.config import GroupConfig
 from moldau_broker.coordinator.shard import GroupShard
 from moldau_broker.coordinator.shard_loader import LoadFailed, ReadableLog, load_steps
@@ -52,6 +57,10 @@ class Surroundings(Protocol):
         """Whether this broker leads that partition and its log is in order."""
         ...
 
+    def committed_end(self, index: int) -> int:
+        """The offset below which everything in that partition is committed; -1 where it is not led here."""
+        ...
+
     def soon(self, callback: Callable[[], None]) -> None:
         """Run `callback` at the end of this turn of the loop."""
         ...
@@ -69,6 +78,14 @@ class Surroundings(Protocol):
         ...
 
 
+class _Bounded(NamedTuple):
+    """A reply that must not wait for ever, and what is said then."""
+
+    deadline_ms: int
+    reply: Deferred[Any]
+    late: Callable[[], Any]
+
+
 class HostedShard:
     """See the module.
 
@@ -80,8 +97,11 @@ class HostedShard:
 
     __slots__ = (
         "_around",
+        "_bounded",
         "_forget",
         "_log",
+        "_look_again_ms",
+        "_must_be_committed",
         "_steps",
         "_writer",
         "index",
@@ -96,6 +116,7 @@ class HostedShard:
         self._log = log
         self._around = around
         self._forget: list[tuple[str, Uuid]] = []
+        self._bounded: deque[_Bounded] = deque()
         self._begin()
 
     # -- loading -------------------------------------------------------------------------------------------------
@@ -106,10 +127,22 @@ class HostedShard:
         self.shard = GroupShard(around.config, around.new_uuid, self._notice)
         self._writer = ShardWriter(self._append, around.clock, around.soon, self)
         self._steps = load_steps(self._log, self.shard, self.now)
+        self._must_be_committed = self._log.log_end_offset
+        self._look_again_ms: int | None = None
         if self._log.log_start_offset == self._log.log_end_offset:
             self.load_until(around.clock.monotonic_ms() + 1)
         else:
+            self._load_when_committed()
+
+    def _load_when_committed(self) -> None:
+        """Nobody but us appends to the offsets topic, so its end when we came is where our epoch begins."""
+        around = self._around
+        if around.committed_end(self.index) >= self._must_be_committed:
+            self._look_again_ms = None
             around.load_soon(self)
+        else:
+            self._look_again_ms = around.clock.monotonic_ms() + GROUP_READY_CHECK_MS
+            around.wake_at(self._look_again_ms)
 
     def load_until(self, deadline_ms: int) -> bool:
         """Replay until that time on the monotonic clock; True when there is nothing left to do."""
@@ -164,8 +197,35 @@ class HostedShard:
         self._writer.when_settled(lambda error: reply.complete(value(error)))
         return reply
 
+    def bounded(self, reply: Deferred[T], late: Callable[[], T]) -> Deferred[T]:
+        """`reply`, or `late()` where it takes longer than a commit may take; what was written goes on its way."""
+        if reply.done:
+            return reply
+        bounded: Deferred[T] = Deferred()
+        reply.on_complete(lambda value: None if bounded.done else bounded.complete(value))
+        waiting = self._bounded
+        while waiting and waiting[0].reply.done:
+            waiting.popleft()
+        deadline = self._around.clock.monotonic_ms() + self._around.config.commit_timeout_ms
+        waiting.append(_Bounded(deadline, bounded, late))
+        if len(waiting) == 1:
+            self._around.wake_at(deadline)
+        return bounded
+
+    def _end_late_replies(self) -> None:
+        waiting, now_ms = self._bounded, self._around.clock.monotonic_ms()
+        while waiting and (waiting[0].reply.done or waiting[0].deadline_ms <= now_ms):
+            _, reply, late = waiting.popleft()
+            if not reply.done:
+                reply.complete(late())
+        if waiting:
+            self._around.wake_at(waiting[0].deadline_ms)
+
     def tick(self) -> None:
         """Let the core do what is due."""
+        self._end_late_replies()
+        if self.status is Status.LOADING and self._look_again_ms is not None:
+            self._load_when_committed()
         if self.status is Status.ACTIVE:
             deadline = self.shard.next_deadline()
             if deadline is not None and deadline <= self._around.clock.monotonic_ms():

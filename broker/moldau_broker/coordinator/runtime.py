@@ -87,22 +87,25 @@ class GroupCoordinator:
     # -- leadership and metadata ---------------------------------------------------------------------------------
 
     def on_elected(self, index: int, leader_epoch: int, log: ReadableLog) -> None:
-        """This broker leads that partition of the offsets topic: read it, then serve its groups.
+        """This broker leads that partition of the offsets topic: read it once it is committed, then serve its groups.
 
-        To be called once everything in `log` is committed (the high watermark has passed the start of the epoch):
-        what is read is served.
+        News of an epoch that is over are ignored, and of this one where it is being served.
         """
-        known = self._shards.pop(index, None)
+        known = self._shards.get(index)
         if known is not None:
-            known.close()
+            if leader_epoch < known.leader_epoch:
+                return
+            if leader_epoch == known.leader_epoch and known.status is not Status.FAILED:
+                return
+            self._shards.pop(index).close()
         if not self._stopped:
             self._shards[index] = HostedShard(index, leader_epoch, log, self)
 
-    def on_resigned(self, index: int) -> None:
-        """Another broker leads that partition now, or it is gone."""
-        known = self._shards.pop(index, None)
-        if known is not None:
-            known.close()
+    def on_resigned(self, index: int, leader_epoch: int) -> None:
+        """Another broker leads that partition as of this epoch, or it is gone; news that are old are ignored."""
+        known = self._shards.get(index)
+        if known is not None and leader_epoch >= known.leader_epoch:
+            self._shards.pop(index).close()
 
     def on_topics_deleted(self, deleted: Iterable[tuple[str, Uuid]]) -> None:
         """Topics (name, id) are gone: committed offsets go with them."""
@@ -196,7 +199,7 @@ class GroupCoordinator:
             return commit_failed(request, found)
         reply = found.shard.commit(request, api_version, found.now())
         found.drain()
-        return reply
+        return found.bounded(reply, lambda: commit_failed(request, ErrorCode.COORDINATOR_NOT_AVAILABLE))
 
     def fetch_offsets(
         self, asked: OffsetFetchRequestGroup, *, require_stable: bool
@@ -333,6 +336,11 @@ class GroupCoordinator:
         """See `hosted_shard.Surroundings`."""
         replica = self._replicas.partition(CONSUMER_OFFSETS, index)
         return replica is not None and replica.is_leader and replica.offline_reason is None
+
+    def committed_end(self, index: int) -> int:
+        """See `hosted_shard.Surroundings`."""
+        replica = self._replicas.partition(CONSUMER_OFFSETS, index)
+        return replica.high_watermark if replica is not None and replica.is_leader else -1
 
     def load_soon(self, shard: HostedShard) -> None:
         """See `hosted_shard.Surroundings`. One shard at a time, so that the loop is held by one slice a turn."""

@@ -13,6 +13,7 @@ class Replica(Protocol):
 
     is_leader: bool
     offline_reason: str | None
+    high_watermark: int
 
 
 class Replicas(Protocol):

@@ -264,7 +264,9 @@ class App:
 
         replicas.listen(
             LeadershipListener(
-                CONSUMER_OFFSETS, elected, lambda partition: groups.on_resigned(partition.index)
+                CONSUMER_OFFSETS,
+                elected,
+                lambda partition: groups.on_resigned(partition.index, partition.leader_epoch),
             )
         )
         return groups

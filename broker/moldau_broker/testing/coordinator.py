@@ -88,6 +88,7 @@ class BenchReplica:
     """One partition of the offsets topic, and what its next appends come to.
 
     Attributes:
+        high_watermark: the end of what is durable.
         refuse: appends fail with this error and leave nothing in the log.
         waiting: appends that are in the log and not durable yet.
     """
@@ -96,6 +97,7 @@ class BenchReplica:
         self.log = MemoryLog()
         self.is_leader = True
         self.offline_reason: str | None = None
+        self.high_watermark = 0
         self.refuse: ErrorCode | None = None
         self.waiting: deque[tuple[Deferred[AppendOutcome], AppendOutcome]] = deque()
 
@@ -146,10 +148,37 @@ class CoordinatorBench:
             self.elect(index)
         self.run()
 
+    def heir(self, *, keep_uncommitted: bool = False) -> CoordinatorBench:
+        """Another broker's coordinator, at the same moment, with replicas of these logs; nobody has elected it yet.
+
+        It has all that is committed, and with `keep_uncommitted` what was only appended as well, uncommitted still.
+        """
+        heir = CoordinatorBench(
+            self.coordinator.config, partitions=len(self.replicas), auto_commit=self.auto_commit
+        )
+        heir.clock.now_ms = self.clock.now_ms
+        heir._ids = self._ids
+        for mine, theirs in zip(self.replicas, heir.replicas, strict=True):
+            theirs.is_leader = False
+            theirs.high_watermark = mine.high_watermark
+            for batch in mine.log.batches:
+                if keep_uncommitted or parse_header(batch).next_offset <= mine.high_watermark:
+                    theirs.log.append(bytearray(batch))
+        return heir
+
     def elect(self, index: int, epoch: int = 0) -> None:
         """This broker leads that partition from now on."""
         self.replicas[index].is_leader = True
         self.coordinator.on_elected(index, epoch, self.replicas[index].log)
+
+    def resign(self, index: int, epoch: int) -> None:
+        """Another broker leads that partition as of `epoch`: what was appended and is not committed fails."""
+        replica = self.replicas[index]
+        replica.is_leader = False
+        replica.refuse = ErrorCode.NOT_LEADER_OR_FOLLOWER
+        self.commit_appends(index, ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        self.coordinator.on_resigned(index, epoch)
+        self.run()
 
     def run(self) -> None:
         """Turn the loop until nothing is ready."""
@@ -179,9 +208,12 @@ class CoordinatorBench:
 
     def commit_appends(self, index: int = 0, error: ErrorCode = ErrorCode.NONE) -> None:
         """What was appended to that partition is durable now, or will never be."""
-        waiting = self.replicas[index].waiting
+        replica = self.replicas[index]
+        waiting = replica.waiting
         while waiting:
             later, outcome = waiting.popleft()
+            if error is ErrorCode.NONE:
+                replica.high_watermark = outcome.next_offset
             later.complete(outcome if error is ErrorCode.NONE else AppendOutcome(error))
         self.run()
 
@@ -204,6 +236,7 @@ class CoordinatorBench:
         base = replica.log.append(batch)
         outcome = AppendOutcome(ErrorCode.NONE, base, replica.log.log_end_offset)
         if self.auto_commit:
+            replica.high_watermark = replica.log.log_end_offset
             later.complete(outcome)
         else:
             replica.waiting.append((later, outcome))

@@ -3,6 +3,7 @@
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import NULL_UUID, Uuid
+from moldau_broker.base.limits import GROUP_READY_CHECK_MS
 from moldau_broker.coordinator.config import GroupConfig
 from moldau_broker.coordinator.placement import partition_for
 from moldau_broker.coordinator.shard_state import Client
@@ -234,7 +235,7 @@ def test_coordinator_takes_back_what_a_full_disk_refuses_and_goes_on() -> None:
 
 
 def test_coordinator_reads_the_shard_again_when_an_append_is_in_doubt() -> None:
-    """Not durable in time: only the log knows, so it is asked; stable members do not notice."""
+    """Not durable in time: only the log knows, so it is asked once that is committed; stable members do not notice."""
     bench = CoordinatorBench()
     bench.elect_all()
     member_id = _stable_member(bench, "g")
@@ -245,6 +246,10 @@ def test_coordinator_reads_the_shard_again_when_an_append_is_in_doubt() -> None:
     bench.commit_appends(error=ErrorCode.REQUEST_TIMED_OUT)
     assert _commit_error(reply) == ErrorCode.COORDINATOR_NOT_AVAILABLE
     assert waiting.value[0] == ErrorCode.COORDINATOR_NOT_AVAILABLE
+    assert _fetch(bench, "h").value[0] == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+    assert _heartbeat(bench, "g", member_id) == ErrorCode.NONE
+    bench.replicas[0].high_watermark = bench.replicas[0].log.log_end_offset
+    bench.advance(GROUP_READY_CHECK_MS)
     assert _fetch(bench, "h").value == (ErrorCode.NONE, 5), "it was in the log after all"
     assert _heartbeat(bench, "g", member_id) == ErrorCode.NONE
 
@@ -271,7 +276,7 @@ def test_coordinator_that_resigns_tells_everybody_who_waits() -> None:
     bench.auto_commit = False
     commit = _commit(bench, "h", 1)
     bench.run()
-    bench.coordinator.on_resigned(0)
+    bench.coordinator.on_resigned(0, 0)
     assert isinstance(parked, Deferred)
     assert parked.value.error_code == ErrorCode.NOT_COORDINATOR
     assert _commit_error(commit) == ErrorCode.NOT_COORDINATOR
@@ -285,7 +290,7 @@ def test_coordinator_that_is_elected_again_has_what_was_stored() -> None:
     bench = CoordinatorBench()
     bench.elect_all()
     member_id = _stable_member(bench, "g")
-    bench.coordinator.on_resigned(0)
+    bench.coordinator.on_resigned(0, 0)
     bench.elect(0, epoch=1)
     bench.run()
     assert _heartbeat(bench, "g", member_id) == ErrorCode.NONE
@@ -302,7 +307,7 @@ def test_coordinator_loads_in_slices_and_says_that_it_is_loading() -> None:
     for index in range(300):
         _commit(bench, f"h{index}", index)
         bench.run()
-    bench.coordinator.on_resigned(0)
+    bench.coordinator.on_resigned(0, 0)
     bench.clock.step_ms = 0.5
     bench.elect(0, epoch=1)
     turns = 0
@@ -326,7 +331,7 @@ def test_coordinator_forgets_topics_deleted_while_it_was_loading() -> None:
     for index in range(50):
         _commit(bench, f"h{index}", index, bytes(15) + b"\x01")
         bench.run()
-    bench.coordinator.on_resigned(0)
+    bench.coordinator.on_resigned(0, 0)
     bench.clock.step_ms = 1
     bench.elect(0, epoch=1)
     bench.turn()
@@ -343,7 +348,7 @@ def test_coordinator_whose_log_cannot_be_read_serves_nobody_from_it() -> None:
     bench.elect_all()
     _commit(bench, "g", 1)
     bench.run()
-    bench.coordinator.on_resigned(0)
+    bench.coordinator.on_resigned(0, 0)
     bench.replicas[0].log.batches[0][-1] ^= 1
     bench.elect(0, epoch=1)
     bench.run()

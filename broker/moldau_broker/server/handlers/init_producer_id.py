@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from moldau_broker.server.broker import Broker
 
 _NONE: Final = -1
+_NO_BLOCK: Final = ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+"""Kafka's answer while no block can be had of the controller: every client waits a little and asks again."""
 
 
 def handle(
@@ -46,7 +48,7 @@ def handle(
 async def _from_next_block(broker: Broker) -> InitProducerIdResponse:
     taken = await broker.controller.producer_ids.new()
     if isinstance(taken, ErrorCode):
-        return _refused(taken)
+        return _refused(taken if taken is ErrorCode.KAFKA_STORAGE_ERROR else _NO_BLOCK)
     return InitProducerIdResponse(producer_id=taken, producer_epoch=0)
 
 

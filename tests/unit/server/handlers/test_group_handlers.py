@@ -386,7 +386,7 @@ def test_offset_fetch_of_several_groups_answers_each():
 def test_offset_fetch_says_errors_of_the_group_where_the_version_has_room(version):
     """v1 at each partition, v2-7 on top, v8+ at the group."""
     node = Node()
-    node.bench.coordinator.on_resigned(0)
+    node.bench.coordinator.on_resigned(0, 0)
     response = node.call(offset_fetch, _fetch_v(version, {"t": [0]}), version)
     wrong = ErrorCode.NOT_COORDINATOR
     if version == 1:
