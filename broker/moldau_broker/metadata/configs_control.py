@@ -261,8 +261,8 @@ def _elections(view: View, settings: tuple[ConfigRecord, ...]) -> list[Struct]:
     """What changed settings mean for partitions at once.
 
     An ELR that was kept under a larger min.insync.replicas ends where the ISR is large enough for the new one: from
-    then on the high watermark moves without its members. And where unclean elections are allowed now, partitions
-    that have no leader get one.
+    then on the high watermark moves without its members; a reassignment that waited for more in-sync replicas may be
+    complete. And where unclean elections are allowed now, partitions that have no leader get one.
     """
     changed = [record for record in settings if record.name in ELECTION_SETTINGS]
     if not changed:
@@ -272,7 +272,7 @@ def _elections(view: View, settings: tuple[ConfigRecord, ...]) -> list[Struct]:
     after = view._replace(image=image_after(view.image, settings))
     return partition_changes(
         after,
-        lambda partition: partition.leader == NO_LEADER or bool(partition.elr),
+        lambda partition: partition.leader == NO_LEADER or bool(partition.elr or partition.removing),
         lambda _: None,
         LiveBrokers(view.image),
         topics=None if everywhere else names,

@@ -148,6 +148,7 @@ class PartitionChange:
         "_last_known_usable",
         "_live",
         "_rules",
+        "_unclean",
         "adding",
         "before",
         "directories",
@@ -180,6 +181,7 @@ class PartitionChange:
         self._last_known = before.last_known_elr
         self._last_known_usable = True
         self._live = live
+        self._unclean = False
         self._rules = rules
 
     def leave(self, broker_id: int, *, unclean: bool = False) -> None:
@@ -263,6 +265,7 @@ class PartitionChange:
             return NO_LEADER
         self.isr, self._elr, self._last_known = (chosen,), (), ()
         self.recovery = RECOVERING
+        self._unclean = True
         return chosen
 
     def _choose_clean(self) -> int | None:
@@ -312,6 +315,9 @@ class PartitionChange:
         removed = not set(before.replicas) <= set(self.replicas)
         if leader != before.leader or self.new_epoch or removed:
             changed["leader"] = leader
+        if self._unclean:
+            # Also where it was recovering already: every such election can be seen in its record, and counted.
+            changed["leader_recovery_state"] = RECOVERING
         if not changed:
             return None
         return PartitionChangeRecord(partition_id=self.index, topic_id=self.topic_id, **changed)

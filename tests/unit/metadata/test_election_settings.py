@@ -8,6 +8,11 @@ from moldau_broker.base.errors import ErrorCode
 from moldau_broker.metadata.image import NO_LEADER, RECOVERING, ResourceType
 from moldau_broker.testing.control import ControlBench
 from moldau_broker.wire.apis import ApiKey
+from moldau_broker.wire.messages.alter_partition_reassignments import (
+    AlterPartitionReassignmentsRequest,
+    ReassignablePartition,
+    ReassignableTopic,
+)
 from moldau_broker.wire.messages.incremental_alter_configs import (
     AlterableConfig,
     AlterConfigsResource,
@@ -72,6 +77,24 @@ def test_unclean_elections_happen_when_they_are_allowed(cluster: ControlBench) -
     after = cluster.partition("t")
     assert (after.leader, after.leader_recovery_state) == (2, RECOVERING)
     assert cluster.partition("u").leader == NO_LEADER
+
+
+def test_reassignment_that_waited_for_in_sync_replicas_completes_by_a_setting(cluster: ControlBench) -> None:
+    """One stays in sync, and one is enough now."""
+    cluster.create_topic("v", [[1, 2]], min_insync_replicas="2")
+    cluster.restart(2, clean=True)
+    cluster.alter_isr("v", [1, 2])
+    move = ReassignablePartition(partition_index=0, replicas=[2, 3])
+    cluster.add_brokers(3)
+    cluster.ask(
+        ApiKey.ALTER_PARTITION_REASSIGNMENTS,
+        AlterPartitionReassignmentsRequest(topics=[ReassignableTopic(name="v", partitions=[move])]),
+    )
+    cluster.alter_isr("v", [1, 3])
+    assert cluster.partition("v").removing == (1,)
+    alter(cluster, ResourceType.TOPIC, "v", "min.insync.replicas", "1")
+    after = cluster.partition("v")
+    assert (after.replicas, after.isr, after.leader) == ((2, 3), (3,), 3)
 
 
 def test_validated_settings_change_no_partition(cluster: ControlBench) -> None:
