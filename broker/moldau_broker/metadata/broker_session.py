@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
+from moldau_broker.metadata.image import MetadataImage
 from moldau_broker.wire.messages.broker_heartbeat import BrokerHeartbeatRequest, BrokerHeartbeatResponse
 from moldau_broker.wire.messages.broker_registration import (
     BrokerRegistrationRequest,
@@ -69,6 +70,11 @@ class SessionTimes(NamedTuple):
     retry_ms: int = 50
     retry_ms_max: int = 1_000
     answer_ms_max: int = 1_500
+
+
+def is_awaited(image: MetadataImage) -> bool:
+    """Whether some broker is in its controlled shutdown, which ends when every other one knows who leads now."""
+    return any(broker.in_controlled_shutdown and not broker.fenced for broker in image.brokers.values())
 
 
 class BrokerSession:
@@ -155,12 +161,13 @@ class BrokerSession:
             return None
         return self._due_ms if self._in_flight is None else self._given_up_ms
 
-    def step(self, now_ms: int, metadata_offset: int) -> Struct | None:
+    def step(self, now_ms: int, metadata_offset: int, *, awaited: bool = False) -> Struct | None:
         """The request to send now, None if none is due.
 
         Args:
             now_ms: monotonic time.
             metadata_offset: last offset of the metadata this node acts on.
+            awaited: whether somebody waits for us to know the newest metadata (`is_awaited`).
         """
         if self.state is BrokerState.SHUTTING_DOWN:
             return None
@@ -169,17 +176,19 @@ class BrokerSession:
                 return None
             self._in_flight = None
             self._retry(now_ms)
-        # Being caught up is news: a broker that waits to be unfenced says so at once.
-        news = (
-            self.state is BrokerState.FENCED
-            and self._failures == 0
-            and self._reported_offset < self.epoch <= metadata_offset
-        )
-        if now_ms < self._due_ms and not news:
+        if now_ms < self._due_ms and not self._has_news(metadata_offset, awaited=awaited):
             return None
         self._in_flight = request = self._request(metadata_offset)
         self._given_up_ms = now_ms + self._times.answer_ms_max
         return request
+
+    def _has_news(self, metadata_offset: int, *, awaited: bool) -> bool:
+        """Whether what was published since the last heartbeat is told at once."""
+        if self._failures or self._reported_offset >= metadata_offset:
+            return False
+        if self.state is BrokerState.FENCED:
+            return self._reported_offset < self.epoch <= metadata_offset
+        return awaited and self.state is BrokerState.ACTIVE
 
     def _request(self, metadata_offset: int) -> Struct:
         if self.state is BrokerState.NOT_REGISTERED:

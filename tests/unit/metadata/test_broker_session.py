@@ -7,7 +7,14 @@ from random import Random
 import pytest
 
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.metadata.broker_session import TRANSITIONS, BrokerSession, BrokerState, SessionTimes
+from moldau_broker.metadata.broker_session import (
+    TRANSITIONS,
+    BrokerSession,
+    BrokerState,
+    SessionTimes,
+    is_awaited,
+)
+from moldau_broker.testing.control import ControlBench
 from moldau_broker.wire.messages.broker_heartbeat import BrokerHeartbeatRequest, BrokerHeartbeatResponse
 from moldau_broker.wire.messages.broker_registration import (
     BrokerRegistrationRequest,
@@ -167,6 +174,26 @@ def test_broker_says_at_once_that_it_wants_to_stop_and_waits_for_the_grant(life:
     assert life.session.state is BrokerState.SHUTTING_DOWN
     assert life.session.next_deadline_ms is None
     assert life.step(10) is None
+
+
+def test_broker_tells_at_once_what_it_knows_while_another_one_leaves(life: Life) -> None:
+    """Whose shutdown is granted when all know who leads now; without that it waits for its interval."""
+    life.register()
+    life.heartbeat(10, is_fenced=False)
+    assert life.step(11) is None
+    told = life.session.step(life.now_ms, 11, awaited=True)
+    assert isinstance(told, BrokerHeartbeatRequest)
+    assert told.current_metadata_offset == 11
+    life.answer(told, BrokerHeartbeatResponse(is_fenced=False))
+    assert life.session.step(life.now_ms, 11, awaited=True) is None
+    bench = ControlBench()
+    bench.add_brokers(1, 2)
+    bench.create_topic("t", [[1, 2]])
+    assert not is_awaited(bench.image)
+    bench.heartbeat(1, want_shut_down=True)
+    assert is_awaited(bench.image)
+    bench.kill(1)
+    assert not is_awaited(bench.image)
 
 
 def test_broker_that_is_not_registered_may_stop_at_once(life: Life) -> None:
