@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from moldau_broker.base.errors import ErrorCode
+from moldau_broker.client.admin.reassignments import Reassignment
 from moldau_broker.client.metadata import NO_LEADER, PartitionInfo, TopicInfo
 
 
-def partition_troubles(info: PartitionInfo, live: Collection[int], min_insync: int = 1) -> list[str]:
+def partition_troubles(
+    info: PartitionInfo,
+    live: Collection[int],
+    min_insync: int = 1,
+    lags: Mapping[int, int] | None = None,
+    move: Reassignment | None = None,
+) -> list[str]:
     """Everything a person should know, worst first; empty when all is well.
 
     Args:
         info: the partition.
         live: ids of the brokers that are up.
         min_insync: the topic's min.insync.replicas.
+        lags: records that replicas lack, by broker, where they said so.
+        move: where it is being moved to, if it is.
     """
     down = [node for node in info.replicas if node in info.offline or node not in live]
     troubles: list[str] = []
@@ -24,13 +33,44 @@ def partition_troubles(info: PartitionInfo, live: Collection[int], min_insync: i
     elif len(info.isr) < min_insync:
         troubles.append(f"acks=all refused: {len(info.isr)} in sync, min.insync.replicas is {min_insync}")
     behind = [node for node in info.replicas if node not in info.isr]
-    if behind_up := [node for node in behind if node not in down]:
-        troubles.append(f"{_brokers(behind_up)} {'is' if len(behind_up) == 1 else 'are'} behind")
+    adding = move.adding if move is not None else ()
+    if behind_up := [node for node in behind if node not in down and node not in adding]:
+        lag = max((lags or {}).get(node, 0) for node in behind_up)
+        far = f" by {lag:,} records" if lag else ""
+        troubles.append(f"{_brokers(behind_up)} {'is' if len(behind_up) == 1 else 'are'} behind{far}")
     if down:
         troubles.append(f"{_brokers(down)} {'is' if len(down) == 1 else 'are'} down")
+    if move is not None:
+        troubles.append(f"moving to {','.join(map(str, move.target))}")
     if not troubles and info.replicas and info.leader != info.replicas[0]:
         troubles.append(f"led by {info.leader}, preferred is {info.replicas[0]}")
     return troubles
+
+
+def advise(topic: TopicInfo, live: Collection[int], min_insync: int = 1) -> list[str]:
+    """What a person can do about a topic's partitions, most urgent first; empty when all is well."""
+    lost = {node for p in topic.partitions if p.leader == NO_LEADER for node in (p.isr or p.replicas)}
+    down = {n for p in topic.partitions for n in p.replicas if n in p.offline or n not in live} - lost
+    behind = {n for p in topic.partitions for n in p.replicas if n not in p.isr} - down - lost
+    refused = any(p.leader != NO_LEADER and len(p.isr) < min_insync for p in topic.partitions)
+    moved = any(p.leader != p.replicas[0] for p in topic.partitions if p.replicas and p.leader != NO_LEADER)
+    advice = []
+    if lost:
+        advice.append(f"start {_brokers(sorted(lost))} again: what was acknowledged last lies there alone")
+    if down:
+        where = "`moldau status` says why it does not run" if len(down) == 1 else "`moldau status` says why"
+        advice.append(f"{_brokers(sorted(down))} should come back and catch up; {where}")
+    if behind:
+        advice.append(
+            f"{_brokers(sorted(behind))} should catch up; where that does not end, look at its log and its disk"
+        )
+    if refused:
+        advice.append(
+            "writers with acks=all wait until enough replicas are in sync; what is there can still be read"
+        )
+    if moved and not advice:
+        advice.append("leaders go back to preferred brokers by themselves; now: `moldau cluster elect`")
+    return advice
 
 
 def topic_state(topic: TopicInfo) -> str:

@@ -16,17 +16,26 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from moldau_cli.output import BAD, FAINT, WARN, plural
-from moldau_cli.status import STATE_STYLES, STATE_WORDS
+from moldau_cli.output import BAD, FAINT, WARN, Cell, Styled, plural
+from moldau_cli.status import (
+    STATE_STYLES,
+    STATE_WORDS,
+    say_in_sync,
+    say_partitions,
+    say_trouble,
+)
 from moldau_operator.local.instance import LocalInstance
-from moldau_operator.local.snapshot import EventLine, GroupLine, NodeLine, Snapshot, TopicLine
+from moldau_operator.local.snapshot import EventLine, GroupLine, Snapshot, TopicLine
 
 REFRESH_S: Final = 1.0
 """Redrawn this often at least, for the clock; every change redraws at once."""
 
 EVENTS_MIN: Final = 3
-_FIXED_LINES: Final = 16
+_FIXED_LINES: Final = 13
 """Heading, table headings, rules, blank lines and the help line."""
+
+_ROOMY_LINES: Final = 28
+"""From here on there is room for blank lines below the heading and above the help line."""
 
 
 class Rates:
@@ -89,18 +98,23 @@ class LiveView:
 
 def draw(snapshot: Snapshot, rates: dict[str, float], width: int, height: int, now: float) -> RenderableType:
     """The whole view in `width` columns and `height` lines. `now` is wall time in seconds."""
-    left = max(height - _FIXED_LINES - len(snapshot.nodes) - EVENTS_MIN - len(snapshot.problems), 3)
+    roomy = height >= _ROOMY_LINES
+    fixed = _FIXED_LINES + (2 if roomy else 0)
+    left = max(height - fixed - len(snapshot.nodes) - EVENTS_MIN - len(snapshot.problems), 3)
     groups = snapshot.groups[: max(left // 3, 1)]
     topics = snapshot.topics[: max(left - len(groups), 2)]
-    spare = max(left - len(groups) - len(topics), 0)
-    events = snapshot.events[-(EVENTS_MIN + spare) :]
-    parts: list[RenderableType] = [_heading(snapshot, now), Text(), _nodes(snapshot.nodes, width), Text()]
+    cut = (len(topics) < len(snapshot.topics)) + (len(groups) < len(snapshot.groups))
+    used = fixed + len(snapshot.nodes) + len(topics) + len(groups) + len(snapshot.problems) + cut
+    events = snapshot.events[-max(height - used, 1) :]
+    blank: list[RenderableType] = [Text()] if roomy else []
+    parts: list[RenderableType] = [_heading(snapshot, now), _health(snapshot), *blank]
+    parts += [_nodes(snapshot, width), Text()]
     parts += [_topics(topics, rates, width), _more(len(snapshot.topics) - len(topics), "topic")]
     parts += [_groups(groups, width), _more(len(snapshot.groups) - len(groups), "group")]
     parts += [
         Text(f"! {problem}", style=BAD, overflow="ellipsis", no_wrap=True) for problem in snapshot.problems
     ]
-    parts += [*map(_event, events), Text(), _help(snapshot)]
+    parts += [*map(_event, events), *blank, _help(snapshot)]
     return Group(*parts)
 
 
@@ -120,20 +134,44 @@ def _heading(snapshot: Snapshot, now: float) -> RenderableType:
     return grid
 
 
-def _nodes(nodes: Sequence[NodeLine], width: int) -> RenderableType:
+def _health(snapshot: Snapshot) -> RenderableType:
+    """Partitions and quorum in one line; who is who in the quorum stands at the nodes."""
+    line = Text(overflow="ellipsis", no_wrap=True)
+    if snapshot.partitions is None or snapshot.quorum is None:
+        return line
+    line.append(*say_partitions(snapshot.partitions))
+    quorum = snapshot.quorum
+    leader = f"led by {quorum.leader}" if quorum.leader >= 0 else "without a leader"
+    line.append(f"  ·  quorum of {len(quorum.voters)} {leader}, epoch {quorum.epoch}", style=FAINT)
+    return line
+
+
+def _nodes(snapshot: Snapshot, width: int) -> RenderableType:
     rows = [
         (
             Text(str(node.id)),
             _state(node.state),
-            Text(node.kafka),
-            Text(node.http, style=FAINT),
+            Text(
+                (snapshot.quorum.role_of(node.id) if snapshot.quorum is not None else "") or "-", style=FAINT
+            ),
+            Text("-" if node.leaders is None else f"{node.leaders:,}"),
+            _text(say_in_sync(node)),
+            Text(node.kafka.rpartition(":")[2]),
             Text("-" if node.pid is None else str(node.pid)),
-            Text(str(node.restarts), style=WARN if node.restarts else FAINT),
-            Text(node.message, style=WARN),
+            Text(
+                node.message or (f"{plural(node.restarts, 'restart')}" if node.restarts else ""), style=WARN
+            ),
         )
-        for node in nodes
+        for node in snapshot.nodes
     ]
-    return _table(("NODE", "STATE", "KAFKA", "HTTP", "PID", ">RESTARTS", ""), rows, width)
+    columns = ("NODE", "STATE", "QUORUM", ">LEADS", ">IN SYNC", "PORT", "PID", "")
+    return _table(columns, rows, width)
+
+
+def _text(cell: Cell) -> Text:
+    if isinstance(cell, Styled):
+        return Text(cell.text, style=cell.style)
+    return Text("-" if cell is None else str(cell))
 
 
 def _topics(topics: Sequence[TopicLine], rates: dict[str, float], width: int) -> RenderableType:
@@ -148,7 +186,7 @@ def _topics(topics: Sequence[TopicLine], rates: dict[str, float], width: int) ->
                 Text(str(topic.replicas)),
                 Text("-" if topic.records is None else f"{topic.records:,}"),
                 Text(f"{rate:,.0f}" if rate else "-", style="" if rate else FAINT),
-                Text(topic.message, style=WARN),
+                Text(topic.message or say_trouble(topic), style=WARN),
             )
         )
     return _table(("TOPIC", "STATE", ">PARTITIONS", ">REPLICAS", ">RECORDS", ">PER SECOND", ""), rows, width)

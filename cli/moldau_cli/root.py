@@ -37,6 +37,7 @@ VERBS: Final[dict[str, Verb]] = {
     "up": Verb("moldau_cli.up", "up", "Run the clusters of a YAML file on this machine."),
     "status": Verb("moldau_cli.status", "status", "Show nodes, topics and groups of a local cluster."),
     "down": Verb("moldau_cli.down", "down", "Stop a local cluster."),
+    "cluster": Verb("moldau_cli.cluster", "cluster", "Show the metadata quorum; elect leaders."),
     "topic": Verb("moldau_cli.topic", "topic", "Create, list, describe, alter and delete topics."),
     "group": Verb("moldau_cli.group", "group", "List, describe, reset and delete consumer groups."),
     "produce": Verb("moldau_cli.produce", "produce", "Write records from standard input to a topic."),

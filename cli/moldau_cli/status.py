@@ -17,6 +17,7 @@ from moldau_cli.output import (
     OutputFormat,
     Styled,
     Table,
+    plural,
     show,
     show_facts,
     warn,
@@ -24,7 +25,16 @@ from moldau_cli.output import (
 from moldau_cli.root import Failure, Unreachable
 
 if TYPE_CHECKING:
-    from moldau_operator.local.snapshot import Snapshot
+    from collections.abc import Sequence
+
+    from moldau_operator.local.snapshot import (
+        NodeLine,
+        PartitionsLine,
+        QuorumLine,
+        Snapshot,
+        TopicLine,
+        VoterLine,
+    )
 
 STATE_STYLES: Final = {
     "ready": GOOD,
@@ -81,16 +91,51 @@ def _show_tables(snapshot: Snapshot) -> None:
     if snapshot.message:
         facts.append(("", snapshot.message))
     facts += [("bootstrap", snapshot.bootstrap or None), ("folder", snapshot.folder)]
+    if snapshot.partitions is not None:
+        facts.append(("partitions", say_partitions(snapshot.partitions)))
+    if snapshot.quorum is not None:
+        facts.append(("quorum", say_quorum(snapshot.quorum)))
     show_facts(*facts)
     click.echo()
-    nodes = Table(["NODE", "STATE", "KAFKA", "HTTP", "PID", "RESTARTS", "MESSAGE"])
+    nodes = Table(
+        [
+            "NODE",
+            "STATE",
+            "ROLES",
+            "QUORUM",
+            "LEADS",
+            "IN SYNC",
+            "KAFKA",
+            "HTTP",
+            "PID",
+            "RESTARTS",
+            "MESSAGE",
+        ]
+    )
     for node in snapshot.nodes:
-        pid = None if node.pid is None else str(node.pid)
-        nodes.add(str(node.id), _styled(node.state), node.kafka, node.http, pid, node.restarts, node.message)
+        quorum = snapshot.quorum.role_of(node.id) if snapshot.quorum is not None else ""
+        nodes.add(
+            str(node.id),
+            _styled(node.state),
+            ",".join(node.roles) or None,
+            quorum or None,
+            node.leaders,
+            say_in_sync(node),
+            node.kafka,
+            node.http,
+            None if node.pid is None else str(node.pid),
+            node.restarts,
+            node.message,
+        )
     topics = Table(["TOPIC", "PARTITIONS", "REPLICAS", "RECORDS", "STATE", "MESSAGE"])
     for topic in snapshot.topics:
         topics.add(
-            topic.name, topic.partitions, topic.replicas, topic.records, _styled(topic.state), topic.message
+            topic.name,
+            topic.partitions,
+            topic.replicas,
+            topic.records,
+            _styled(topic.state),
+            topic.message or say_trouble(topic),
         )
     groups = Table(["GROUP", "STATE", "MEMBERS", "LAG", "ALLOWED", "MESSAGE"])
     for group in snapshot.groups:
@@ -102,3 +147,47 @@ def _show_tables(snapshot: Snapshot) -> None:
 
 def _styled(state: str) -> Styled:
     return Styled(STATE_WORDS.get(state, state), STATE_STYLES.get(state, WARN))
+
+
+def say_partitions(partitions: PartitionsLine) -> Styled:
+    """How all partitions are, in a line."""
+    total = plural(partitions.total, "partition")
+    troubles = []
+    if partitions.offline:
+        troubles.append(f"{partitions.offline:,} without a leader")
+    if partitions.under_replicated:
+        troubles.append(f"{partitions.under_replicated:,} under-replicated")
+    if troubles:
+        return Styled(f"{total}: {', '.join(troubles)}", BAD if partitions.offline else WARN)
+    return Styled(f"{total}, all replicas in sync", GOOD)
+
+
+def say_quorum(quorum: QuorumLine) -> str:
+    """Who leads and who votes, with what they lack."""
+
+    def members(lines: Sequence[VoterLine]) -> str:
+        return ", ".join(f"{one.id} ({one.lag:,} behind)" if one.lag else str(one.id) for one in lines)
+
+    leader = f"led by {quorum.leader}" if quorum.leader >= 0 else "without a leader"
+    words = f"{leader} in epoch {quorum.epoch}; voters {members(quorum.voters)}"
+    return words + (f"; observers {members(quorum.observers)}" if quorum.observers else "")
+
+
+def say_in_sync(node: NodeLine) -> Cell:
+    """Replicas in sync of those a node has."""
+    if node.replicas is None or node.in_sync is None:
+        return None
+    words = f"{node.in_sync:,}/{node.replicas:,}"
+    return words if node.in_sync == node.replicas else Styled(words, WARN)
+
+
+def say_trouble(topic: TopicLine) -> str:
+    """What is amiss with a topic's replicas, in words; empty when nothing is."""
+    words = []
+    if topic.offline:
+        words.append(f"{topic.offline} of {topic.partitions} without a leader")
+    if topic.under_replicated:
+        words.append(f"{topic.under_replicated} of {topic.partitions} under-replicated")
+    if words:
+        words[-1] += f"; see: moldau topic describe {topic.name}"
+    return ", ".join(words)

@@ -8,7 +8,7 @@ import click
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import format_uuid
-from moldau_broker.client.admin import configs, topics
+from moldau_broker.client.admin import configs, reassignments, topics
 from moldau_broker.client.admin.outcomes import settle
 from moldau_broker.client.cluster import Cluster
 from moldau_broker.client.errors import ClientError, RequestFailed
@@ -29,7 +29,9 @@ def topic() -> None:
 @click.option("-p", "--partitions", type=click.IntRange(min=1), help="[default: the broker's num.partitions]")
 @click.option(
     "-r",
+    "--replicas",
     "--replication-factor",
+    "replication_factor",
     type=click.IntRange(min=1),
     help="[default: the broker's default.replication.factor]",
 )
@@ -156,6 +158,14 @@ def _describe_settings(target: Target, names: tuple[str, ...], output: OutputFor
 @topic.command()
 @click.argument("name", metavar="TOPIC")
 @click.option("-p", "--partitions", type=click.IntRange(min=1), help="Grow to this many. They cannot shrink.")
+@click.option(
+    "-r",
+    "--replicas",
+    "--replication-factor",
+    "replicas",
+    type=click.IntRange(min=1),
+    help="Give every partition this many replicas.",
+)
 @click.option("--set", "--config", "settings", multiple=True, metavar="NAME=VALUE", help="Change a setting.")
 @click.option("--unset", multiple=True, metavar="NAME", help="Return a setting to its default.")
 @click.option("--dry-run", is_flag=True, help="Only check that it could be done.")
@@ -164,20 +174,24 @@ def alter(
     target: Target,
     name: str,
     partitions: int | None,
+    replicas: int | None,
     settings: tuple[str, ...],
     unset: tuple[str, ...],
     dry_run: bool,
 ) -> None:
-    """Change settings or the number of partitions of a topic.
+    """Change settings, the number of partitions or of replicas of a topic.
 
     \b
     moldau topic alter orders --partitions 12 --set retention.ms=86400000 --unset segment.bytes
+    moldau topic alter orders --replicas 3
 
-    More partitions send keys elsewhere from then on: records of one key may lie in two of them.
+    More partitions send keys elsewhere from then on: records of one key may lie in two of them. More replicas are
+    copied in the background; moldau topic describe shows how far that is. A topic that is declared in the file of
+    a running moldau up goes back to what is declared there.
     """
     changes: dict[str, str | None] = {**parse_settings(settings), **dict.fromkeys(unset)}
-    if not changes and partitions is None:
-        raise click.UsageError("nothing to alter: give --partitions, --set or --unset")
+    if not changes and partitions is None and replicas is None:
+        raise click.UsageError("nothing to alter: give --partitions, --replicas, --set or --unset")
 
     verb = "could be altered" if dry_run else "altered"
 
@@ -192,6 +206,16 @@ def alter(
         if partitions is not None:
             settle(await topics.create_partitions(cluster, {name: partitions}, validate_only=dry_run))
             click.echo(f"topic {name} {verb}: {plural(partitions, 'partition')}")
+        if replicas is not None:
+            from moldau_cli.topic_replicas import (
+                plan_replicas,  # the operator need not be installed for the rest
+            )
+
+            targets = await plan_replicas(cluster, name, replicas)
+            if targets and not dry_run:
+                settle(await reassignments.alter_reassignments(cluster, targets))
+            moving = f": {plural(len(targets), 'partition')} moving" if targets and not dry_run else ""
+            click.echo(f"topic {name} {verb}: {plural(replicas, 'replica')}{moving}")
 
     with_cluster(target, work)
 

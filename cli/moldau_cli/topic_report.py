@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
 
 from moldau_broker.base.ids import format_uuid
-from moldau_broker.client.admin import configs, nodes, offsets, topics
+from moldau_broker.client.admin import configs, nodes, offsets, reassignments, topics
 from moldau_broker.client.cluster import Cluster
 from moldau_broker.client.errors import ClientError
 from moldau_broker.client.metadata import NO_LEADER, TopicInfo
 from moldau_broker.client.partitions import EARLIEST, LATEST, TopicPartition
-from moldau_cli.health import partition_troubles, replication_factor
+from moldau_cli.health import advise, partition_troubles, replication_factor
 from moldau_cli.output import (
     BAD,
     FAINT,
@@ -44,6 +44,8 @@ class TopicReport:
         on_disk: bytes of all replicas together.
         settings: by name; empty if they could not be read.
         live: ids of the brokers that are up.
+        lags: records that replicas lack, by partition and broker, where their brokers answered.
+        moves: of its partitions, under way.
     """
 
     info: TopicInfo
@@ -53,14 +55,25 @@ class TopicReport:
     on_disk: int
     settings: Mapping[str, configs.Setting]
     live: frozenset[int]
+    lags: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
+    moves: Mapping[int, reassignments.Reassignment] = field(default_factory=dict)
+
+    @property
+    def min_insync(self) -> int:
+        """The topic's min.insync.replicas."""
+        setting = self.settings.get(MIN_INSYNC)
+        return int(setting.value) if setting is not None and setting.value else 1
 
     def troubles(self, partition: int) -> list[str]:
         """What is wrong with one partition."""
-        setting = self.settings.get(MIN_INSYNC)
-        needed = int(setting.value) if setting is not None and setting.value else 1
         info = self.info.partitions[partition]
         silent = [f"leader {info.leader} does not answer"] if self.silent(partition) else []
-        return silent + partition_troubles(info, self.live, needed)
+        lags, move = self.lags.get(partition), self.moves.get(partition)
+        return silent + partition_troubles(info, self.live, self.min_insync, lags, move)
+
+    def advice(self) -> list[str]:
+        """What can be done about it."""
+        return advise(self.info, self.live, self.min_insync)
 
     def silent(self, partition: int) -> bool:
         """Whether the partition has a leader that did not say where its log ends."""
@@ -77,13 +90,18 @@ async def describe_topics(cluster: Cluster, names: Sequence[str]) -> dict[str, T
     settings = await configs.describe_configs(cluster, map(configs.topic_resource, found))
     wanted = {name: [p.partition for p in info.partitions] for name, info in found.items()}
     disks = await nodes.describe_log_dirs(cluster, topics=wanted)
+    moves = await _moves(cluster, partitions)
     live = frozenset(cluster.metadata.nodes)
     reports: dict[str, TopicReport | ClientError] = {
         name: outcome for name, outcome in described.items() if isinstance(outcome, ClientError)
     }
     for name, info in found.items():
         config = settings.get(configs.topic_resource(name), {})
-        replicas = _replica_sizes(disks, name)
+        found_replicas = _replicas(disks, name)
+        replicas = {place: replica.size_bytes for place, replica in found_replicas.items()}
+        lags: dict[int, dict[int, int]] = {}
+        for (partition, node), replica in found_replicas.items():
+            lags.setdefault(partition, {})[node] = replica.lag
         reports[name] = TopicReport(
             info=info,
             start=_known(starts, name),
@@ -96,8 +114,20 @@ async def describe_topics(cluster: Cluster, names: Sequence[str]) -> dict[str, T
             on_disk=sum(replicas.values()),
             settings={} if isinstance(config, ClientError) else config,
             live=live,
+            lags=lags,
+            moves={place.partition: move for place, move in moves.items() if place.topic == name},
         )
     return reports
+
+
+async def _moves(
+    cluster: Cluster, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, reassignments.Reassignment]:
+    """Moves under way; a cluster that cannot tell has none to show."""
+    try:
+        return await reassignments.list_reassignments(cluster, partitions) if partitions else {}
+    except ClientError:
+        return {}
 
 
 def _known(listed: Mapping[TopicPartition, offsets.ListedOffset | ClientError], topic: str) -> dict[int, int]:
@@ -108,12 +138,12 @@ def _known(listed: Mapping[TopicPartition, offsets.ListedOffset | ClientError], 
     }
 
 
-def _replica_sizes(
+def _replicas(
     disks: Mapping[int, list[nodes.LogDirectory] | ClientError], topic: str
-) -> dict[tuple[int, int], int]:
-    """Bytes by (partition, broker)."""
+) -> dict[tuple[int, int], nodes.ReplicaOnDisk]:
+    """Replicas by (partition, broker)."""
     return {
-        (partition.partition, node): replica.size_bytes
+        (partition.partition, node): replica
         for node, directories in disks.items()
         if not isinstance(directories, ClientError)
         for directory in directories
@@ -179,6 +209,9 @@ def _show_topic(item: TopicReport) -> None:
     )
     click.echo()
     print_table(table)
+    advice = item.advice()
+    if advice:
+        click.echo("\n" + "\n".join(f"-> {line}" for line in advice))
 
 
 def _as_data(item: TopicReport) -> dict[str, Any]:
@@ -193,6 +226,7 @@ def _as_data(item: TopicReport) -> dict[str, Any]:
         "settings": {
             s.name: s.value for s in item.settings.values() if s.source is configs.ConfigSource.TOPIC
         },
+        "advice": item.advice(),
         "partitions": [
             {
                 "partition": p.partition,
@@ -200,6 +234,8 @@ def _as_data(item: TopicReport) -> dict[str, Any]:
                 "leader_epoch": p.leader_epoch,
                 "replicas": list(p.replicas),
                 "in_sync": list(p.isr),
+                "lag": {str(node): lag for node, lag in item.lags.get(p.partition, {}).items()},
+                "moving_to": list(item.moves[p.partition].target) if p.partition in item.moves else None,
                 "offline": list(p.offline),
                 "start_offset": item.start.get(p.partition),
                 "end_offset": item.end.get(p.partition),

@@ -17,7 +17,7 @@ from moldau_broker.base.clock import Clock
 from moldau_operator.adapters.brokers import KafkaAdmin
 from moldau_operator.errors import OperatorError
 from moldau_operator.local.memory import Memory
-from moldau_operator.local.overview import remembered
+from moldau_operator.local.overview import Share, remembered
 from moldau_operator.local.reconciliation import PassResult, Reconciliation
 from moldau_operator.local.snapshot import EventLine, NodeLine, Snapshot, message_of, state_of
 from moldau_operator.local.state import Instance
@@ -242,11 +242,13 @@ class LocalInstance:
             source=bundle.source if bundle is not None else "",
             started_ms=self._started_ms,
             bootstrap=self._bootstrap() or self.instance.bootstrap(),
-            nodes=tuple(_line(node) for node in nodes),
+            nodes=tuple(_line(node, overview.shares.get(node.node_id)) for node in nodes),
             topics=overview.topics,
             groups=overview.groups,
             problems=tuple(self._last.stalled),
             events=tuple(self._events),
+            partitions=overview.partitions,
+            quorum=overview.quorum,
         )
 
     async def _pass(self, bundle: Bundle, version: int) -> None:
@@ -327,7 +329,7 @@ class LocalInstance:
                 self._listeners.remove(listener)
 
 
-def _line(node: ObservedNode) -> NodeLine:
+def _line(node: ObservedNode, share: Share | None) -> NodeLine:
     return NodeLine(
         id=node.node_id,
         pid=node.pid,
@@ -336,6 +338,10 @@ def _line(node: ObservedNode) -> NodeLine:
         state=node.state.value,
         restarts=node.restarts,
         message=node.message,
+        roles=tuple(sorted(node.roles)),
+        leaders=share.leaders if share is not None else None,
+        replicas=share.replicas if share is not None else None,
+        in_sync=share.in_sync if share is not None else None,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
 
 from moldau_operator.errors import AdminError
 from moldau_operator.local.memory import Memory
@@ -11,7 +13,10 @@ from moldau_operator.local.snapshot import (
     UNAVAILABLE,
     UNMANAGED,
     GroupLine,
+    PartitionsLine,
+    QuorumLine,
     TopicLine,
+    VoterLine,
     message_of,
     state_of,
 )
@@ -20,7 +25,7 @@ from moldau_operator.reconcile.consumergroup import look_at_groups
 from moldau_operator.resources.bundle import Bundle
 from moldau_operator.resources.consumergroup import Edge
 from moldau_operator.resources.status import GroupStatus, TopicStatus
-from moldau_operator.seams.broker_admin import BrokerAdmin, Partition, TopicView
+from moldau_operator.seams.broker_admin import BrokerAdmin, Partition, QuorumView, TopicView
 
 STRANGERS_MAX: Final = 100
 """Undeclared topics and groups shown: a status is a look, and `moldau group list` lists them all."""
@@ -31,17 +36,33 @@ COUNTED_PARTITIONS_MAX: Final = 2_000
 UNKNOWN: Final = "Unknown"
 
 
+class Share(NamedTuple):
+    """What one broker has: partitions it leads, holds, and holds in sync."""
+
+    leaders: int = 0
+    replicas: int = 0
+    in_sync: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Topics and groups as a status shows them."""
+    """Topics and groups as a status shows them, and what each broker has of them."""
 
     topics: tuple[TopicLine, ...] = ()
     groups: tuple[GroupLine, ...] = ()
+    shares: Mapping[int, Share] = field(default_factory=dict)
+    partitions: PartitionsLine | None = None
+    quorum: QuorumLine | None = None
 
     def unavailable(self) -> Overview:
         """The same while no broker can be asked: what may have changed since is not claimed."""
         return Overview(
-            tuple(replace(topic, state=UNAVAILABLE, records=None, message="") for topic in self.topics),
+            tuple(
+                replace(
+                    topic, state=UNAVAILABLE, records=None, under_replicated=None, offline=None, message=""
+                )
+                for topic in self.topics
+            ),
             tuple(replace(one, state=UNKNOWN, members=0, lag=None, message="") for one in self.groups),
         )
 
@@ -64,13 +85,19 @@ def remembered(memory: Memory) -> Overview:
     return Overview(tuple(topics.values()), tuple(groups))
 
 
-async def look_around(admin: BrokerAdmin, bundle: Bundle, memory: Memory) -> Overview:
+async def look_around(
+    admin: BrokerAdmin, bundle: Bundle, memory: Memory, quorum: QuorumView | None = None
+) -> Overview:
     """Ask the brokers for everything a status shows.
+
+    Args:
+        quorum: as it was when it was asked last.
 
     Raises:
         AdminError: they could not be asked.
     """
-    views = {name: view for name, view in (await admin.list_topics()).items() if not view.internal}
+    everything = await admin.list_topics()
+    views = {name: view for name, view in everything.items() if not view.internal}
     records = await _count_records(admin, views)
     declared = _declared_topics(bundle, memory, views, records)
     names = {line.name for line in declared}
@@ -81,12 +108,46 @@ async def look_around(admin: BrokerAdmin, bundle: Bundle, memory: Memory) -> Ove
             replicas=view.replicas,
             state=UNMANAGED,
             records=records.get(view.name),
+            under_replicated=view.under_replicated,
+            offline=view.leaderless,
         )
         for view in sorted(views.values(), key=lambda one: one.name)
         if view.name not in names
     ]
     groups = await _groups(admin, bundle, memory)
-    return Overview((*declared, *strangers[:STRANGERS_MAX]), groups)
+    return Overview(
+        (*declared, *strangers[:STRANGERS_MAX]),
+        groups,
+        _shares(everything.values()),
+        PartitionsLine(
+            total=sum(view.partitions for view in everything.values()),
+            under_replicated=sum(view.under_replicated for view in everything.values()),
+            offline=sum(view.leaderless for view in everything.values()),
+        ),
+        _quorum_line(quorum),
+    )
+
+
+def _shares(views: Iterable[TopicView]) -> dict[int, Share]:
+    leaders: Counter[int] = Counter()
+    replicas: Counter[int] = Counter()
+    in_sync: Counter[int] = Counter()
+    for view in views:
+        for one in view.placement:
+            leaders.update(() if one.leader is None else (one.leader,))
+            replicas.update(one.replicas)
+            in_sync.update(one.in_sync)
+    return {node: Share(leaders[node], replicas[node], in_sync[node]) for node in replicas | leaders}
+
+
+def _quorum_line(quorum: QuorumView | None) -> QuorumLine | None:
+    if quorum is None:
+        return None
+    voters, observers = (
+        tuple(VoterLine(id=one.id, lag=one.lag) for one in members)
+        for members in (quorum.voters, quorum.observers)
+    )
+    return QuorumLine(leader=quorum.leader_id, epoch=quorum.leader_epoch, voters=voters, observers=observers)
 
 
 def _declared_topics(
@@ -107,6 +168,8 @@ def _declared_topics(
             state=state_of(status.conditions),
             records=records.get(name),
             message=message_of(status.conditions),
+            under_replicated=view.under_replicated if view else None,
+            offline=view.leaderless if view else None,
         )
     return list(lines.values())
 

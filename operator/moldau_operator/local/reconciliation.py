@@ -71,7 +71,8 @@ class Reconciliation:
         if serving:
             try:
                 await self._reconcile_contents(bundle, cluster, result)
-                self._overview = await look_around(self._admin, bundle, self._memory)
+                quorum = self._cluster.seen.quorum
+                self._overview = await look_around(self._admin, bundle, self._memory, quorum)
             except AdminError as error:
                 result.trouble = str(error)
         result.overview = self._overview

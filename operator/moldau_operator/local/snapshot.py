@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from moldau_operator.resources import conditions
@@ -15,7 +15,13 @@ UNAVAILABLE: Final = "unavailable"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeLine:
-    """One node. `id` is its broker id, `pid` the broker process itself."""
+    """One node.
+
+    Attributes:
+        id, pid: its broker id, and the broker process itself.
+        roles: broker, controller.
+        leaders, replicas, in_sync: partitions it leads, has, and has in sync; None while nobody could be asked.
+    """
 
     id: int
     pid: int | None
@@ -24,11 +30,51 @@ class NodeLine:
     state: str
     restarts: int = 0
     message: str = ""
+    roles: tuple[str, ...] = ()
+    leaders: int | None = None
+    replicas: int | None = None
+    in_sync: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoterLine:
+    """A replica of the metadata log; `lag` in records behind the leader."""
+
+    id: int
+    lag: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuorumLine:
+    """The metadata quorum."""
+
+    leader: int
+    epoch: int
+    voters: tuple[VoterLine, ...]
+    observers: tuple[VoterLine, ...] = ()
+
+    def role_of(self, node_id: int) -> str:
+        """leader, voter, observer, or nothing."""
+        if node_id == self.leader:
+            return "leader"
+        for name, members in (("voter", self.voters), ("observer", self.observers)):
+            if any(member.id == node_id for member in members):
+                return name
+        return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionsLine:
+    """All partitions, the brokers' own included: how many lack a replica in sync, how many have no leader."""
+
+    total: int
+    under_replicated: int
+    offline: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicLine:
-    """One topic. `records` is None when it was not counted."""
+    """One topic. Figures are None while they are not known; `records` also when they were not counted."""
 
     name: str
     partitions: int
@@ -36,6 +82,8 @@ class TopicLine:
     state: str
     records: int | None = None
     message: str = ""
+    under_replicated: int | None = None
+    offline: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +115,7 @@ class Snapshot:
         state: ready, reconciling, stalled, stopping or stopped; `message` says more.
         started_ms: since when it is looked after, wall time; 0 when it is stopped.
         problems: what will not be done until the YAML changes.
+        partitions, quorum: None while nobody could be asked.
     """
 
     cluster: str
@@ -81,14 +130,18 @@ class Snapshot:
     groups: tuple[GroupLine, ...]
     problems: tuple[str, ...] = ()
     events: tuple[EventLine, ...] = ()
+    partitions: PartitionsLine | None = None
+    quorum: QuorumLine | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What `moldau status -o json` prints: exactly these fields, for programs."""
         return {
             "bootstrap": self.bootstrap,
-            "nodes": [_only(node, "id", "pid", "kafka", "http", "state") for node in self.nodes],
-            "topics": [_only(topic, "name", "partitions", "replicas", "state") for topic in self.topics],
+            "nodes": [_only(node, *_NODE_FIELDS) for node in self.nodes],
+            "topics": [_only(topic, *_TOPIC_FIELDS) for topic in self.topics],
             "groups": [_only(group, "id", "state", "members", "lag") for group in self.groups],
+            "partitions": asdict(self.partitions) if self.partitions is not None else None,
+            "quorum": asdict(self.quorum) if self.quorum is not None else None,
         }
 
     def dump(self) -> dict[str, Any]:
@@ -100,7 +153,24 @@ class Snapshot:
         """The inverse of `dump`."""
         lines = {"nodes": NodeLine, "topics": TopicLine, "groups": GroupLine, "events": EventLine}
         fields = {name: tuple(kind(**item) for item in data[name]) for name, kind in lines.items()}
-        return cls(**{**data, **fields, "problems": tuple(data["problems"])})
+        nodes = tuple(replace(node, roles=tuple(node.roles)) for node in fields["nodes"])
+        partitions, quorum = data["partitions"], data["quorum"]
+        more = {
+            "problems": tuple(data["problems"]),
+            "nodes": nodes,
+            "partitions": PartitionsLine(**partitions) if partitions is not None else None,
+            "quorum": _quorum(quorum) if quorum is not None else None,
+        }
+        return cls(**{**data, **fields, **more})
+
+
+_NODE_FIELDS: Final = ("id", "pid", "kafka", "http", "state", "roles", "leaders", "replicas", "in_sync")
+_TOPIC_FIELDS: Final = ("name", "partitions", "replicas", "state", "under_replicated", "offline")
+
+
+def _quorum(data: Mapping[str, Any]) -> QuorumLine:
+    members = {name: tuple(VoterLine(**one) for one in data[name]) for name in ("voters", "observers")}
+    return QuorumLine(**{**data, **members})
 
 
 def _only(line: object, *names: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def test_root_help_lists_verbs_and_exit_codes_without_loading_them() -> None:
     [
         (("nonsense",), "No such command 'nonsense'; see: moldau --help"),
         (("topic", "create"), "Missing argument 'TOPIC...'; see: moldau topic create --help"),
-        (("topic", "alter", "t"), "nothing to alter: give --partitions, --set or --unset"),
+        (("topic", "alter", "t"), "nothing to alter: give --partitions, --replicas, --set or --unset"),
         (("topic", "create", "t", "--set", "x"), "'x' is not name=value"),
         (("topic", "list", "-b", "h:x"), "'h:x' is not host:port"),
         (("group", "reset", "g", "--to", "x"), "'x' is not earliest, latest, an offset or a time"),

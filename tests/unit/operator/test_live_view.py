@@ -8,13 +8,20 @@ import pytest
 from rich.console import Console
 
 from moldau_cli.live import Rates, draw, duration
-from moldau_operator.local.snapshot import EventLine, GroupLine, NodeLine, Snapshot, TopicLine
+from moldau_operator.local.snapshot import (
+    EventLine,
+    GroupLine,
+    NodeLine,
+    PartitionsLine,
+    QuorumLine,
+    Snapshot,
+    TopicLine,
+    VoterLine,
+)
 
 
-def snapshot(topics: int = 2, groups: int = 1, state: str = "ready") -> Snapshot:
-    node = NodeLine(
-        id=0, pid=4711, kafka="127.0.0.1:9092", http="127.0.0.1:8092", state="serving", message="a " * 99
-    )
+def snapshot(topics: int = 2, groups: int = 1, state: str = "ready", nodes: int = 1) -> Snapshot:
+    voters = tuple(VoterLine(id=number, lag=number * 1_000) for number in range(nodes))
     return Snapshot(
         cluster="demo",
         state=state,
@@ -23,7 +30,24 @@ def snapshot(topics: int = 2, groups: int = 1, state: str = "ready") -> Snapshot
         source="f.yaml",
         started_ms=0,
         bootstrap="127.0.0.1:9092",
-        nodes=(node,),
+        nodes=tuple(
+            NodeLine(
+                id=number,
+                pid=4711 + number,
+                kafka=f"127.0.0.1:{9092 + number}",
+                http="127.0.0.1:8092",
+                state="serving" if number != 1 else "recovering",
+                message="a " * 99 if number == 0 else "",
+                restarts=number,
+                roles=("broker", "controller"),
+                leaders=1_000,
+                replicas=2_000,
+                in_sync=1_999,
+            )
+            for number in range(nodes)
+        ),
+        partitions=PartitionsLine(total=3_000, under_replicated=12, offline=1),
+        quorum=QuorumLine(leader=0, epoch=12, voters=voters),
         topics=tuple(
             TopicLine(
                 name=f"events-of-region-{n}", partitions=6, replicas=1, state="ready", records=10**9 + n
@@ -48,9 +72,10 @@ def lines(shown: Snapshot, width: int, height: int) -> list[str]:
 @pytest.mark.parametrize("size", [(80, 24), (100, 30), (140, 45), (200, 60), (60, 24)])
 @pytest.mark.parametrize("topics", [0, 2, 40])
 @pytest.mark.parametrize("groups", [0, 1, 40])
-def test_the_view_fits(size: tuple[int, int], topics: int, groups: int) -> None:
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_the_view_fits(size: tuple[int, int], topics: int, groups: int, nodes: int) -> None:
     """Never wider nor higher than the terminal, and the last line says how to stop."""
-    drawn = lines(snapshot(topics, groups), *size)
+    drawn = lines(snapshot(topics, groups, nodes=nodes), *size)
     assert len(drawn) <= size[1]
     assert max(map(len, drawn)) <= size[0]
     assert drawn[-1].startswith("Ctrl-C stops")
@@ -68,6 +93,14 @@ def test_states_are_shown_whole_on_a_narrow_terminal() -> None:
     text = "\n".join(lines(snapshot(), 80, 24))
     assert "● ready " in text
     assert "● serving " in text
+
+
+def test_three_nodes_show_what_each_has_on_a_narrow_terminal() -> None:
+    """Who leads the quorum, how many partitions each leads and has in sync, and the pid to try it on."""
+    text = "\n".join(lines(snapshot(nodes=3), 80, 24))
+    assert "● serving      leader   1,000   1,999/2,000   9092   4711" in text
+    assert "● recovering   voter" in text
+    assert "3,000 partitions: 1 without a leader, 12 under-replicated" in text
 
 
 def test_stopping_is_said() -> None:
