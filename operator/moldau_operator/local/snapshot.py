@@ -174,7 +174,8 @@ def _quorum(data: Mapping[str, Any]) -> QuorumLine:
 
 
 def _only(line: object, *names: str) -> dict[str, Any]:
-    return {name: getattr(line, name) for name in names}
+    values = {name: getattr(line, name) for name in names}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def state_of(found: Iterable[Condition]) -> str:

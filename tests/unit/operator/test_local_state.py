@@ -162,8 +162,20 @@ def test_a_stopped_instance_shows_its_nodes_as_down(tmp_path: Path) -> None:
     assert snapshot.as_json() == {
         "bootstrap": "127.0.0.1:9092",
         "nodes": [
-            {"id": 0, "pid": None, "kafka": "127.0.0.1:9092", "http": "127.0.0.1:8092", "state": "down"}
+            {
+                "id": 0,
+                "pid": None,
+                "kafka": "127.0.0.1:9092",
+                "http": "127.0.0.1:8092",
+                "state": "down",
+                "roles": [],
+                "leaders": None,
+                "replicas": None,
+                "in_sync": None,
+            }
         ],
         "topics": [],
         "groups": [],
+        "partitions": None,
+        "quorum": None,
     }
