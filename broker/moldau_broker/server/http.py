@@ -192,7 +192,7 @@ def _admin_responder(
 async def _admin_page(aiohttp_web: Any, admin: Admin | None, request: web.Request) -> Page:
     """A bounded body in, JSON out, whatever happens."""
     if admin is None:
-        return _error(_UNAVAILABLE, "BROKER_NOT_AVAILABLE", "this node does not serve clients now")
+        return _error(_UNAVAILABLE, "NETWORK_EXCEPTION", "this node does not serve clients now")
     try:
         async with asyncio.timeout(FRAME_COMPLETION_MS_MAX / 1000):
             body = await request.read()

@@ -45,4 +45,4 @@ class LoadSampler:
     def _counters(self) -> Iterator[tuple[Partition, Counters]]:
         for partition in self._replicas.partitions():
             if partition.is_leader:
-                yield partition, Counters(partition.bytes_in, partition.bytes_out, partition.requests)
+                yield partition, (partition.bytes_in, partition.bytes_out, partition.requests)

@@ -139,3 +139,11 @@ asyncio.run(main())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60)
     assert json.loads(done.stdout) == [[], "HTTP/1.1 200 OK", True]
+
+
+@pytest.mark.parametrize("path", ["/admin/v1/cluster", "/admin/v1/anything", "/admin/"])
+async def test_admin_api_is_refused_while_the_node_does_not_serve(node, path):
+    """As every error of the API looks, and so that it is asked again."""
+    async with node.client.post(path, data=b"{}") as answer:
+        assert answer.status == 503
+        assert (await answer.json())["error"] == "NETWORK_EXCEPTION"

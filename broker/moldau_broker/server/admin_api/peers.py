@@ -40,7 +40,7 @@ class Peers:
         """Let another broker answer.
 
         Raises:
-            Refused: it cannot be reached; BROKER_NOT_AVAILABLE or REQUEST_TIMED_OUT.
+            Refused: it cannot be reached; NETWORK_EXCEPTION or REQUEST_TIMED_OUT, or it has no such port.
         """
         return Answer(*await self._send(broker_id, method, path, body))
 
@@ -67,7 +67,7 @@ class Peers:
                 items = _document(raw)["partitions"]
                 found.update(zip(part, map(_position, items), strict=True))
             except (KeyError, TypeError, ValueError) as error:
-                raise Refused(ErrorCode.BROKER_NOT_AVAILABLE, f"broker {broker_id}: {error!r}") from error
+                raise Refused(ErrorCode.NETWORK_EXCEPTION, f"broker {broker_id}: {error!r}") from error
         return found
 
     async def _send(self, broker_id: int, method: str, target: str, body: bytes | None) -> RawAnswer:
@@ -86,18 +86,16 @@ class Peers:
         except RequestTimedOut as error:
             raise Refused(ErrorCode.REQUEST_TIMED_OUT, f"broker {broker_id}: {error}") from error
         except BrokerUnreachable as error:
-            raise Refused(ErrorCode.BROKER_NOT_AVAILABLE, f"broker {broker_id}: {error.reason}") from error
+            raise Refused(ErrorCode.NETWORK_EXCEPTION, f"broker {broker_id}: {error.reason}") from error
         except ClientError as error:
-            raise Refused(ErrorCode.BROKER_NOT_AVAILABLE, f"broker {broker_id}: {error}") from error
+            raise Refused(ErrorCode.NETWORK_EXCEPTION, f"broker {broker_id}: {error}") from error
 
 
 def _document(raw: RawAnswer) -> Any:
     try:
         document = json.loads(raw.body)
     except ValueError as error:
-        raise Refused(
-            ErrorCode.BROKER_NOT_AVAILABLE, f"a broker does not answer with JSON: {error}"
-        ) from error
+        raise Refused(ErrorCode.NETWORK_EXCEPTION, f"a broker does not answer with JSON: {error}") from error
     if raw.status != _OK:
         name = document.get("error") if isinstance(document, dict) else None
         code = ErrorCode.__members__.get(str(name), ErrorCode.UNKNOWN_SERVER_ERROR)

@@ -509,6 +509,27 @@ def test_find_coordinator_of_several_keys_answers_each():
     assert [entry.key for entry in response.coordinators] == ["a", "b"]
 
 
+def test_find_coordinator_names_other_brokers_by_the_callers_listener():
+    """Each group is where its partition of the offsets topic is led; without a leader it is nowhere for now."""
+    node = Node()
+    offsets = node.bench.image.topics[CONSUMER_OFFSETS]
+    partitions = [offsets.partitions[0]._replace(leader=leader) for leader in (0, 1, -1)]
+    image = node.broker.metadata.image
+    other = image.brokers[0]._replace(
+        id=1, endpoints={"PLAIN": Endpoint("h3", 3333), "OTHER": Endpoint("h4", 4444)}
+    )
+    node.broker.metadata.image = node.bench.image = image._replace(
+        topics={**image.topics, CONSUMER_OFFSETS: offsets._replace(partitions=tuple(partitions))},
+        brokers={**image.brokers, 1: other},
+    )
+    places = [(0, 0, "h2", 2222), (0, 1, "h4", 4444), (ErrorCode.COORDINATOR_NOT_AVAILABLE, -1, "", -1)]
+    keys = [f"group-{at}" for at in range(20)]
+    response = node.call(find_coordinator, _find(6, *keys), 6, "OTHER")
+    expected = [places[node.broker.groups.partition_for(key)] for key in keys]
+    assert set(expected) == set(places)
+    assert _places(response, 6) == expected
+
+
 @pytest.mark.parametrize("version", [0, 3, 4, 6])
 async def test_find_coordinator_makes_the_offsets_topic_for_the_first_who_asks(version):
     """And waits for it; whoever asks later is answered at once."""
