@@ -124,6 +124,7 @@ class RaftCore:
         self._election_ms = now_ms + rng.randint(0, timing.start_election_ms)
         self._discover_ms = now_ms
         self._leader_mark = self.high_watermark  # as the leader of this epoch says
+        self._hand_over_ms = 0  # until when a resigned leader waits for its successor
         self._was_voter = False  # in this life of the process
         self._attempts = 0  # elections lost in a row
         self._failures = 0  # requests for data that failed in a row

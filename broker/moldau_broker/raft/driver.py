@@ -178,7 +178,10 @@ class RaftDriver:
         self._step(SnapshotsChanged(ids, self.store.log.log_start_offset))
 
     def shutdown(self) -> Deferred[None]:
-        """Leave gracefully: a leader resigns and names its successors. Complete when they know; then `stop`."""
+        """Leave gracefully: a leader resigns and names its successors. Complete when one of them leads; then `stop`.
+
+        Go on ticking until then: it takes an election time-out at most.
+        """
         if self._handed_over is None:
             self._handed_over = Deferred()
             if self.node.role is Role.LEADER and not self._stopped:
@@ -211,7 +214,6 @@ class RaftDriver:
             return
         failed = isinstance(answer, Failure)
         self._step(Unanswered(sent_id, answer) if failed else Answered(sent_id, answer))  # type: ignore[arg-type]
-        self._look_whether_handed_over()
 
     def _look_whether_handed_over(self) -> None:
         waiting = self._handed_over
@@ -235,6 +237,7 @@ class RaftDriver:
             if saved:
                 failure = failure or self._carry_out_one(ready)
         self._tell()
+        self._look_whether_handed_over()
         if self.on_progress is not None and not self._stopped:
             self.on_progress()
         if failure is not None:
@@ -285,7 +288,7 @@ class RaftDriver:
         except StorageError as error:
             if log.failure is not None:
                 self._feed(FlushFailed(str(error)))
-            self._feed(AppendFailed(log.log_end_offset))
+            self._feed(AppendFailed(min(log.log_end_offset, self.node.log_end)))
             return error
         if ready.batches or ready.fetched is not None:
             self._flush()

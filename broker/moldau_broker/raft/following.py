@@ -28,6 +28,8 @@ from moldau_broker.wire.messages.fetch_snapshot import FetchSnapshotRequestParti
 from moldau_broker.wire.messages.fetch_snapshot import SnapshotId as WireSnapshotId
 from moldau_broker.wire.messages.raft_records import VotersRecord
 
+_NO_LEADER: Final = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.UNKNOWN_LEADER_EPOCH)
+"""What a leader answers that has resigned, or that came back without its disk."""
 _DATA: Final = (ApiKey.FETCH, ApiKey.FETCH_SNAPSHOT)
 
 
@@ -131,9 +133,11 @@ class Followership(Election):
             following.download = None  # the leader has a newer one by now
         if told.error is not ErrorCode.NONE:
             self._discover_ms = self._now + self._pause()
-            if told.error is ErrorCode.NOT_LEADER_OR_FOLLOWER and self.is_voter:
-                self._suspect(following)  # it resigned
-            elif told.error is ErrorCode.NOT_LEADER_OR_FOLLOWER:
+            if told.error not in _NO_LEADER:
+                return
+            if self.is_voter:
+                self._suspect(following)
+            else:
                 self._become_unattached(self.epoch)
                 self._discover_ms = self._now + self._pause()
             return

@@ -87,8 +87,12 @@ class Leadership(Followership):
 
     @property
     def handing_over(self) -> bool:
-        """Whether the resignation is still being told."""
-        return self.role is Role.RESIGNED and self._any_under_way(ApiKey.END_QUORUM_EPOCH)
+        """Whether a resigned leader is still needed: to tell its successors, and in a quorum of two for its vote.
+
+        Over when somebody leads, when nobody could be told, or after an election time-out.
+        """
+        telling = any(sent.key is ApiKey.END_QUORUM_EPOCH for sent in self._sent.values())
+        return self.leader_id < 0 and (telling or self._now < self._hand_over_ms)
 
     def _leave_leading(self, leading: Leading) -> None:
         for waiting in leading.waiting:
@@ -193,6 +197,8 @@ class Leadership(Followership):
     def _on_epoch_answer(self, sent: Sent, told: Told | None) -> None:
         """A voter's answer to Begin- or EndQuorumEpoch."""
         if told is not None:
+            if sent.key is ApiKey.END_QUORUM_EPOCH and not self._hand_over_ms:
+                self._hand_over_ms = self._now + self.timing.election_ms
             self._observe(told.leader)
         elif self._leading is not None and sent.voter is not None and sent.epoch == self.epoch:
             self._leading.begin_ms[sent.voter] = self._now + max(
@@ -249,7 +255,7 @@ class Leadership(Followership):
             asked.fetch_offset,
             asked.high_watermark,
             min(asked.partition_max_bytes, request.max_bytes, FETCH_BYTES_MAX),
-            self._now + request.max_wait_ms,
+            self._now + min(request.max_wait_ms, self.timing.fetch_ms),  # whoever waits longer has hung up
         )
         for older in [one for one in leading.waiting if one.replica == key and node_id >= 0]:
             leading.waiting.remove(older)  # its sender has given up

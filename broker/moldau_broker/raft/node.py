@@ -109,6 +109,8 @@ class RaftNode(Description):
             times += [following.deadline_ms, following.ask_ms]
             if following.heard:
                 times.append(following.update_ms)
+        if self._hand_over_ms > self._now:
+            times.append(self._hand_over_ms)
         if self._discover_ms > self._now and self.role in (Role.FOLLOWER, Role.UNATTACHED):
             times.append(self._discover_ms)
         return min(times)

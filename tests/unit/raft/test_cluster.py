@@ -309,6 +309,29 @@ def test_node_with_a_failed_disk_neither_leads_nor_votes() -> None:
     assert role(made, first) is not Role.LEADER
 
 
+def test_leader_that_lost_its_disk_is_replaced_without_waiting() -> None:
+    """It comes back empty and knows no epoch: what it answers is taken for what it is, no leader."""
+    for seed in range(10):
+        made = cluster(3, seed)
+        first = made.leader()
+        made.crash(first)
+        made.wipe(first)
+        made.start(first)
+        made.run(400)
+        assert made.leader() != first
+
+
+def test_fetch_is_held_no_longer_than_a_follower_would_wait() -> None:
+    """Whatever max_wait_ms says: the memory of a leader is not a stranger's to fill."""
+    made = cluster(1)
+    end = made.members[1].disk.end
+    partition = FetchPartition(current_leader_epoch=1, fetch_offset=end, last_fetched_epoch=1)
+    number = made.ask(1, ApiKey.FETCH, fetch_request(CLUSTER_ID, -1, 2**31 - 1, 100, partition))
+    assert number not in made.answers
+    made.run(made.timing.fetch_ms)
+    assert number in made.answers
+
+
 def test_single_voter_leads_on_its_first_tick() -> None:
     """A quorum of one waits for nobody: no time passes between start and leadership."""
     made = RaftCluster()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable, Sequence
 from random import Random
@@ -18,6 +19,7 @@ from moldau_broker.raft.quorum import Voter, VoterEndpoint, VoterKey
 from moldau_broker.raft.snapshot import SnapshotId
 from moldau_broker.raft.state import ElectionState, Role
 from moldau_broker.raft.store import QUORUM_STATE, StoredSnapshot, found_quorum, knows_quorum, open_store
+from moldau_broker.raft.timing import RaftTiming
 from moldau_broker.storage.errors import DiskFull, StorageError
 from moldau_broker.storage.log import Log
 from moldau_broker.storage.logdir import LogDir
@@ -48,19 +50,30 @@ class Flusher:
             callback(error)
 
 
+class StubbornDisk(SimDisk):
+    """Refuses to cut segments when told to."""
+
+    no_cut = False
+
+    def step(self, kind: str, path: str, amount: int = 0) -> None:
+        if self.no_cut and kind == "truncate" and path.endswith(".log"):
+            raise StorageError(f"{path}: EIO")
+        super().step(kind, path, amount)
+
+
 class Bench:
     """A driver on a simulated disk, with what its listener heard."""
 
     def __init__(
         self,
-        disk: SimDisk | None = None,
+        disk: StubbornDisk | None = None,
         *,
         node_id: int = 1,
         transport: Transport | None = None,
         found: bool = True,
         bootstrap: Sequence[tuple[str, int]] = (),
     ) -> None:
-        self.disk = disk or SimDisk()
+        self.disk = disk or StubbornDisk()
         self.heard: list[object] = []
         self.flusher = Flusher()
         self.clock = clock = ManualClock()
@@ -247,7 +260,8 @@ class Net:
             for bench in self.benches.values():
                 bench.clock.advance(1)
                 if bench.driver.next_deadline_ms <= bench.clock.now_ms:
-                    bench.driver.tick()
+                    with contextlib.suppress(StorageError):  # the ticker logs it and goes on
+                        bench.driver.tick()
             for _ in range(100):
                 queue, self.queue = self.queue, []
                 for deliver in queue:
@@ -262,10 +276,10 @@ class Net:
         return one
 
 
-def grown() -> Net:
-    """A founder and two nodes that joined by themselves."""
+def grown(size: int = 3) -> Net:
+    """A founder and nodes that joined by themselves."""
     net = Net()
-    for node_id in (1, 2, 3):
+    for node_id in range(1, size + 1):
         bench = net.benches[node_id] = Bench(
             node_id=node_id, transport=net, found=node_id == 1, bootstrap=[("localhost", 1)]
         )
@@ -309,6 +323,7 @@ def test_drivers_shutdown_hands_over_and_says_when() -> None:
     net.run(20)
     assert done.done
     assert net.leader() is not first
+    assert first.driver.leader is not None
     with pytest.raises(NotLeader, match="stopping"):
         first.driver.propose([b"x"])
 
@@ -376,3 +391,49 @@ def test_driver_that_stopped_refuses_requests() -> None:
     answer = bench.driver.handle(ApiKey.VOTE, 2, vote_request(None, 1, VoteRequestPartitionData()))
     assert answer.value.error_code == ErrorCode.BROKER_NOT_AVAILABLE  # type: ignore[attr-defined]
     assert bench.driver.next_deadline_ms > 2**60
+
+
+def test_driver_of_two_votes_for_its_successor_before_it_stops() -> None:
+    """Both votes are needed: the leader that leaves stays until the other one leads."""
+    net = grown(2)
+    first = net.leader()
+    done = first.driver.shutdown()
+    for _ in range(100):
+        net.run(1)
+        if done.done:
+            break
+    assert done.done
+    (second,) = (bench for bench in net.benches.values() if bench is not first)
+    assert second.driver.node.role is Role.LEADER
+
+
+def test_driver_stops_waiting_for_a_successor_that_never_comes() -> None:
+    """The others know, but cannot elect: an election time-out later the node may stop nevertheless."""
+    net = grown(2)
+    first = net.leader()
+    (second,) = (bench for bench in net.benches.values() if bench is not first)
+    done = first.driver.shutdown()
+    second.disk.capacity = second.disk.used()
+    net.run(RaftTiming().election_ms + 50)
+    assert done.done
+    assert second.driver.node.role is not Role.LEADER
+
+
+def test_driver_survives_a_truncation_that_fails() -> None:
+    """The log is out of service from then on: the node neither votes nor leads, and says nothing wrong."""
+    net = grown()
+    first = net.leader()
+    first_id = next(node_id for node_id, bench in net.benches.items() if bench is first)
+    del net.benches[first_id]
+    first.driver.propose([b"lost"])
+    first.flusher.run()
+    net.queue.clear()  # cut off: nobody gets it
+    net.run(3_000)
+    net.leader().driver.propose([b"kept"])
+    net.run(10)
+    first.disk.no_cut = True
+    net.benches[first_id] = first
+    net.run(3_000)
+    assert first.store.log.failure is not None
+    assert first.driver.node.role in (Role.UNATTACHED, Role.FOLLOWER)
+    assert values(net.leader()) == [b"kept"]
