@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final, TypeVar, cast
 
+from moldau_broker.base.cluster_config import QuorumSettings, ReplicationSettings, SessionSettings
 from moldau_broker.base.config_types import INT_MAX, Setting, SettingType, at_least, either
 from moldau_broker.base.data_config import GroupSettings, LogSettings, MetadataSettings, TopicDefaults
 from moldau_broker.base.node_config import (
@@ -38,6 +39,9 @@ __all__ = [
     "MetadataSettings",
     "NetworkSettings",
     "NodeSettings",
+    "QuorumSettings",
+    "ReplicationSettings",
+    "SessionSettings",
     "TelemetrySettings",
     "TopicDefaults",
     "build_group",
@@ -57,6 +61,9 @@ GROUPS: Final = (
     LogSettings,
     GroupSettings,
     MetadataSettings,
+    QuorumSettings,
+    SessionSettings,
+    ReplicationSettings,
     HttpSettings,
     TelemetrySettings,
 )
@@ -142,5 +149,29 @@ DIFFERENT_DEFAULTS: Final[Mapping[str, tuple[str | None, str]]] = {
     "fetch.max.bytes": ("57671680", "Consumers ask for 50 MiB by default; more only costs memory."),
     "group.max.size": (str(INT_MAX), "A loop of joining clients must not fill the memory."),
     "log.cleaner.dedupe.buffer.size": ("134217728", "The cleaner's whole budget is 64 MiB."),
+    "controller.quorum.auto.join.enable": ("false", "Who has the role controller is meant to vote."),
+    "controller.quorum.election.timeout.ms": ("1000", "A vote is one small fsync and two messages: 20 ms."),
+    "controller.quorum.fetch.timeout.ms": (
+        "2000",
+        "A leader that is cut off is missed earlier; one that died is noticed by its connection at once.",
+    ),
+    "controller.quorum.election.backoff.max.ms": (
+        "1000",
+        "Pre-vote keeps candidates from disturbing anybody.",
+    ),
+    "controller.quorum.request.timeout.ms": (
+        "2000",
+        "Within the fetch time-out, so that a lost answer costs no election.",
+    ),
+    "broker.session.timeout.ms": (
+        "9000",
+        "Heartbeats come four times as often, and a dropped connection is looked into at once.",
+    ),
+    "broker.heartbeat.interval.ms": (
+        "2000",
+        "A heartbeat costs 0.1 ms; four of them are missed within two seconds.",
+    ),
+    "replica.lag.time.max.ms": ("30000", "A follower that stopped holds acks=all up for this long."),
+    "replica.fetch.backoff.ms": ("1000", "A new leader is followed within a tenth of a second."),
 }
 """By name: Kafka's default and why ours is another."""

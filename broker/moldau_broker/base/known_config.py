@@ -21,25 +21,15 @@ alter.config.policy.class.name class -
 alter.log.dirs.replication.quota.window.num int 11
 alter.log.dirs.replication.quota.window.size.seconds int 1
 authorizer.class.name string
-auto.leader.rebalance.enable boolean true
 background.threads int 10
-broker.heartbeat.interval.ms int 2000
 broker.id int -1
-broker.session.timeout.ms int 9000
 client.quota.callback.class class -
 config.providers list
 connection.failed.authentication.delay.ms int 100
 connections.max.reauth.ms long 0
-controlled.shutdown.enable boolean true
 controller.quorum.append.linger.ms int 25
-controller.quorum.auto.join.enable boolean false
-controller.quorum.election.backoff.max.ms int 1000
-controller.quorum.election.timeout.ms int 1000
 controller.quorum.fetch.max.bytes int 1048576
 controller.quorum.fetch.snapshot.max.bytes int 1048576
-controller.quorum.fetch.timeout.ms int 2000
-controller.quorum.request.timeout.ms int 2000
-controller.quorum.retry.backoff.ms int 20
 controller.quota.window.num int 11
 controller.quota.window.size.seconds int 1
 controller.socket.timeout.ms int 30000
@@ -107,7 +97,6 @@ group.streams.session.timeout.ms int 45000
 initial.broker.registration.timeout.ms int 60000
 kafka.metrics.polling.interval.secs int 10
 kafka.metrics.reporters list
-leader.imbalance.check.interval.seconds long 300
 log.cleaner.threads int 1
 log.dir.failure.timeout.ms long 30000
 log.flush.offset.checkpoint.interval.ms int 60000
@@ -159,13 +148,6 @@ remote.log.storage.manager.class.name string -
 remote.log.storage.manager.class.path string -
 remote.log.storage.manager.impl.prefix string rsm.config.
 remote.log.storage.system.enable boolean false
-replica.fetch.backoff.ms int 1000
-replica.fetch.max.bytes int 1048576
-replica.fetch.min.bytes int 1
-replica.fetch.response.max.bytes int 10485760
-replica.fetch.wait.max.ms int 500
-replica.lag.time.max.ms long 30000
-replica.selector.class string -
 replica.socket.receive.buffer.bytes int 65536
 replica.socket.timeout.ms int 30000
 replication.quota.window.num int 11

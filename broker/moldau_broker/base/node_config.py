@@ -56,7 +56,7 @@ class NodeSettings:
         "process.roles",
         _LIST,
         "broker,controller",
-        "What this process is; one node is both broker and controller.",
+        "What this process is: broker, controller, or both.",
     )
     cluster_id: str | None = setting_field(
         "cluster.id",
@@ -120,13 +120,13 @@ class ListenerSettings:
         "controller.quorum.voters",
         _LIST,
         "",
-        "Voters of the metadata quorum (id@host:port); only this node yet.",
+        "Unused: voters are kept in the metadata log (KIP-853). Accepted where it names this node only.",
     )
     quorum_bootstrap: tuple[str, ...] = setting_field(
         "controller.quorum.bootstrap.servers",
         _LIST,
         "",
-        "Addresses at which the metadata quorum is found; only this node yet.",
+        "Controllers of the cluster, host:port each. The first one founds the quorum of a new cluster.",
     )
 
 

@@ -24,6 +24,9 @@ from moldau_broker.base.broker_config import (
     MetadataSettings,
     NetworkSettings,
     NodeSettings,
+    QuorumSettings,
+    ReplicationSettings,
+    SessionSettings,
     TelemetrySettings,
     TopicDefaults,
     build_group,
@@ -53,6 +56,7 @@ class BrokerConfig:
 
     Attributes:
         listeners: the sockets to open.
+        quorum_servers: `controller.quorum.bootstrap.servers` as (host, port), in the order written.
         per_ip_connections: `max.connections.per.ip.overrides`, parsed.
         topic_defaults: what a topic without settings of its own gets.
         explicit: the settings that were given, by name, as normalized text.
@@ -67,9 +71,13 @@ class BrokerConfig:
     log: LogSettings
     groups: GroupSettings
     metadata: MetadataSettings
+    quorum: QuorumSettings
+    session: SessionSettings
+    replication: ReplicationSettings
     http: HttpSettings
     telemetry: TelemetrySettings
     listeners: tuple[Listener, ...]
+    quorum_servers: tuple[tuple[str, int], ...]
     per_ip_connections: Mapping[str, int]
     topic_defaults: TopicConfig
     explicit: Mapping[str, str]
@@ -202,7 +210,7 @@ class _Collector:
             listeners = build_listeners(listener_settings, socket.gethostname())
         except ListenerError as error:
             self._problems.append(str(error))
-        self._problems.extend(_more_than_one_node(build_group(NodeSettings, explicit), listener_settings))
+        self._problems.extend(_quorum_problems(build_group(NodeSettings, explicit), listener_settings))
         self._problems.extend(_unsupported_values(explicit))
         if self._problems:
             raise ConfigError(self._problems)
@@ -254,6 +262,9 @@ def _build(
             "log": LogSettings,
             "groups": GroupSettings,
             "metadata": MetadataSettings,
+            "quorum": QuorumSettings,
+            "session": SessionSettings,
+            "replication": ReplicationSettings,
             "http": HttpSettings,
             "telemetry": TelemetrySettings,
         }.items()
@@ -261,6 +272,7 @@ def _build(
     return BrokerConfig(
         **groups,
         listeners=listeners,
+        quorum_servers=_addresses(build_group(ListenerSettings, explicit).quorum_bootstrap),
         per_ip_connections=connections_by_address(groups["network"].connections_per_ip_overrides),
         topic_defaults=resolve_topic_config({}, explicit),
         explicit=explicit,
@@ -270,25 +282,45 @@ def _build(
     )
 
 
-def _more_than_one_node(node: NodeSettings, listeners: ListenerSettings) -> list[str]:
-    """Words for what needs a second node: that comes later, and must not look as if it were there."""
+_ROLES: Final = frozenset({"broker", "controller"})
+
+
+def _quorum_problems(node: NodeSettings, listeners: ListenerSettings) -> list[str]:
+    """Words for roles and addresses that do not make a cluster."""
     problems = []
-    if set(node.roles) != {"broker", "controller"}:
+    strange = [role for role in node.roles if role not in _ROLES]
+    if strange or not node.roles:
         problems.append(
-            f"process.roles={','.join(node.roles)}: a node is broker and controller in one until there can be "
-            "more than one; set process.roles=broker,controller"
+            f"process.roles={clip(','.join(node.roles))}: name broker, controller or both (broker,controller)"
+        )
+    for text in listeners.quorum_bootstrap:
+        if not _is_address(text):
+            problems.append(f"controller.quorum.bootstrap.servers={clip(text)}: must look like HOST:PORT")
+    if "controller" not in node.roles and not listeners.quorum_bootstrap and not problems:
+        problems.append(
+            "process.roles=broker needs controller.quorum.bootstrap.servers: the controllers' addresses, HOST:PORT"
         )
     voters = listeners.quorum_voters
-    if len(voters) > 1 or len(listeners.quorum_bootstrap) > 1:
+    if len(voters) > 1:
         problems.append(
-            "controller.quorum names more than one node, which is not supported yet: keep this node alone in "
-            "controller.quorum.voters and controller.quorum.bootstrap.servers, or leave them out"
+            "controller.quorum.voters names more than one node: voters are kept in the metadata log (KIP-853); "
+            "leave it out and list the controllers' addresses in controller.quorum.bootstrap.servers"
         )
     elif voters and voters[0].partition("@")[0] != str(node.id):
         problems.append(
             f"controller.quorum.voters={clip(voters[0])}: the one voter must be this node, {node.id}@HOST:PORT"
         )
     return problems
+
+
+def _addresses(texts: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    split = (text.strip().rpartition(":") for text in texts)
+    return tuple((host.strip("[]"), int(port)) for host, _, port in split)
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.strip().rpartition(":")
+    return bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 65536
 
 
 def _unsupported_values(explicit: Mapping[str, str]) -> list[str]:
@@ -303,6 +335,23 @@ def _unsupported_values(explicit: Mapping[str, str]) -> list[str]:
         problems.append(
             f"metadata.log.dir={clip(node.metadata_log_dir)}: "
             "the metadata log is kept in the data directory; leave this out"
+        )
+    replication = build_group(ReplicationSettings, explicit)
+    if replication.fetch_wait_ms_max >= replication.lag_time_ms_max:
+        problems.append(
+            f"replica.fetch.wait.max.ms={replication.fetch_wait_ms_max} must be below "
+            f"replica.lag.time.max.ms={replication.lag_time_ms_max}: a waiting follower would look out of sync"
+        )
+    session = build_group(SessionSettings, explicit)
+    if session.heartbeat_ms * 2 > session.timeout_ms:
+        problems.append(
+            f"broker.heartbeat.interval.ms={session.heartbeat_ms} must be at most half of "
+            f"broker.session.timeout.ms={session.timeout_ms}: one late heartbeat would fence the broker"
+        )
+    if replication.selector is not None and not replication.selector.endswith("RackAwareReplicaSelector"):
+        problems.append(
+            f"replica.selector.class={clip(replication.selector)}: no classes are loaded; "
+            "name RackAwareReplicaSelector, or leave it out to read from leaders"
         )
     groups = build_group(GroupSettings, explicit)
     if groups.session_timeout_ms_min > groups.session_timeout_ms_max:

@@ -99,6 +99,7 @@ def test_own_settings_do_not_collide_with_kafkas():
     own = set(BROKER_SETTINGS) - set(KAFKA)
     assert own == {
         "cluster.id",
+        "controlled.shutdown.max.ms",
         "http.host",
         "http.port",
         "log.flush.acks.all",

@@ -80,7 +80,7 @@ def test_config_collects_all_problems(properties):
     """One start shows every mistake, each with its origin."""
     problems = _problems(
         file=properties("num.partitions=0\n\nlog.retention.hour=5\nssl.key.password=hush\n"),
-        sets=["listeners=PLAINTEXT:9092", "nonsense", "process.roles=broker"],
+        sets=["listeners=PLAINTEXT:9092", "nonsense", "process.roles=breaker"],
         environment={"MOLDAU_NODE_ID": "one"},
     )
     text = "\n".join(problems)
@@ -93,7 +93,7 @@ def test_config_collects_all_problems(properties):
     assert "listeners=PLAINTEXT:9092" in text
     assert "--set nonsense: must look like key=value" in text
     assert "node.id=one: must be a whole number (MOLDAU_NODE_ID)" in text
-    assert "process.roles=broker" in text
+    assert "process.roles=breaker: name broker, controller or both" in text
     assert len(problems) == 7
 
 
@@ -104,7 +104,11 @@ def test_config_collects_all_problems(properties):
         ("log.dirs=", "exactly one directory"),
         ("metadata.log.dir=elsewhere", "kept in the data directory"),
         ("controller.quorum.voters=1@a:1,2@b:2", "more than one node"),
-        ("controller.quorum.bootstrap.servers=a:1,b:2", "more than one node"),
+        ("controller.quorum.bootstrap.servers=a:1,b", "must look like HOST:PORT"),
+        ("process.roles=broker", "needs controller.quorum.bootstrap.servers"),
+        ("replica.fetch.wait.max.ms=20000", "must be below replica.lag.time.max.ms"),
+        ("broker.heartbeat.interval.ms=5000", "at most half of broker.session.timeout.ms"),
+        ("replica.selector.class=com.example.Mine", "no classes are loaded"),
         ("controller.quorum.voters=2@localhost:9093", "must be this node, 1@"),
         ("group.min.session.timeout.ms=1800001", "must not be above"),
         ("log.cleaner.max.compaction.lag.ms=5,log.cleaner.min.compaction.lag.ms=6", "whole number"),
