@@ -1,4 +1,4 @@
-"""Admin requests to the controller, each answered in its own response type whatever happens."""
+"""Admin requests to the controller, whichever node that is, each answered in its own response type whatever happens."""
 
 from __future__ import annotations
 
@@ -6,37 +6,27 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, cast
 
 from moldau_broker.base.config_types import clip
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.metadata import configs_control, topics_control
-from moldau_broker.metadata.auto_topics import auto_create_topics
 from moldau_broker.metadata.errors import ControllerUnavailable
-from moldau_broker.metadata.operation import Operation
+from moldau_broker.metadata.id_allocator import ProducerIdAllocator
+from moldau_broker.metadata.operation import Refusal
+from moldau_broker.metadata.producer_ids import ProducerIdBlock
+from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages import alter_configs as replacing
 from moldau_broker.wire.messages import incremental_alter_configs as incremental
-from moldau_broker.wire.messages.create_partitions import (
-    CreatePartitionsRequest,
-    CreatePartitionsResponse,
-    CreatePartitionsTopicResult,
+from moldau_broker.wire.messages.allocate_producer_ids import (
+    AllocateProducerIdsRequest,
+    AllocateProducerIdsResponse,
 )
-from moldau_broker.wire.messages.create_topics import (
-    CreatableTopicResult,
-    CreateTopicsRequest,
-    CreateTopicsResponse,
-)
-from moldau_broker.wire.messages.delete_topics import (
-    DeletableTopicResult,
-    DeleteTopicsRequest,
-    DeleteTopicsResponse,
-    DeleteTopicState,
-)
+from moldau_broker.wire.messages.create_partitions import CreatePartitionsRequest, CreatePartitionsResponse
+from moldau_broker.wire.messages.create_topics import CreateTopicsRequest, CreateTopicsResponse
+from moldau_broker.wire.messages.delete_topics import DeleteTopicsRequest, DeleteTopicsResponse
+from moldau_broker.wire.schema import Struct
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _REFUSED_NAMES_MAX: Final = 1_000
 """Names remembered so as to log each refusal once; 250 KB at worst."""
@@ -45,35 +35,80 @@ _EXPECTED: Final = frozenset({ErrorCode.NONE, ErrorCode.TOPIC_ALREADY_EXISTS})
 
 
 class ControllerAdmin(ABC):
-    """The admin operations, on top of a `write` that knows how operations become committed records.
+    """What may be asked of the controller, on top of an `ask` that knows where it is.
 
-    None of them raises `ControllerUnavailable`: where there is no controller, each item of the request is
-    answered with that error.
+    Nothing here raises `ControllerUnavailable`: where there is no controller, each item of the request is answered
+    with that error.
+
+    Attributes:
+        producer_ids: hands out producer ids.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, node_id: int) -> None:
+        self.producer_ids = ProducerIdAllocator(self._allocate_producer_ids)
+        self._broker_id = node_id
         self._being_created: set[str] = set()
         self._refused: set[str] = set()
         self._background: set[asyncio.Task[None]] = set()
 
     @abstractmethod
-    async def write(self, operation: Operation[T]) -> T:
-        """Decide, append, wait for the commit, answer. Raises ControllerUnavailable."""
+    async def ask(self, key: ApiKey, request: Struct, version: int | None = None) -> Any:
+        """The active controller's answer; `version` is the request's, None the newest."""
 
-    async def create_topics(self, request: CreateTopicsRequest) -> CreateTopicsResponse:
+    @property
+    @abstractmethod
+    def broker_epoch(self) -> int:
+        """Of this broker's registration, -1 while it has none."""
+
+    @abstractmethod
+    def auto_topics_request(self, names: Iterable[str]) -> CreateTopicsRequest:
+        """What creates these topics with default settings; `__consumer_offsets` with its own."""
+
+    async def create_topics(
+        self, request: CreateTopicsRequest, version: int | None = None
+    ) -> CreateTopicsResponse:
         """CreateTopics."""
-        try:
-            return await self.write(partial(topics_control.create_topics, request=request))
-        except ControllerUnavailable as error:
-            return _no_topics(error, (topic.name for topic in request.topics))
+        return cast("CreateTopicsResponse", await self.ask(ApiKey.CREATE_TOPICS, request, version))
+
+    async def delete_topics(
+        self, request: DeleteTopicsRequest, version: int | None = None
+    ) -> DeleteTopicsResponse:
+        """DeleteTopics."""
+        return cast("DeleteTopicsResponse", await self.ask(ApiKey.DELETE_TOPICS, request, version))
+
+    async def create_partitions(
+        self, request: CreatePartitionsRequest, version: int | None = None
+    ) -> CreatePartitionsResponse:
+        """CreatePartitions."""
+        return cast("CreatePartitionsResponse", await self.ask(ApiKey.CREATE_PARTITIONS, request, version))
+
+    async def incremental_alter_configs(
+        self, request: incremental.IncrementalAlterConfigsRequest, version: int | None = None
+    ) -> incremental.IncrementalAlterConfigsResponse:
+        """IncrementalAlterConfigs for topics and brokers."""
+        answer = await self.ask(ApiKey.INCREMENTAL_ALTER_CONFIGS, request, version)
+        return cast("incremental.IncrementalAlterConfigsResponse", answer)
+
+    async def alter_configs(
+        self, request: replacing.AlterConfigsRequest, version: int | None = None
+    ) -> replacing.AlterConfigsResponse:
+        """AlterConfigs for topics and brokers."""
+        return cast("replacing.AlterConfigsResponse", await self.ask(ApiKey.ALTER_CONFIGS, request, version))
 
     async def auto_create_topics(self, names: Iterable[str]) -> CreateTopicsResponse:
         """Create topics that somebody uses, with default settings; `__consumer_offsets` with its own."""
-        wanted = list(names)
-        try:
-            return await self.write(partial(auto_create_topics, names=wanted))
-        except ControllerUnavailable as error:
-            return _no_topics(error, wanted)
+        return await self.create_topics(self.auto_topics_request(names))
+
+    async def _allocate_producer_ids(self) -> ProducerIdBlock | Refusal:
+        epoch = self.broker_epoch
+        if epoch < 0:
+            raise ControllerUnavailable(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, "the broker is starting")
+        request = AllocateProducerIdsRequest(broker_id=self._broker_id, broker_epoch=epoch)
+        answer = cast("AllocateProducerIdsResponse", await self.ask(ApiKey.ALLOCATE_PRODUCER_IDS, request))
+        if answer.error_code:
+            return Refusal(ErrorCode(answer.error_code))
+        first = answer.producer_id_start
+        return ProducerIdBlock(first, first + answer.producer_id_len)
 
     def create_soon(self, names: Iterable[str]) -> None:
         """`auto_create_topics` in the background; a name that is being created already is left out."""
@@ -114,80 +149,3 @@ class ControllerAdmin(ABC):
                         "reason": topic.error_message,
                     },
                 )
-
-    async def delete_topics(self, request: DeleteTopicsRequest) -> DeleteTopicsResponse:
-        """DeleteTopics."""
-        try:
-            return await self.write(partial(topics_control.delete_topics, request=request))
-        except ControllerUnavailable as error:
-            states = [*request.topics, *(DeleteTopicState(name=name) for name in request.topic_names)]
-            return DeleteTopicsResponse(
-                responses=[
-                    DeletableTopicResult(
-                        name=state.name,
-                        topic_id=state.topic_id,
-                        error_code=error.error,
-                        error_message=str(error),
-                    )
-                    for state in states
-                ]
-            )
-
-    async def create_partitions(self, request: CreatePartitionsRequest) -> CreatePartitionsResponse:
-        """CreatePartitions."""
-        try:
-            return await self.write(partial(topics_control.create_partitions, request=request))
-        except ControllerUnavailable as error:
-            return CreatePartitionsResponse(
-                results=[
-                    CreatePartitionsTopicResult(
-                        name=topic.name, error_code=error.error, error_message=str(error)
-                    )
-                    for topic in request.topics
-                ]
-            )
-
-    async def incremental_alter_configs(
-        self, request: incremental.IncrementalAlterConfigsRequest
-    ) -> incremental.IncrementalAlterConfigsResponse:
-        """IncrementalAlterConfigs for topics and brokers."""
-        try:
-            return await self.write(partial(configs_control.incremental_alter_configs, request=request))
-        except ControllerUnavailable as error:
-            return incremental.IncrementalAlterConfigsResponse(
-                responses=[
-                    incremental.AlterConfigsResourceResponse(
-                        error_code=error.error,
-                        error_message=str(error),
-                        resource_type=resource.resource_type,
-                        resource_name=resource.resource_name,
-                    )
-                    for resource in request.resources
-                ]
-            )
-
-    async def alter_configs(self, request: replacing.AlterConfigsRequest) -> replacing.AlterConfigsResponse:
-        """AlterConfigs for topics and brokers."""
-        try:
-            return await self.write(partial(configs_control.alter_configs, request=request))
-        except ControllerUnavailable as error:
-            return replacing.AlterConfigsResponse(
-                responses=[
-                    replacing.AlterConfigsResourceResponse(
-                        error_code=error.error,
-                        error_message=str(error),
-                        resource_type=resource.resource_type,
-                        resource_name=resource.resource_name,
-                    )
-                    for resource in request.resources
-                ]
-            )
-
-
-def _no_topics(error: ControllerUnavailable, names: Iterable[str]) -> CreateTopicsResponse:
-    return CreateTopicsResponse(
-        topics=[
-            CreatableTopicResult(name=name, error_code=error.error, error_message=str(error))
-            for name in names
-        ]
-    )

@@ -65,12 +65,13 @@ class MetadataMachine:
         self._waiting: deque[_Written] = deque()
 
     def load(self, snapshot_id: SnapshotId, snapshot: Snapshot) -> None:
-        """Begin with a snapshot instead of nothing.
+        """Begin with a snapshot, whatever was there before.
 
         Raises:
             InvalidMetadataRecord: it holds what this version cannot read.
         """
-        replay = ImageReplay(self.committed)
+        self._waiting.clear()
+        replay = ImageReplay(MetadataImage(self.committed.cluster_id))
         if snapshot.kraft_version:
             replay.set_kraft_version(snapshot.kraft_version)
         for batch in snapshot.batches:

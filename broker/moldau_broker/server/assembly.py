@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.ids import format_uuid, random_uuid
 from moldau_broker.metadata.image import Endpoint
-from moldau_broker.metadata.runtime import LocalNode
+from moldau_broker.metadata.local_node import LocalNode
 from moldau_broker.raft.quorum import VoterEndpoint
 from moldau_broker.replication.manager import ReplicaManager
 from moldau_broker.server.config import BrokerConfig

@@ -293,9 +293,11 @@ def _quorum_problems(node: NodeSettings, listeners: ListenerSettings) -> list[st
         problems.append(
             f"process.roles={clip(','.join(node.roles))}: name broker, controller or both (broker,controller)"
         )
-    for text in listeners.quorum_bootstrap:
-        if not _is_address(text):
-            problems.append(f"controller.quorum.bootstrap.servers={clip(text)}: must look like HOST:PORT")
+    problems.extend(
+        f"controller.quorum.bootstrap.servers={clip(text)}: must look like HOST:PORT"
+        for text in listeners.quorum_bootstrap
+        if not _is_address(text)
+    )
     if "controller" not in node.roles and not listeners.quorum_bootstrap and not problems:
         problems.append(
             "process.roles=broker needs controller.quorum.bootstrap.servers: the controllers' addresses, HOST:PORT"

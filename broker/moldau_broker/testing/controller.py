@@ -19,9 +19,10 @@ from random import Random
 
 from moldau_broker.base.ids import format_uuid, random_uuid
 from moldau_broker.metadata.image import Endpoint
+from moldau_broker.metadata.local_node import LocalNode
 from moldau_broker.metadata.operation import ControllerSettings
 from moldau_broker.metadata.publisher import MetadataPublisher
-from moldau_broker.metadata.runtime import ControllerRuntime, LocalNode
+from moldau_broker.metadata.runtime import ControllerRuntime
 from moldau_broker.metadata.snapshotter import SnapshotPolicy
 from moldau_broker.raft.quorum import VoterEndpoint
 from moldau_broker.storage.errors import StorageError

@@ -13,10 +13,14 @@ import pytest
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import random_uuid
 from moldau_broker.metadata.admin import ControllerAdmin
+from moldau_broker.metadata.brokers_control import Call
+from moldau_broker.metadata.controller import OPERATIONS
 from moldau_broker.metadata.errors import ControllerUnavailable
 from moldau_broker.metadata.image import BrokerImage, MetadataImage, ResourceType, TopicImage
 from moldau_broker.metadata.operation import ControllerSettings, View
 from moldau_broker.metadata.replay import ImageReplay
+from moldau_broker.metadata.sessions import BrokerSessions
+from moldau_broker.metadata.unavailable import unavailable_response
 from moldau_broker.server.config import load_config
 from moldau_broker.server.handlers import (
     alter_configs,
@@ -37,16 +41,23 @@ TOPIC, BROKER, LOGGER, METRICS, GROUP = 2, 4, 8, 16, 32
 class Controller(ControllerAdmin):
     """Runs real operations on a real image; commits at once."""
 
+    broker_epoch = -1
+
     def __init__(self, broker):
+        super().__init__(1)
         self._broker = broker
         self.unavailable = None
 
-    async def write(self, operation):
+    def auto_topics_request(self, names):
+        raise NotImplementedError
+
+    async def ask(self, key, request, version=None):
         if self.unavailable is not None:
-            raise self.unavailable
+            return unavailable_response(key, request, self.unavailable.error, str(self.unavailable))
         image = self._broker.metadata.image
         settings = ControllerSettings(node_id=1, explicit=self._broker.settings.static)
-        result = operation(View(image, image.offset + 1, settings, Random(1)))
+        view = View(image, image.offset + 1, settings, Random(1))
+        result = OPERATIONS[key](Call(view, version, 0, BrokerSessions()), request)
         replay = ImageReplay(image)
         for record in result.records:
             replay.replay(record)

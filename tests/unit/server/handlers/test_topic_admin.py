@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from types import SimpleNamespace
 
 import pytest
@@ -10,11 +10,11 @@ import pytest
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import NULL_UUID
 from moldau_broker.metadata.admin import ControllerAdmin
-from moldau_broker.metadata.errors import ControllerUnavailable
-from moldau_broker.metadata.operation import Operation
+from moldau_broker.metadata.unavailable import unavailable_response
 from moldau_broker.server.config import load_config
 from moldau_broker.server.handlers import create_partitions, create_topics, delete_topics
 from moldau_broker.testing.handlers import NodeBench, call, versions
+from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.create_partitions import CreatePartitionsRequest, CreatePartitionsTopic
 from moldau_broker.wire.messages.create_topics import (
     CreatableTopic,
@@ -27,6 +27,7 @@ from moldau_broker.wire.messages.delete_topics import (
     DeleteTopicsRequest,
     DeleteTopicState,
 )
+from moldau_broker.wire.schema import Struct
 
 
 @pytest.fixture
@@ -118,13 +119,18 @@ async def test_delete_topics_can_be_turned_off(version: int, error: int) -> None
 class NoController(ControllerAdmin):
     """A node that is not the controller."""
 
-    async def write(self, operation: Operation[object]) -> object:  # type: ignore[override]
-        raise ControllerUnavailable(ErrorCode.NOT_CONTROLLER, "not me")
+    broker_epoch = -1
+
+    async def ask(self, key: ApiKey, request: Struct, version: int | None = None) -> Struct:
+        return unavailable_response(key, request, ErrorCode.NOT_CONTROLLER, "not me")
+
+    def auto_topics_request(self, names: Iterable[str]) -> CreateTopicsRequest:
+        raise NotImplementedError
 
 
 async def test_admin_requests_without_a_controller_are_answered_item_by_item() -> None:
     """NOT_CONTROLLER for each topic: clients look for the controller and try again."""
-    broker = SimpleNamespace(controller=NoController(), settings=load_config())
+    broker = SimpleNamespace(controller=NoController(1), settings=load_config())
     created = await call(
         create_topics.HANDLER,
         broker,
