@@ -99,19 +99,28 @@ class Connection(asyncio.BufferedProtocol):
         """
         return choose_version(key, self.served, self.address)
 
-    async def request(self, request: Struct, response: type[R], *, timeout_ms: int | None = None) -> R:
+    async def request(
+        self,
+        request: Struct,
+        response: type[R],
+        *,
+        timeout_ms: int | None = None,
+        version: int | None = None,
+    ) -> R:
         """Send a request and wait for its answer.
 
         Args:
             request: the message.
             response: the class of the answer, which says which API this is.
             timeout_ms: instead of the configuration's request time-out (long polls need more).
+            version: instead of the newest that both sides speak; for requests that are passed on.
 
         Raises:
             ClientError: the connection ended, no answer came in time, or it was not understood.
         """
         key = _key_of(response)
-        return await self._exchange(key, self.version_of(key), request, response, timeout_ms)
+        number = self.version_of(key) if version is None else version
+        return await self._exchange(key, number, request, response, timeout_ms)
 
     async def send(self, request: Struct, response: type[Struct]) -> None:
         """Send a request that has no answer (Produce with acks=0)."""

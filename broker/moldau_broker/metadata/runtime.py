@@ -19,18 +19,18 @@ from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid, random_uuid
 from moldau_broker.metadata.admin import ControllerAdmin
 from moldau_broker.metadata.auto_topics import auto_topics_request
-from moldau_broker.metadata.controller import OPERATIONS
+from moldau_broker.metadata.beginning import first_records, first_registration
 from moldau_broker.metadata.controller_work import ControllerWork
 from moldau_broker.metadata.errors import ControllerUnavailable, MetadataError
-from moldau_broker.metadata.features import SUPPORTED, bootstrap_records, unsupported
-from moldau_broker.metadata.fencing import Registered, Registration, start_broker
+from moldau_broker.metadata.features import bootstrap_records, unsupported
+from moldau_broker.metadata.fencing import Registered
 from moldau_broker.metadata.image import MetadataImage
 from moldau_broker.metadata.local_node import LocalNode, QuorumOptions
 from moldau_broker.metadata.machine import MetadataMachine
 from moldau_broker.metadata.operation import ControllerSettings, Operation, Result, View
 from moldau_broker.metadata.pending import PendingAnswers, as_future, look_away
 from moldau_broker.metadata.publisher import MetadataPublisher
-from moldau_broker.metadata.records import METADATA_VERSION_FEATURE, decode, encode
+from moldau_broker.metadata.records import METADATA_VERSION_FEATURE, encode
 from moldau_broker.metadata.snapshotter import SnapshotPolicy, Snapshotter
 from moldau_broker.metadata.unavailable import unavailable_response
 from moldau_broker.raft.batches import ReadBatch
@@ -76,7 +76,6 @@ class ControllerRuntime(ControllerAdmin):
         clock: Clock,
         rng: Random,
         snapshots: SnapshotPolicy | None = None,
-        quorum: QuorumOptions | None = None,
     ) -> None:
         super().__init__(log_dir.node_id)
         self.publisher = publisher
@@ -90,7 +89,6 @@ class ControllerRuntime(ControllerAdmin):
         self._clock = clock
         self._rng = rng
         self._snapshot_policy = snapshots or SnapshotPolicy()
-        self._quorum = quorum or QuorumOptions()
         self._driver: RaftDriver | None = None
         self._ticker: Ticker | None = None
         self._machine = MetadataMachine(log_dir.cluster_id, self._read)
@@ -117,11 +115,13 @@ class ControllerRuntime(ControllerAdmin):
         """
         if self._driver is None:
             self.begin()
-        driver = self._driver
+        driver, ticker = self._driver, self._ticker
         assert driver is not None, "begun"
+        assert ticker is not None, "begun"
         self._caught_up = asyncio.get_running_loop().create_future()
         driver.tick()
-        self._arm()
+        driver.on_progress = ticker.arm
+        ticker.arm()
         await self._caught_up
         level = unsupported(self._machine.committed.features)
         if level is not None:
@@ -134,13 +134,13 @@ class ControllerRuntime(ControllerAdmin):
         self._snapshotter.watch()
         return self.publisher.image
 
-    def begin(self) -> None:
+    def begin(self, quorum: QuorumOptions | None = None) -> None:
         """Open the folder; peers' requests are answered from now on, but time stands still until `start`.
 
         Raises:
             RaftError, MetadataError, StorageError: as `start`.
         """
-        quorum, me = self._quorum, self._me()
+        quorum, me = quorum or QuorumOptions(), self._me()
         if quorum.founds and not knows_quorum(self._log_dir):
             found_quorum(self._log_dir, me, map(encode, bootstrap_records()), self._clock.wall_ms())
         store = open_store(self._log_dir)
@@ -166,13 +166,6 @@ class ControllerRuntime(ControllerAdmin):
             driver.tick, lambda: driver.next_deadline_ms, self._clock.monotonic_ms, self._tick_failed
         )
 
-    def _arm(self) -> None:
-        driver, ticker = self._driver, self._ticker
-        assert driver is not None, "begun"
-        assert ticker is not None, "begun"
-        driver.on_progress = ticker.arm
-        ticker.arm()
-
     @staticmethod
     def _tick_failed(error: Exception) -> None:
         logger.warning("raft.tick_failed", extra={"reason": str(error)})
@@ -182,29 +175,11 @@ class ControllerRuntime(ControllerAdmin):
         return Voter(VoterKey(self._log_dir.node_id, directory), self._node.controller_endpoints)
 
     def _bootstrap(self, view: View) -> list[Struct]:
-        """A new cluster's first records, where they are not in the log yet."""
-        if METADATA_VERSION_FEATURE in view.image.features:
-            return []
         assert self._driver is not None, "there is a log"
-        return [decode(value) for value in self._driver.store.bootstrap_records()]
+        return first_records(view, self._driver.store)
 
     def _begin(self, view: View) -> Result[Registered]:
-        """A new cluster's first records, and this broker's registration."""
-        first = self._bootstrap(view)
-        shifted = view._replace(next_offset=view.next_offset + len(first))
-        started = start_broker(
-            shifted,
-            Registration(
-                broker_id=self._log_dir.node_id,
-                incarnation_id=self.incarnation_id,
-                endpoints=self._node.endpoints,
-                directories=(self._log_dir.directory_id,),
-                features=SUPPORTED,
-                rack=self._node.rack,
-                previous_epoch=self._log_dir.previous_broker_epoch if self._log_dir.was_clean else -1,
-            ),
-        )
-        return Result(started.response, (*first, *started.records))
+        return first_registration(view, self._bootstrap(view), self._log_dir, self._node, self.incarnation_id)
 
     async def hand_over(self, timeout_ms: int) -> None:
         """Leave the quorum's lead in order, where this node has it; at most for so long."""
@@ -268,8 +243,6 @@ class ControllerRuntime(ControllerAdmin):
         """Answer as the controller, NOT_CONTROLLER where this node is not; the quorum's own APIs as its voter."""
         if key in QUORUM_APIS:
             return await self.quorum_answer(key, request, version)
-        if key not in OPERATIONS:
-            raise AssertionError(f"{key.name} is not asked of the controller")
         number = API_SCHEMAS[key].last_version if version is None else version
         try:
             return await self.write(

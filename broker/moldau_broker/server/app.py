@@ -22,10 +22,7 @@ from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.errors import MetadataError
 from moldau_broker.metadata.features import SUPPORTED
 from moldau_broker.metadata.image import MetadataImage, ResourceType
-from moldau_broker.metadata.operation import ControllerSettings
 from moldau_broker.metadata.publisher import MetadataPublisher
-from moldau_broker.metadata.runtime import ControllerRuntime
-from moldau_broker.metadata.snapshotter import SnapshotPolicy
 from moldau_broker.raft.errors import RaftError
 from moldau_broker.replication.manager import LeadershipListener, ReplicaManager
 from moldau_broker.replication.partition import Partition
@@ -41,6 +38,7 @@ from moldau_broker.server.http import HttpServer, Pages
 from moldau_broker.server.lifecycle import Lifecycle, NodeState
 from moldau_broker.server.listeners import Listeners
 from moldau_broker.server.load_sampler import LoadSampler
+from moldau_broker.server.membership import Membership
 from moldau_broker.server.metrics import emit_connections, emit_logs, emit_node, emit_requests
 from moldau_broker.server.readers import Readers
 from moldau_broker.server.turn import LoopTimers, Turn
@@ -102,7 +100,8 @@ class App:
         self._loads: LoadSampler | None = None
         self._loop_lag = LoopLag(self._loop)
         self._log_dir: LogDir | None = None
-        self._controller: ControllerRuntime | None = None
+        self._member: Membership | None = None
+        self._waits_for: str | None = None
         self._groups: GroupCoordinator | None = None
         self._upkeep: Upkeep | None = None
         self._cleaner: Cleaner | None = None
@@ -122,8 +121,10 @@ class App:
             logger.warning("config.warning", extra={"text": warning})
         await self._bind()
         self._log_dir = log_dir = self._open_log_dir()
-        publisher = MetadataPublisher(log_dir.cluster_id)
-        self._controller = controller = self._make_controller(log_dir, publisher)
+        node = local_node(self._config, self.ports)
+        self._member = member = Membership(
+            self._config, node, log_dir, self._commit, self._clock, self._rng, lambda: self.broker.settings
+        )
         replicas = ReplicaManager(
             self._config.node.id,
             log_dir,
@@ -132,20 +133,41 @@ class App:
             self._config.explicit,
             flush_acks_all=self._config.log.flush_acks_all,
         )
+        self._compose(log_dir, member, replicas)
+        self.lifecycle.impediment = lambda: self._waits_for or member.impediment
+        await self.listeners.serve(ListenerKind.CONTROLLER)
         try:
-            image = await controller.start()
+            await member.begin(self._say)
+            self._say("waiting for the metadata quorum")
+            image = await member.start()
+            self._say(None)
             await self._load_logs(log_dir, image, replicas)
         except (RaftError, MetadataError, StorageError) as error:
             raise StartError(ExitCode.DATA_UNUSABLE, str(error)) from error
-        self._groups = groups = self._make_groups(publisher, replicas)
+        member.publisher.subscribe(self._follow_settings)
+        member.publisher.subscribe(replicas.apply)
+        member.publisher.subscribe(self._follow_deletions)
+        self._start_chores(log_dir, replicas)
+        await self.listeners.serve()
+        member.register()
+        self.lifecycle.become(NodeState.SERVING)
+        logger.info("broker.serving", extra={"node_id": self.broker.node_id, "ports": str(self.ports)})
+
+    def _say(self, waits_for: str | None) -> None:
+        self._waits_for = waits_for
+
+    def _compose(self, log_dir: LogDir, member: Membership, replicas: ReplicaManager) -> None:
+        """Put the parts together; they learn of the cluster from the images that follow."""
+        self._groups = groups = self._make_groups(member.publisher, replicas)
         self.broker = broker = Broker(
             node_id=self._config.node.id,
             cluster_id=log_dir.cluster_id,
             settings=self._config,
             clock=self._clock,
             log_dir=log_dir,
-            metadata=publisher,
-            controller=controller,
+            metadata=member.publisher,
+            controller=member.channel,
+            liveness=member.liveness,
             replicas=replicas,
             groups=groups,
             fetch_sessions=FetchSessions(self._config.network.fetch_session_slots, self._rng),
@@ -158,12 +180,13 @@ class App:
             },
             supported_features={name: (levels.lowest, levels.highest) for name, levels in SUPPORTED.items()},
         )
-        publisher.subscribe(self._follow_settings)
-        publisher.subscribe(replicas.apply)
-        publisher.subscribe(self._follow_deletions)
         self.dispatcher = dispatcher = Dispatcher(broker, self._spawn)
         self.listeners.handler = dispatcher
         self._observe(dispatcher)
+
+    def _start_chores(self, log_dir: LogDir, replicas: ReplicaManager) -> None:
+        """What goes on by the clock."""
+        broker = self.broker
         self._upkeep = Upkeep(
             log_dir, replicas, self._commit, self._clock, self.timers, lambda: broker.settings
         )
@@ -173,10 +196,6 @@ class App:
         if self._config.log.cleaner_enable:
             self._cleaner = make_cleaner(self._config, log_dir, replicas, self._clock)
             self._cleaner.start()
-        await self.listeners.serve()
-        self.lifecycle.impediment = lambda: None if controller.is_active else "the metadata log has failed"
-        self.lifecycle.become(NodeState.SERVING)
-        logger.info("broker.serving", extra={"node_id": broker.node_id, "ports": str(self.ports)})
 
     async def _bind(self) -> None:
         try:
@@ -205,22 +224,6 @@ class App:
             raise StartError(ExitCode.DATA_LOCKED, str(error)) from error
         except (StorageError, OSError) as error:
             raise StartError(ExitCode.DATA_UNUSABLE, str(error)) from error
-
-    def _make_controller(self, log_dir: LogDir, publisher: MetadataPublisher) -> ControllerRuntime:
-        config = self._config
-        snapshots = config.metadata
-        return ControllerRuntime(
-            log_dir,
-            local_node(config, self.ports),
-            ControllerSettings(config.node.id, config.topics, config.groups, config.explicit),
-            publisher,
-            self._commit,
-            self._clock,
-            self._rng,
-            SnapshotPolicy(
-                bytes_between=snapshots.snapshot_bytes, interval_ms=snapshots.snapshot_interval_ms
-            ),
-        )
 
     async def _load_logs(self, log_dir: LogDir, image: MetadataImage, replicas: ReplicaManager) -> None:
         """Open every log off the loop; `/readyz` shows how far it is."""
@@ -355,6 +358,10 @@ class App:
 
     async def stop(self) -> None:
         """Stop in order; may be called after a failed start."""
+        member = self._member
+        if member is not None and self.lifecycle.state is NodeState.SERVING:
+            self.lifecycle.become(NodeState.DRAINING)
+            await member.leave()
         self.lifecycle.become(NodeState.DRAINING)
         self.listeners.stop_accepting()
         self.listeners.stop_reading()
@@ -370,8 +377,9 @@ class App:
             self._loads.stop()
         if self._cleaner is not None:
             await self._cleaner.stop()
-        if self._controller is not None:
-            await self._controller.close()
+        epoch = member.broker_epoch if member is not None else -1
+        if member is not None:
+            await member.close()
         self._loop_lag.stop()
         await self._http.close()
         if self._admin is not None:
@@ -380,7 +388,6 @@ class App:
         self._commit.close()
         log_dir, self._log_dir = self._log_dir, None
         if log_dir is not None:
-            registration = self._controller.registration if self._controller is not None else None
-            epoch = registration.epoch if registration is not None else -1
-            await asyncio.to_thread(log_dir.close, clean=registration is not None, broker_epoch=epoch)
+            known = epoch >= 0 or "broker" not in self._config.node.roles
+            await asyncio.to_thread(log_dir.close, clean=known, broker_epoch=epoch)
         logger.info("broker.stopped")

@@ -59,7 +59,13 @@ def local_node(config: BrokerConfig, ports: Mapping[str, int]) -> LocalNode:
             if listener.kind is ListenerKind.INTERNAL and "http" in ports:
                 # So that brokers find each other's admin API; Kafka's clients are only told of listeners they use.
                 brokers[ADMIN_LISTENER] = Endpoint(listener.advertised_host, ports["http"])
-    return LocalNode(endpoints=brokers, controller_endpoints=tuple(controllers), rack=config.node.rack)
+    roles = config.node.roles
+    return LocalNode(
+        endpoints=brokers,
+        controller_endpoints=tuple(controllers) if "controller" in roles else (),
+        rack=config.node.rack,
+        is_broker="broker" in roles,
+    )
 
 
 def connection_limits(config: BrokerConfig) -> ConnectionLimits:

@@ -16,10 +16,11 @@ from moldau_broker.server.turn import LoopTimers, Turn
 if TYPE_CHECKING:
     from moldau_broker.coordinator.runtime import GroupCoordinator
     from moldau_broker.metadata.publisher import MetadataPublisher
-    from moldau_broker.metadata.runtime import ControllerRuntime
     from moldau_broker.replication.manager import ReplicaManager
     from moldau_broker.replication.waiting import DelayedFetch
     from moldau_broker.server.config import BrokerConfig
+    from moldau_broker.server.controller_channel import ControllerChannel
+    from moldau_broker.server.liveness import LivenessProber
     from moldau_broker.server.readers import Readers
     from moldau_broker.storage.logdir import LogDir
 
@@ -32,7 +33,8 @@ class Broker:
         node_id, cluster_id: who we are.
         settings: the static settings, parsed.
         metadata: publishes the image; `metadata.image` is the current one.
-        controller: writes to the metadata log.
+        controller: asks the active controller, here or elsewhere.
+        liveness: looks into brokers whose connection dropped, while this node is the controller.
         replicas: the partitions hosted here.
         groups: the group coordinator.
         served: the handlers of each kind of listener, sorted by key.
@@ -45,7 +47,8 @@ class Broker:
     clock: Clock
     log_dir: LogDir
     metadata: MetadataPublisher
-    controller: ControllerRuntime
+    controller: ControllerChannel
+    liveness: LivenessProber
     replicas: ReplicaManager
     groups: GroupCoordinator
     fetch_sessions: FetchSessions

@@ -56,7 +56,7 @@ class Listeners:
         self.handler: RequestHandler
         self.on_closing: Callable[[str], None] = lambda reason: None
         self._backlog = backlog
-        self._servers: list[asyncio.Server] = []
+        self._servers: dict[str, tuple[ListenerKind, asyncio.Server]] = {}
         self._connections: dict[int, Connection] = {}
         self._per_host: dict[str, int] = {}
         self._warned_hosts: set[tuple[str, str]] = set()
@@ -84,18 +84,20 @@ class Listeners:
         server = await self._loop.create_server(
             connect, host or None, port, backlog=self._backlog, start_serving=False
         )
-        self._servers.append(server)
+        self._servers[name] = (kind, server)
         return int(server.sockets[0].getsockname()[1])
 
-    async def serve(self) -> None:
-        """Let peers connect to every bound listener."""
-        for server in self._servers:
-            await server.start_serving()
-        self._sweeper = self._loop.call_later(SWEEP_INTERVAL_MS / 1000, self._sweep)
+    async def serve(self, *kinds: ListenerKind) -> None:
+        """Let peers connect to the bound listeners of these kinds; all without any. May be called again."""
+        for kind, server in self._servers.values():
+            if not kinds or kind in kinds:
+                await server.start_serving()
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP_INTERVAL_MS / 1000, self._sweep)
 
     def stop_accepting(self) -> None:
         """Close the listening sockets; connections live on."""
-        for server in self._servers:
+        for _, server in self._servers.values():
             server.close()
 
     def stop_reading(self) -> None:

@@ -198,6 +198,7 @@ class DispatchBench(ReplicaBench):
             log_dir=self.log_dir,
             metadata=cast("Any", self),  # it has an `image`, which is all that is asked of it
             controller=cast("Any", None),
+            liveness=cast("Any", None),
             replicas=self.replicas,
             groups=cast("Any", None),
             fetch_sessions=FetchSessions(100, Random(seed)),  # noqa: S311 - a test is to be repeatable

@@ -18,7 +18,9 @@ _OTHER_NAMES: Final = {
     "partition": ("partition_index",),
     "partition_index": ("partition", "index"),
     "partition_responses": ("partition_data",),
+    "partition_result": ("partitions",),
     "partitions": ("partition_indexes",),
+    "replica_election_results": ("topic_partitions",),
     "responses": ("topic_data", "topics", "topic_names", "resources"),
     "results": ("topics", "resources", "groups_names"),
     "topic": ("name",),
@@ -90,7 +92,7 @@ def _copied(field: Field, asked: Any) -> dict[str, Any]:
     if isinstance(asked, str):
         return {field.name: asked} if field.name in {"name", "key", "group_id"} else {}
     if isinstance(asked, int):
-        return {field.name: asked} if field.name == "partition_index" else {}
+        return {field.name: asked} if field.name in {"partition_index", "partition_id"} else {}
     for candidate in (field.name, *_OTHER_NAMES.get(field.name, ())):
         value = getattr(asked, candidate, None)
         if value is not None:

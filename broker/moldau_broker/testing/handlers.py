@@ -10,7 +10,7 @@ from typing import Any
 
 from moldau_broker.metadata.operation import ControllerSettings
 from moldau_broker.server.config import BrokerConfig, load_config
-from moldau_broker.server.handlers.spec import Handler
+from moldau_broker.server.handlers.spec import Handler, ListenerKind
 from moldau_broker.testing.controller import ControllerBench
 from moldau_broker.wire.apis import API_SCHEMAS
 from moldau_broker.wire.codec import decode, encode
@@ -25,7 +25,7 @@ async def call(
     assert low <= version <= high, f"{handler.api.name} is not served in version {version}"
     schema = API_SCHEMAS[handler.api]
     asked, _ = decode(schema.request, version, encode(request, version))
-    context = SimpleNamespace(api_version=version, listener=listener)
+    context = SimpleNamespace(api_version=version, listener=listener, listener_kind=ListenerKind.CLIENT)
     answer = handler.handle(broker, context, asked)
     if inspect.iscoroutine(answer):
         answer = await answer

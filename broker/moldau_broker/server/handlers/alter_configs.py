@@ -7,9 +7,10 @@ operation, as in Kafka. Version notes: v1 throttles before answering; v2 is flex
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from moldau_broker.server.handlers.spec import Handler, RequestContext
+from moldau_broker.server.handlers.controller import ask_controller
+from moldau_broker.server.handlers.spec import ALL_LISTENERS, Handler, RequestContext
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.alter_configs import AlterConfigsRequest, AlterConfigsResponse
 
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
     from moldau_broker.server.broker import Broker
 
 
-async def handle(broker: Broker, _: RequestContext, request: AlterConfigsRequest) -> AlterConfigsResponse:
+async def handle(
+    broker: Broker, context: RequestContext, request: AlterConfigsRequest
+) -> AlterConfigsResponse:
     """One result for each resource, in that order, once the change is committed and applied here."""
-    return await broker.controller.alter_configs(request)
+    answer = await ask_controller(broker, context, ApiKey.ALTER_CONFIGS, request)
+    return cast("AlterConfigsResponse", answer)
 
 
-HANDLER = Handler(api=ApiKey.ALTER_CONFIGS, versions=(0, 2), handle=handle)
+HANDLER = Handler(api=ApiKey.ALTER_CONFIGS, versions=(0, 2), handle=handle, listeners=ALL_LISTENERS)

@@ -7,9 +7,10 @@ throttling errors.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from moldau_broker.server.handlers.spec import Handler, RequestContext
+from moldau_broker.server.handlers.controller import ask_controller
+from moldau_broker.server.handlers.spec import ALL_LISTENERS, Handler, RequestContext
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.create_partitions import CreatePartitionsRequest, CreatePartitionsResponse
 
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 
 async def handle(
-    broker: Broker, _: RequestContext, request: CreatePartitionsRequest
+    broker: Broker, context: RequestContext, request: CreatePartitionsRequest
 ) -> CreatePartitionsResponse:
     """Have the controller decide."""
-    return await broker.controller.create_partitions(request)
+    answer = await ask_controller(broker, context, ApiKey.CREATE_PARTITIONS, request)
+    return cast("CreatePartitionsResponse", answer)
 
 
-HANDLER = Handler(api=ApiKey.CREATE_PARTITIONS, versions=(0, 3), handle=handle)
+HANDLER = Handler(api=ApiKey.CREATE_PARTITIONS, versions=(0, 3), handle=handle, listeners=ALL_LISTENERS)

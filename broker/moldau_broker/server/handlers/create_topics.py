@@ -8,9 +8,10 @@ topic's settings (KIP-525), v7 topic ids.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from moldau_broker.server.handlers.spec import Handler, RequestContext
+from moldau_broker.server.handlers.controller import ask_controller
+from moldau_broker.server.handlers.spec import ALL_LISTENERS, Handler, RequestContext
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.create_topics import CreateTopicsRequest, CreateTopicsResponse
 
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
     from moldau_broker.server.broker import Broker
 
 
-async def handle(broker: Broker, _: RequestContext, request: CreateTopicsRequest) -> CreateTopicsResponse:
+async def handle(
+    broker: Broker, context: RequestContext, request: CreateTopicsRequest
+) -> CreateTopicsResponse:
     """Have the controller decide."""
-    return await broker.controller.create_topics(request)
+    answer = await ask_controller(broker, context, ApiKey.CREATE_TOPICS, request)
+    return cast("CreateTopicsResponse", answer)
 
 
-HANDLER = Handler(api=ApiKey.CREATE_TOPICS, versions=(2, 7), handle=handle)
+HANDLER = Handler(api=ApiKey.CREATE_TOPICS, versions=(2, 7), handle=handle, listeners=ALL_LISTENERS)

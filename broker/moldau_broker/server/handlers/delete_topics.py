@@ -7,10 +7,11 @@ TOPIC_DELETION_DISABLED, before that it is INVALID_REQUEST; v5 error messages; v
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.server.handlers.spec import Handler, RequestContext
+from moldau_broker.server.handlers.controller import ask_controller
+from moldau_broker.server.handlers.spec import ALL_LISTENERS, Handler, RequestContext
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.delete_topics import (
     DeletableTopicResult,
@@ -30,7 +31,8 @@ async def handle(
 ) -> DeleteTopicsResponse:
     """Have the controller decide."""
     if broker.settings.topics.delete_enable:
-        return await broker.controller.delete_topics(request)
+        answer = await ask_controller(broker, context, ApiKey.DELETE_TOPICS, request)
+        return cast("DeleteTopicsResponse", answer)
     disabled = context.api_version >= _DISABLED_SINCE
     error = ErrorCode.TOPIC_DELETION_DISABLED if disabled else ErrorCode.INVALID_REQUEST
     states = [*request.topics, *(DeleteTopicState(name=name) for name in request.topic_names)]
@@ -42,4 +44,4 @@ async def handle(
     )
 
 
-HANDLER = Handler(api=ApiKey.DELETE_TOPICS, versions=(1, 6), handle=handle)
+HANDLER = Handler(api=ApiKey.DELETE_TOPICS, versions=(1, 6), handle=handle, listeners=ALL_LISTENERS)

@@ -2,7 +2,7 @@
 
 Behaviour: the brokers that are up, as this listener reaches them; the controller named is this broker, as
 in Metadata. Version notes: v1 asks for brokers (1) or controllers (2), and controllers are described on the
-controller listener only (KIP-919); v2 can list fenced brokers too (KIP-1073).
+controller listener only, and brokers on the others (KIP-919); v2 can list fenced brokers too (KIP-1073).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.metadata.views import ListenerView
 from moldau_broker.server.handlers.authorized import ALL_CLUSTER_OPERATIONS
-from moldau_broker.server.handlers.spec import Handler, RequestContext
+from moldau_broker.server.handlers.spec import ALL_LISTENERS, Handler, ListenerKind, RequestContext
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.describe_cluster import (
     DescribeClusterBroker,
@@ -32,6 +32,8 @@ def handle(
     broker: Broker, context: RequestContext, request: DescribeClusterRequest
 ) -> DescribeClusterResponse:
     """Describe the cluster."""
+    if context.listener_kind is ListenerKind.CONTROLLER:
+        return _controllers(broker, request)
     if request.endpoint_type == _CONTROLLERS:
         return DescribeClusterResponse(
             error_code=ErrorCode.MISMATCHED_ENDPOINT_TYPE,
@@ -53,6 +55,29 @@ def handle(
     )
 
 
+def _controllers(broker: Broker, request: DescribeClusterRequest) -> DescribeClusterResponse:
+    """The voters, at the addresses the quorum's log has for them (KIP-919)."""
+    if request.endpoint_type != _CONTROLLERS:
+        return DescribeClusterResponse(
+            error_code=ErrorCode.MISMATCHED_ENDPOINT_TYPE,
+            error_message="The request was sent to an endpoint of type CONTROLLER, but we wanted an endpoint of "
+            "type BROKER",
+        )
+    leader = broker.controller.leader
+    return DescribeClusterResponse(
+        endpoint_type=_CONTROLLERS,
+        cluster_id=broker.cluster_id,
+        controller_id=leader.node_id if leader is not None else -1,
+        brokers=[
+            DescribeClusterBroker(
+                broker_id=voter.key.node_id, host=voter.endpoints[0].host, port=voter.endpoints[0].port
+            )
+            for voter in broker.controller.voters()
+            if voter.endpoints
+        ],
+    )
+
+
 def _brokers(view: ListenerView, *, include_fenced: bool) -> list[DescribeClusterBroker]:
     found = []
     for one in view.image.brokers.values():
@@ -66,4 +91,4 @@ def _brokers(view: ListenerView, *, include_fenced: bool) -> list[DescribeCluste
     return found
 
 
-HANDLER = Handler(api=ApiKey.DESCRIBE_CLUSTER, versions=(0, 2), handle=handle)
+HANDLER = Handler(api=ApiKey.DESCRIBE_CLUSTER, versions=(0, 2), handle=handle, listeners=ALL_LISTENERS)

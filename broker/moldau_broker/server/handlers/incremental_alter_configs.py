@@ -8,12 +8,13 @@ this process alone: their levels change at once and last until it ends (KIP-412)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from moldau_broker.base.config_types import clip
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.metadata.image import ResourceType
-from moldau_broker.server.handlers.spec import Handler, RequestContext
+from moldau_broker.server.handlers.controller import ask_controller
+from moldau_broker.server.handlers.spec import ALL_LISTENERS, Handler, RequestContext
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.incremental_alter_configs import (
     AlterableConfig,
@@ -32,10 +33,10 @@ Levels = dict[str, str | None]
 
 
 async def handle(
-    broker: Broker, _: RequestContext, request: IncrementalAlterConfigsRequest
+    broker: Broker, context: RequestContext, request: IncrementalAlterConfigsRequest
 ) -> IncrementalAlterConfigsResponse:
     """One result for each resource, in that order."""
-    written = await _write(broker, request)
+    written = await _write(broker, context, request)
     for_loggers = [one for one in request.resources if _is_logger(one)]
     responses = iter(written)
     return IncrementalAlterConfigsResponse(
@@ -49,14 +50,15 @@ async def handle(
 
 
 async def _write(
-    broker: Broker, request: IncrementalAlterConfigsRequest
+    broker: Broker, context: RequestContext, request: IncrementalAlterConfigsRequest
 ) -> Sequence[AlterConfigsResourceResponse]:
     """What the controller says to everything that is not a logger."""
     resources = [resource for resource in request.resources if not _is_logger(resource)]
     if not resources:
         return ()
     narrowed = IncrementalAlterConfigsRequest(resources=resources, validate_only=request.validate_only)
-    return (await broker.controller.incremental_alter_configs(narrowed)).responses
+    answer = await ask_controller(broker, context, ApiKey.INCREMENTAL_ALTER_CONFIGS, narrowed)
+    return cast("IncrementalAlterConfigsResponse", answer).responses
 
 
 def _is_logger(resource: AlterConfigsResource) -> bool:
@@ -126,4 +128,6 @@ def _response(
     )
 
 
-HANDLER = Handler(api=ApiKey.INCREMENTAL_ALTER_CONFIGS, versions=(0, 1), handle=handle)
+HANDLER = Handler(
+    api=ApiKey.INCREMENTAL_ALTER_CONFIGS, versions=(0, 1), handle=handle, listeners=ALL_LISTENERS
+)

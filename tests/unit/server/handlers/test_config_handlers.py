@@ -28,6 +28,7 @@ from moldau_broker.server.handlers import (
     incremental_alter_configs,
     list_config_resources,
 )
+from moldau_broker.server.handlers.spec import ListenerKind
 from moldau_broker.wire.codec import decode, encode
 from moldau_broker.wire.messages import alter_configs as replacing
 from moldau_broker.wire.messages import describe_configs as describing
@@ -83,7 +84,7 @@ class Node:
         self.broker.controller = Controller(self.broker)
 
     def _call(self, handler, request, version):
-        context = SimpleNamespace(api_version=version)
+        context = SimpleNamespace(api_version=version, listener_kind=ListenerKind.CLIENT)
         decoded, _ = decode(type(request), version, encode(request, version))
         response = handler.handle(self.broker, context, decoded)
         if asyncio.iscoroutine(response):
