@@ -229,7 +229,7 @@ class ControllerRuntime(ControllerAdmin):
 
     @property
     def driver(self) -> RaftDriver | None:
-        """The quorum itself, to look at."""
+        """The quorum itself."""
         return self._driver
 
     async def take_snapshot(self) -> None:
@@ -241,9 +241,11 @@ class ControllerRuntime(ControllerAdmin):
 
     async def ask(self, key: ApiKey, request: Struct, version: int | None = None) -> Any:
         """Answer as the controller, NOT_CONTROLLER where this node is not; the quorum's own APIs as its voter."""
-        if key in QUORUM_APIS:
-            return await self.quorum_answer(key, request, version)
         number = API_SCHEMAS[key].last_version if version is None else version
+        if key in QUORUM_APIS:
+            if self._driver is None:
+                return whole_error(key, ErrorCode.BROKER_NOT_AVAILABLE)
+            return await as_future(self._driver.handle(key, number, request))
         try:
             return await self.write(
                 lambda view: self.work.core.handle(key, request, number, view, self._clock.monotonic_ms())
@@ -252,14 +254,6 @@ class ControllerRuntime(ControllerAdmin):
             return unavailable_response(key, request, error.error, str(error))
         finally:
             self.work.poke()
-
-    async def quorum_answer(self, key: ApiKey, request: Struct, version: int | None = None) -> Any:
-        """The quorum's answer to one of its own APIs; may take as long as a fetch waits."""
-        driver = self._driver
-        if driver is None:
-            return whole_error(key, ErrorCode.BROKER_NOT_AVAILABLE)
-        number = API_SCHEMAS[key].last_version if version is None else version
-        return await as_future(driver.handle(key, number, request))
 
     def auto_topics_request(self, names: Iterable[str]) -> CreateTopicsRequest:
         """See `ControllerAdmin`."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from moldau_broker.base.broker_config import SessionSettings
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.ids import Uuid
-from moldau_broker.metadata.broker_session import BrokerSession, BrokerState, SessionTimes
+from moldau_broker.metadata.broker_session import BrokerSession, BrokerState, SessionTimes, is_awaited
 from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.features import SUPPORTED
 from moldau_broker.metadata.image import Endpoint, MetadataImage
@@ -148,7 +148,8 @@ class BrokerLife:
         if self._closed:
             return
         session, now_ms = self.session, self._clock.monotonic_ms()
-        request = session.step(now_ms, self._publisher.image.offset)
+        image = self._publisher.image
+        request = session.step(now_ms, image.offset, awaited=is_awaited(image))
         if request is not None:
             self._send(request)
         if self._timer is not None:

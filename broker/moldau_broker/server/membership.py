@@ -155,8 +155,12 @@ class Membership:
             self.life.start()
 
     async def leave(self) -> None:
-        """Hand over what this broker leads, while it still serves."""
-        if self.life is not None and self._config.session.controlled_shutdown:
+        """Hand over what this broker leads, while it still serves; alone it has nobody to hand it to."""
+        others = any(
+            not broker.fenced and broker.id != self._config.node.id
+            for broker in self.publisher.image.brokers.values()
+        )
+        if self.life is not None and others and self._config.session.controlled_shutdown:
             limit_ms = self._config.session.controlled_shutdown_ms_max
             if not await self.life.leave(limit_ms):
                 logger.warning("broker.not_let_go", extra={"waited_ms": limit_ms})
