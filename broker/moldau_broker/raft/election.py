@@ -6,7 +6,7 @@ Raft section 5.2 and 5.4.1 in KRaft's words (KIP-595), pre-vote (KIP-996), voter
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.raft.core import RaftCore, Sent
@@ -27,6 +27,10 @@ from moldau_broker.raft.state import NO_LEADER, ElectionState, Role
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.vote import VoteRequestPartitionData
 from moldau_broker.wire.schema import ZERO_UUID
+
+_EPOCHS_AHEAD_MAX: Final = 2**20
+"""Elections that can have happened unseen: days of them without a pause. A request that names a later epoch is mad,
+and would use up the int32 of all epochs to come; who was away for longer learns the epoch from whom it asks."""
 
 
 class Election(RaftCore):
@@ -145,6 +149,8 @@ class Election(RaftCore):
         refusal = self._refusal(event, asked)
         if refusal is not None:
             self._answer(event.token, whole_error(event.key, refusal))
+        elif asked.replica_id < 0:
+            self._answer(event.token, vote_answer(ErrorCode.INVALID_REQUEST, self.leader))
         elif asked.replica_epoch < self.epoch:
             self._answer(event.token, vote_answer(ErrorCode.FENCED_LEADER_EPOCH, self.leader))
         elif not self._is_me(request.voter_id, asked.voter_directory_id):
@@ -179,12 +185,15 @@ class Election(RaftCore):
         named = node_id < 0 or node_id == self.me.key.node_id
         return named and directory_id in (ZERO_UUID, self.me.key.directory_id)
 
-    def _refusal(self, event: Request, asked: Any | None) -> ErrorCode | None:
+    def _refusal(self, event: Request, asked: Any) -> ErrorCode | None:
         """Why the whole request is refused, if it is."""
         cluster_id = getattr(event.request, "cluster_id", None)
         if self._cluster_id is not None and cluster_id is not None and cluster_id != self._cluster_id:
             return ErrorCode.INCONSISTENT_CLUSTER_ID
-        return ErrorCode.INVALID_REQUEST if asked is None else None
+        if asked is None:
+            return ErrorCode.INVALID_REQUEST
+        named = getattr(asked, "replica_epoch" if event.key is ApiKey.VOTE else "leader_epoch", 0)
+        return ErrorCode.INVALID_REQUEST if named > self.epoch + _EPOCHS_AHEAD_MAX else None
 
     # -- epochs begin and end -----------------------------------------------------------------------------
 
@@ -201,7 +210,7 @@ class Election(RaftCore):
             error = ErrorCode.FENCED_LEADER_EPOCH
         elif not self._is_me(request.voter_id, asked.voter_directory_id):
             error = ErrorCode.INVALID_VOTER_KEY
-        elif asked.leader_id == self.me.key.node_id or (
+        elif asked.leader_id in (NO_LEADER, self.me.key.node_id) or (
             asked.leader_epoch == self.epoch and self._election.leader_id not in (NO_LEADER, asked.leader_id)
         ):
             error = ErrorCode.INVALID_REQUEST  # an epoch has one leader
@@ -223,7 +232,7 @@ class Election(RaftCore):
         if asked.leader_epoch < self.epoch:
             self._answer(event.token, end_answer(ErrorCode.FENCED_LEADER_EPOCH, self.leader))
             return
-        if asked.leader_id == self.me.key.node_id or (
+        if asked.leader_id in (NO_LEADER, self.me.key.node_id) or (
             asked.leader_epoch == self.epoch and self._election.leader_id not in (NO_LEADER, asked.leader_id)
         ):
             self._answer(event.token, end_answer(ErrorCode.INVALID_REQUEST, self.leader))

@@ -16,17 +16,23 @@ from moldau_broker.raft.protocol import (
     fetch_snapshot_request,
     vote_request,
 )
+from moldau_broker.raft.quorum import VoterEndpoint
 from moldau_broker.raft.state import ElectionState, Role
 from moldau_broker.raft.timing import RaftTiming
 from moldau_broker.testing.raft import CLUSTER_ID, RaftCluster
 from moldau_broker.wire.apis import ApiKey
+from moldau_broker.wire.messages.add_raft_voter import AddRaftVoterRequest, Listener
 from moldau_broker.wire.messages.describe_quorum import (
     DescribeQuorumRequest,
     DescribeQuorumRequestPartitionData,
     DescribeQuorumRequestTopicData,
 )
 from moldau_broker.wire.messages.fetch import FetchPartition
+from moldau_broker.wire.messages.fetch_snapshot import FetchSnapshotRequestPartitionSnapshot, SnapshotId
+from moldau_broker.wire.messages.remove_raft_voter import RemoveRaftVoterRequest
+from moldau_broker.wire.messages.update_raft_voter import UpdateRaftVoterRequest
 from moldau_broker.wire.messages.vote import VoteRequestPartitionData
+from moldau_broker.wire.schema import Struct, replace
 
 
 def cluster(size: int = 3, seed: int = 1) -> RaftCluster:
@@ -462,11 +468,6 @@ def test_lagging_follower_is_given_a_snapshot_and_goes_on_from_there() -> None:
 
 def test_snapshot_that_is_gone_is_not_found() -> None:
     """The follower asks anew and is told of a newer one."""
-    from moldau_broker.wire.messages.fetch_snapshot import (
-        FetchSnapshotRequestPartitionSnapshot,
-        SnapshotId,
-    )
-
     made = cluster(1)
     partition = FetchSnapshotRequestPartitionSnapshot(
         current_leader_epoch=1, snapshot_id=SnapshotId(end_offset=77, epoch=1)
@@ -585,3 +586,63 @@ def test_cluster_under_random_faults_keeps_what_it_committed(seed: int) -> None:
     ends = {(member.disk.end, member.committed) for member in made.members.values()}
     assert len(ends) == 1
     assert len(committed) > 10
+
+
+NUMBERS = (-(2**31), -2, -1, 0, 1, 2, 3, 7, 2**31 - 1)
+
+
+def anything(rng: Random, key: ApiKey) -> Struct:
+    """A request of this API about the quorum's partition, with numbers and ids at random."""
+
+    def changed(value: Struct) -> Struct:
+        changes: dict[str, object] = {}
+        for name in value.__schema__.declared:
+            old = getattr(value, name)
+            if isinstance(old, bool):
+                changes[name] = rng.random() < 0.5
+            elif isinstance(old, int) and name not in ("partition", "partition_index", "port"):
+                changes[name] = rng.choice(NUMBERS)
+            elif isinstance(old, bytes) and len(old) == 16 and name != "topic_id":
+                changes[name] = rng.choice([bytes(16), b"a1".ljust(16, b"."), b"x" * 16])
+            elif isinstance(old, tuple):
+                changes[name] = tuple(changed(one) if isinstance(one, Struct) else one for one in old)
+            elif isinstance(old, Struct):
+                changes[name] = changed(old)
+        return replace(value, **changes)
+
+    return changed(EXAMPLES[key])
+
+
+EXAMPLES: dict[ApiKey, Struct] = {
+    ApiKey.VOTE: vote_request(CLUSTER_ID, 1, VoteRequestPartitionData()),
+    ApiKey.BEGIN_QUORUM_EPOCH: begin_request(
+        CLUSTER_ID, 1, bytes(16), Leader(2, 9, (VoterEndpoint("C", "n2", 9002),))
+    ),
+    ApiKey.END_QUORUM_EPOCH: end_request(CLUSTER_ID, Leader(2, 9), ((2, bytes(16)),)),
+    ApiKey.FETCH: fetch_request(CLUSTER_ID, 2, 0, 100, FetchPartition()),
+    ApiKey.FETCH_SNAPSHOT: fetch_snapshot_request(
+        CLUSTER_ID, 2, 100, FetchSnapshotRequestPartitionSnapshot(snapshot_id=SnapshotId())
+    ),
+    ApiKey.ADD_RAFT_VOTER: AddRaftVoterRequest(
+        cluster_id=CLUSTER_ID, listeners=(Listener(name="C", host="n7", port=1),)
+    ),
+    ApiKey.REMOVE_RAFT_VOTER: RemoveRaftVoterRequest(cluster_id=CLUSTER_ID),
+    ApiKey.UPDATE_RAFT_VOTER: UpdateRaftVoterRequest(cluster_id=CLUSTER_ID),
+    ApiKey.DESCRIBE_QUORUM: DescribeQuorumRequest(),
+}
+
+
+@pytest.mark.parametrize("key", list(EXAMPLES))
+def test_no_request_breaks_a_node(key: ApiKey) -> None:
+    """Whatever numbers a request carries: it is answered in time, and the node goes on."""
+    rng = Random(7)
+    for size in (1, 3):
+        made = cluster(size)
+        for _ in range(300):
+            node_id = rng.choice(list(made.members))
+            number = made.ask(node_id, key, anything(rng, key))
+            made.run(0 if rng.random() < 0.9 else 700)
+            answered = made.now_ms + 60_000
+            while number not in made.answers and made.now_ms < answered:
+                made.run(1_000)
+            assert number in made.answers
