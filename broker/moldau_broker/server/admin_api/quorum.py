@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import asyncio
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from moldau_broker.base.topics import CLUSTER_METADATA
+from moldau_broker.wire.apis import ApiKey
+from moldau_broker.wire.messages.describe_quorum import (
+    DescribeQuorumRequest,
+    DescribeQuorumRequestPartitionData,
+    DescribeQuorumRequestTopicData,
+    DescribeQuorumResponse,
+    ReplicaState,
+)
 
 if TYPE_CHECKING:
     from moldau_broker.server.admin_api.node import AdminNode
+
+QUORUM_TIMEOUT_MS: Final = 2_000
+"""How long the quorum is asked before it counts as leaderless: an election takes a second or so, and whoever asks
+waits five for the whole answer."""
 
 
 class QuorumReplica(NamedTuple):
@@ -41,10 +56,33 @@ class Quorum(NamedTuple):
 
 
 async def describe_quorum(node: AdminNode) -> Quorum | None:
-    """The quorum, None while it has no leader."""
-    broker = node.broker
-    controller = broker.controller
-    if not controller.is_active:
+    """The quorum as its leader describes it, None while it has no leader that answers."""
+    topic = DescribeQuorumRequestTopicData(
+        topic_name=CLUSTER_METADATA, partitions=[DescribeQuorumRequestPartitionData()]
+    )
+    request = DescribeQuorumRequest(topics=[topic])
+    try:
+        async with asyncio.timeout(QUORUM_TIMEOUT_MS / 1000):
+            answer = await node.ask_controller(ApiKey.DESCRIBE_QUORUM, request)
+    except TimeoutError:
         return None
-    alone = QuorumReplica(broker.node_id, controller.high_watermark, broker.clock.wall_ms())
-    return Quorum(broker.node_id, controller.leader_epoch, controller.high_watermark, (alone,))
+    assert isinstance(answer, DescribeQuorumResponse)
+    found = [partition for one in answer.topics for partition in one.partitions]
+    if answer.error_code or not found or found[0].error_code or found[0].leader_id < 0:
+        return None
+    (partition,) = found
+    return Quorum(
+        partition.leader_id,
+        partition.leader_epoch,
+        partition.high_watermark,
+        tuple(map(_replica, partition.current_voters)),
+        tuple(map(_replica, partition.observers)),
+    )
+
+
+def _replica(state: ReplicaState) -> QuorumReplica:
+    return QuorumReplica(
+        state.replica_id,
+        state.log_end_offset if state.log_end_offset >= 0 else None,
+        state.last_caught_up_timestamp if state.last_caught_up_timestamp >= 0 else None,
+    )
