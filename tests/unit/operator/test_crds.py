@@ -1,0 +1,99 @@
+"""The custom resource definitions: what the API server will hold resources against is what the typed resources read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+KINDS = {"cluster": "Cluster", "topic": "Topic", "consumergroup": "ConsumerGroup"}
+
+
+def definition(name: str) -> dict[str, Any]:
+    (document,) = yaml.safe_load_all((ROOT / "crds" / f"{name}.yaml").read_text())
+    return document
+
+
+def version(name: str) -> dict[str, Any]:
+    (only,) = definition(name)["spec"]["versions"]
+    return only
+
+
+def schema(name: str) -> dict[str, Any]:
+    return version(name)["schema"]["openAPIV3Schema"]["properties"]
+
+
+def undeclared(value: Any, described: dict[str, Any], path: str = "") -> list[str]:
+    """Paths of `value` that the schema does not know, and would therefore be pruned."""
+    if described.get("x-kubernetes-preserve-unknown-fields"):
+        return []
+    if isinstance(value, dict):
+        known = described.get("properties", {})
+        return [
+            found
+            for key, inner in value.items()
+            for found in (
+                undeclared(inner, known[key], f"{path}.{key}") if key in known else [f"{path}.{key}"]
+            )
+        ]
+    if isinstance(value, list):
+        return [found for item in value for found in undeclared(item, described["items"], f"{path}[]")]
+    return []
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS.items())
+def test_definition_has_what_people_use(name: str, kind: str) -> None:
+    """A kind, short names, a status subresource, and at least three columns besides the age."""
+    names = definition(name)["spec"]["names"]
+    assert names["kind"] == kind
+    assert names["shortNames"]
+    assert definition(name)["spec"]["scope"] == "Namespaced"
+    only = version(name)
+    assert only["name"] == "v1alpha1"
+    assert "status" in only["subresources"]
+    assert len([column for column in only["additionalPrinterColumns"] if column["name"] != "Age"]) >= 3
+
+
+def test_cluster_is_scaled_by_its_replicas() -> None:
+    """`kubectl scale` and autoscalers write spec.replicas."""
+    assert version("cluster")["subresources"]["scale"]["specReplicasPath"] == ".spec.replicas"
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_definition_sets_no_defaults(name: str) -> None:
+    """What is read back equals what was applied, so that GitOps tools see no difference."""
+
+    def defaults(node: Any) -> bool:
+        if isinstance(node, dict):
+            return "default" in node or any(defaults(inner) for inner in node.values())
+        return isinstance(node, list) and any(defaults(inner) for inner in node)
+
+    assert not defaults(schema(name))
+
+
+def test_the_quickstart_is_known_to_its_definitions() -> None:
+    """No field of the example would be pruned."""
+    by_kind = {kind: name for name, kind in KINDS.items()}
+    for document in yaml.safe_load_all((ROOT / "examples" / "quickstart.yaml").read_text()):
+        spec = schema(by_kind[document["kind"]])["spec"]
+        assert undeclared(document["spec"], spec) == []
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_rules_say_what_to_do(name: str) -> None:
+    """Every rule has a message for the person who meets it."""
+
+    def rules(node: Any) -> list[dict[str, str]]:
+        if isinstance(node, dict):
+            own = node.get("x-kubernetes-validations", [])
+            return [*own, *(rule for inner in node.values() for rule in rules(inner))]
+        if isinstance(node, list):
+            return [rule for inner in node for rule in rules(inner)]
+        return []
+
+    found = rules(schema(name))
+    assert found
+    assert all(len(rule["message"]) > 15 for rule in found)
