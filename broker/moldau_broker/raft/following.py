@@ -57,19 +57,31 @@ class Followership(Election):
             return  # the offset to state is on its way to the disk
         following = self._following
         if following is not None:
-            if following.download is None:
+            elsewhere = self._somebody() if self._doubts(following) else None
+            if elsewhere is not None:
+                self._fetch(elsewhere, 0)
+            elif following.download is None:
                 self._fetch(following.leader, self.timing.fetch_wait_ms)
             elif not following.download.installing:
                 self._fetch_piece(following, following.download)
         elif self.role is Role.UNATTACHED and not self.voters.has_majority({self.me.key}):
-            known = [
-                peer_at(voter.key.node_id, voter.endpoints)
-                for voter in self.voters.voters
-                if voter.key.node_id != self.me.key.node_id
-            ]
-            choices = [peer for peer in known if peer is not None] + self._bootstrap
-            if choices:
-                self._fetch(choices[self._rng.randrange(len(choices))], 0)
+            somebody = self._somebody()
+            if somebody is not None:
+                self._fetch(somebody, 0)
+
+    def _somebody(self) -> Peer | None:
+        """One of those who may know the leader, at random."""
+        known = [
+            peer_at(voter.key.node_id, voter.endpoints)
+            for voter in self.voters.voters
+            if voter.key.node_id != self.me.key.node_id
+        ]
+        choices = [peer for peer in known if peer is not None] + self._bootstrap
+        return choices[self._rng.randrange(len(choices))] if choices else None
+
+    def _doubts(self, following: Following) -> bool:
+        """Whether an observer asks around instead of its silent leader: every other time."""
+        return following.suspect and not self.is_voter and self._failures % 2 == 1
 
     def _fetch(self, to: Peer, wait_ms: int) -> None:
         partition = FetchPartition(
@@ -104,18 +116,13 @@ class Followership(Election):
             return
         self._discover_ms = self._now + self._pause()
         following = self._following
-        if following is None or failure is Failure.TIMED_OUT:
-            return
-        if not self.is_voter:
-            self._become_unattached(self.epoch)
-            self._discover_ms = self._now + self._pause()
-        else:
+        if following is not None and failure is not Failure.TIMED_OUT and sent.to == following.leader:
             self._suspect(following)
 
     def _suspect(self, following: Following) -> None:
         """The leader may be gone: ask the others soon, and support them if they ask."""
         following.suspect = True
-        if following.ask_ms == NEVER:
+        if following.ask_ms == NEVER and self.is_voter:
             following.ask_ms = self._now + self._rng.randint(0, self.timing.early_election_ms)
 
     def _on_data_answer(self, sent: Sent, told: Told) -> None:
@@ -126,21 +133,17 @@ class Followership(Election):
                 self._discover_ms = self._now + self._pause()
             return
         following = self._following
-        if following is None or sent.to != following.leader:
+        if following is None or (sent.to != following.leader and told.error is not ErrorCode.NONE):
             self._discover_ms = self._now + self._pause()
             return
         if told.error is ErrorCode.SNAPSHOT_NOT_FOUND or told.error is ErrorCode.POSITION_OUT_OF_RANGE:
             following.download = None  # the leader has a newer one by now
         if told.error is not ErrorCode.NONE:
             self._discover_ms = self._now + self._pause()
-            if told.error not in _NO_LEADER:
-                return
-            if self.is_voter:
+            if told.error in _NO_LEADER:
                 self._suspect(following)
-            else:
-                self._become_unattached(self.epoch)
-                self._discover_ms = self._now + self._pause()
             return
+        following.leader = sent.to  # who answers like this leads, wherever we thought it was
         following.deadline_ms = self._now + self._fetch_timeout()
         following.heard, following.suspect, following.ask_ms = True, False, NEVER
         self._attempts = self._failures = 0

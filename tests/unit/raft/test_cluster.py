@@ -338,6 +338,30 @@ def test_fetch_is_held_no_longer_than_a_follower_would_wait() -> None:
     assert number in made.answers
 
 
+def test_observer_without_a_leader_asks_around_and_does_not_flap() -> None:
+    """While no leader can be elected its role stays; once there is one it follows within moments."""
+    made = cluster(3)
+    made.add(7, bootstrap=[("n1", 9001)])
+    made.run(1_000)
+    first = made.leader()
+    for node_id in (1, 2, 3):
+        made.hold(node_id)  # the others stay up, and nothing commits
+    made.trace.clear()
+    made.crash(first)
+    made.run(1_000)
+    assert sum(line.startswith("7: ") for line in made.trace) <= 2
+    second = made.leader()
+    for node_id in others(made, first):
+        if node_id != 7:
+            made.hold(node_id, held=False)
+    made.run(200)
+    assert made.members[7].alive.leader_id == second
+    made.crash(second)
+    made.trace.clear()
+    made.run(10_000)
+    assert sum(line.startswith("7: ") for line in made.trace) <= 20
+
+
 def test_single_voter_leads_on_its_first_tick() -> None:
     """A quorum of one waits for nobody: no time passes between start and leadership."""
     made = RaftCluster()
