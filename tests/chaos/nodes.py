@@ -358,6 +358,7 @@ class Moldau(Cluster):
             "min.insync.replicas": "2",
             "offsets.topic.replication.factor": "3",
             "offsets.topic.num.partitions": "6",
+            "group.initial.rebalance.delay.ms": "0",
             **self.settings,
         }
         sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]

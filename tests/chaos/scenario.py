@@ -24,7 +24,7 @@ from tests.chaos.nodes import KINDS, Cluster, NotNow
 from tests.chaos.workload import LAG_P99_S_MAX, Workload
 
 WARM_S: Final = 4.0
-CALM_S: Final = 3.0
+CALM_S: Final = 5.0
 IN_SYNC_S_MAX: Final = 90.0
 DISK_MEGABYTES: Final = 96
 ACKNOWLEDGED_MIN: Final = 500
@@ -181,6 +181,9 @@ def _judge(arena: Arena, result: Result, drain_s: float) -> None:
         process = cluster.nodes[node].process
         code = process.returncode if process is not None else None
         result.problems.append(f"node {node} ended by itself with {code}")
+    for node in cluster.nodes.values():
+        if count := node.log.read_text(errors="replace").count("Traceback (most recent call last)"):
+            result.problems.append(f"node {node.id} logged {count} tracebacks")
     work.stop(drain_s)
     if not work.drain(drain_s):
         result.problems.append(f"not all could be read within {drain_s:.0f} s")
@@ -191,6 +194,8 @@ def _judge(arena: Arena, result: Result, drain_s: float) -> None:
     result.lag_p99 = work.lag_p99()
     if result.verdict.acknowledged < ACKNOWLEDGED_MIN:
         result.problems.append(f"only {result.verdict.acknowledged} acknowledged: this proves nothing")
+    if not result.verdict.commits:
+        result.problems.append("no group position was committed: this proves nothing about groups")
     if any(note.startswith(("fatal", "not flushed")) or "lost its position" in note for note in work.notes):
         result.problems.append(f"clients complain: {result.notes}")
     if result.void:
