@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.deferred import Deferred
@@ -18,14 +18,20 @@ from moldau_broker.base.ids import Uuid
 from moldau_broker.base.topic_config import TopicConfig, resolve_topic_config
 from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.image import MetadataImage, ResourceType, TopicImage
+from moldau_broker.replication.isr import AlterPartitionSender, IsrChanges, NobodyAnswers
+from moldau_broker.replication.leader import Proposal
 from moldau_broker.replication.outcome import AppendOutcome
 from moldau_broker.replication.partition import Committer, Partition
+from moldau_broker.replication.settings import ReplicaSettings
 from moldau_broker.replication.validation import Rejected, validate_batch
 from moldau_broker.storage.errors import StorageError
 from moldau_broker.storage.log import Log
 from moldau_broker.wire.records import parse_header
 
 logger = logging.getLogger(__name__)
+
+LAG_MS_MAX: Final = 10_000
+"""What a cluster that says nothing of it goes by: replica.lag.time.max.ms."""
 
 
 class LogDirectory(Protocol):
@@ -74,6 +80,9 @@ class ReplicaManager:
         broker_defaults: Mapping[str, str],
         *,
         flush_acks_all: bool = True,
+        alter_partition: AlterPartitionSender | None = None,
+        broker_epoch: Callable[[], int] = lambda: -1,
+        settings: ReplicaSettings | None = None,
     ) -> None:
         self._node_id = node_id
         self._log_dir = log_dir
@@ -84,6 +93,10 @@ class ReplicaManager:
         self._partitions: dict[tuple[str, int], Partition] = {}
         self._by_id: dict[tuple[Uuid, int], Partition] = {}
         self._listeners: list[LeadershipListener] = []
+        self._told: set[Partition] = set()
+        self._lag_ms_max = settings.lag_time_ms_max if settings is not None else LAG_MS_MAX
+        self._isr_changes = IsrChanges(node_id, alter_partition or NobodyAnswers(), broker_epoch)
+        self._image: MetadataImage | None = None
         self._loaded: dict[tuple[str, int], Log] = {}
         self.generation = 0
         self.failures: dict[tuple[str, int], str] = {}
@@ -130,6 +143,7 @@ class ReplicaManager:
 
         Deletions first: a topic made again under its old name needs the folder's name.
         """
+        self._image = image
         for topic in delta.deleted_topics():
             self._drop_topic(topic)
         for topic in delta.created_topics():
@@ -159,10 +173,9 @@ class ReplicaManager:
                 partition = self._host(topic, index, config)
                 if partition is None:
                     continue
-            led = partition.is_leader
             partition.become(wanted)
-            if partition.is_leader != led:
-                self._tell(partition)
+            if partition in self._told and not partition.is_leader:
+                self._resigned(partition)
 
     def _host(self, topic: TopicImage, index: int, config: TopicConfig) -> Partition | None:
         key = (topic.name, index)
@@ -182,7 +195,7 @@ class ReplicaManager:
                 logger.exception("log.unusable", extra={"topic": topic.name, "partition": index})
             return None
         self.failures.pop(key, None)
-        partition = Partition(log, topic.topic_id, self._node_id, self._committer)
+        partition = Partition(log, topic.topic_id, self._node_id, self._committer, self)
         self._partitions[key] = partition
         self._by_id[(topic.topic_id, index)] = partition
         self.generation += 1
@@ -227,10 +240,9 @@ class ReplicaManager:
         del self._partitions[(partition.topic, partition.index)]
         del self._by_id[(partition.topic_id, partition.index)]
         self.generation += 1
-        led = partition.is_leader
         partition.stop()
-        if led:
-            self._tell(partition)
+        if partition in self._told:
+            self._resigned(partition)
         try:
             self._log_dir.delete_log(partition.log)
         except StorageError as error:
@@ -239,10 +251,47 @@ class ReplicaManager:
                 extra={"topic": partition.topic, "partition": partition.index, "reason": str(error)},
             )
 
-    def _tell(self, partition: Partition) -> None:
+    def _resigned(self, partition: Partition) -> None:
+        self._told.discard(partition)
         for listener in self._listeners:
             if listener.topic == partition.topic:
-                (listener.elected if partition.is_leader else listener.resigned)(partition)
+                listener.resigned(partition)
+
+    # --- what partitions ask of whoever hosts them (`partition.Surroundings`) --------------------------
+
+    def now_ms(self) -> int:
+        """Monotonic milliseconds."""
+        return self._clock.monotonic_ms()
+
+    def broker_epoch(self, broker_id: int) -> int | None:
+        """The epoch of a broker that may be in sync: registered, neither fenced nor leaving."""
+        broker = self._image.brokers.get(broker_id) if self._image is not None else None
+        return broker.epoch if broker is not None and broker.active else None
+
+    def propose(self, partition: Partition, proposal: Proposal) -> None:
+        """Ask the controller for an ISR."""
+        self._isr_changes.propose(partition, proposal)
+
+    def became_ready(self, partition: Partition) -> None:
+        """It leads and knows what is committed: the coordinators may load it."""
+        if (
+            partition not in self._told
+            and self._partitions.get((partition.topic, partition.index)) is partition
+        ):
+            self._told.add(partition)
+            for listener in self._listeners:
+                if listener.topic == partition.topic:
+                    listener.elected(partition)
+
+    def tick(self) -> None:
+        """Have followers that lag leave the ISR, and ask again what the controller could not answer.
+
+        Call it a few times a second.
+        """
+        for partition in self._partitions.values():
+            if partition.is_leader:
+                partition.shrink_isr(self._lag_ms_max)
+        self._isr_changes.send()
 
     # --- the coordinators' writes ---------------------------------------------------------------------
 
@@ -261,7 +310,7 @@ class ReplicaManager:
             later.complete(AppendOutcome(verdict.error, message=verdict.message))
             return later
         outcome = partition.append(verdict, now_ms, all_in_sync=True)
-        if outcome.error is not ErrorCode.NONE or not self._flush_acks_all:
+        if outcome.error is not ErrorCode.NONE or not (self._flush_acks_all or partition.replicated):
             later.complete(outcome)
             return later
 

@@ -56,17 +56,27 @@ class DelayedProduce:
 
 
 class DelayedFetch:
-    """Waits on its partitions until `min_bytes` more are visible or anything else about them changes."""
+    """Waits on its partitions until `min_bytes` more are there for it or anything else about them changes.
 
-    __slots__ = ("_done", "_missing", "_partitions")
+    Consumers wait for visible bytes, followers for appended ones.
+    """
 
-    def __init__(self, partitions: Sequence[Partition], missing_bytes: int, done: Callable[[], None]) -> None:
+    __slots__ = ("_done", "_missing", "_queues")
+
+    def __init__(
+        self,
+        partitions: Sequence[Partition],
+        missing_bytes: int,
+        done: Callable[[], None],
+        *,
+        for_replica: bool = False,
+    ) -> None:
         """`done()` is called exactly once, unless `cancel()` comes first."""
-        self._partitions = partitions
         self._missing = missing_bytes
         self._done: Callable[[], None] | None = done
-        for partition in partitions:
-            partition.fetch_waiters.append(self)
+        self._queues = [one.replica_waiters if for_replica else one.fetch_waiters for one in partitions]
+        for queue in self._queues:
+            queue.append(self)
 
     def on_visible_bytes(self, count: int) -> None:
         """`count` more bytes can be read from one of the partitions; 0 means: look again now."""
@@ -85,5 +95,5 @@ class DelayedFetch:
         """Stop waiting without an answer: the connection has gone."""
         if self._done is not None:
             self._done = None
-            for partition in self._partitions:
-                partition.fetch_waiters.remove(self)
+            for queue in self._queues:
+                queue.remove(self)

@@ -208,7 +208,7 @@ def produce(
     answer = entry.respond(
         correlation_id, outcome.base_offset, outcome.log_append_time_ms, outcome.log_start_offset
     )
-    if entry.acks == _ACKS_ALL and broker.settings.log.flush_acks_all:
+    if entry.acks == _ACKS_ALL and (broker.settings.log.flush_acks_all or partition.replicated):
         return _when_committed(broker, entry, correlation_id, answer, outcome.next_offset)
     return [answer]
 

@@ -31,6 +31,7 @@ class FetchPartition:
     max_bytes: int
     current_leader_epoch: int
     last_fetched_epoch: int
+    log_start_offset: int = -1
     told_high_watermark: int = -2
     told_log_start_offset: int = -2
 
@@ -41,6 +42,7 @@ class FetchPartition:
         self.max_bytes = wish.max_bytes
         self.current_leader_epoch = wish.current_leader_epoch
         self.last_fetched_epoch = wish.last_fetched_epoch
+        self.log_start_offset = wish.log_start_offset
 
     def must_tell(self, error: ErrorCode, size: int, high_watermark: int, log_start_offset: int) -> bool:
         """Whether an incremental answer has to include this partition; remembers what it then says."""

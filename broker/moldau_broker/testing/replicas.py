@@ -15,6 +15,7 @@ from random import Random
 from moldau_broker.base.ids import Uuid, format_uuid, random_uuid
 from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.image import MetadataImage, PartitionImage, ResourceType, TopicImage
+from moldau_broker.replication.isr import AlterPartitionSender
 from moldau_broker.replication.manager import ReplicaManager
 from moldau_broker.replication.partition import Partition
 from moldau_broker.replication.validation import Accepted
@@ -76,7 +77,17 @@ class ReplicaBench:
         image: what the cluster looks like; changed by the methods, each of which publishes it.
     """
 
-    def __init__(self, disk: SimDisk | None = None, *, seed: int = 1, flush_acks_all: bool = True) -> None:
+    def __init__(
+        self,
+        disk: SimDisk | None = None,
+        *,
+        seed: int = 1,
+        flush_acks_all: bool = True,
+        node_id: int = NODE_ID,
+        controller: AlterPartitionSender | None = None,
+    ) -> None:
+        self.node_id = node_id
+        self._controller = controller
         self.disk = disk or SimDisk()
         self.clock = ManualClock()
         self.committer = ManualCommitter()
@@ -91,12 +102,20 @@ class ReplicaBench:
         self.log_dir = LogDir.open(
             self.disk,
             cluster_id=format_uuid(Uuid(bytes(15) + b"\x07")),
-            node_id=NODE_ID,
+            node_id=self.node_id,
             clock=self.clock,
             rng=self._rng,
         )
+        self.committer = ManualCommitter()
         self.replicas = ReplicaManager(
-            NODE_ID, self.log_dir, self.committer, self.clock, {}, flush_acks_all=self._flush_acks_all
+            self.node_id,
+            self.log_dir,
+            self.committer,
+            self.clock,
+            {},
+            flush_acks_all=self._flush_acks_all,
+            alter_partition=self._controller,
+            broker_epoch=lambda: self.image.brokers[self.node_id].epoch,
         )
 
     def restart(self, *, clean: bool = True, power_failure: Random | None = None) -> None:
@@ -127,14 +146,19 @@ class ReplicaBench:
         by_name = {name: topic for name, topic in self.image.topics.items() if name not in without}
         by_name.update({topic.name: topic for topic in topics})
         before = self.image
-        self.image = MetadataImage(
+        image = MetadataImage(
             "cluster",
             offset=before.offset + 1,
             topics=by_name,
             topics_by_id={topic.topic_id: topic for topic in by_name.values()},
             configs=before.configs if configs is None else {**before.configs, **configs},
         )
-        self.replicas.apply(MetadataDelta(before, self.image), self.image)
+        self.follow(image)
+
+    def follow(self, image: MetadataImage) -> None:
+        """The next image, whole."""
+        before, self.image = self.image, image
+        self.replicas.apply(MetadataDelta(before, image), image)
 
     def topic(
         self,

@@ -2,7 +2,8 @@
 
 Behaviour: whole batches up to the high watermark (last stable offset under read_committed), at least one batch
 for the first partition that has any (KIP-74), in the order asked; long poll until `min_bytes` visible bytes or
-`max_wait_ms`. Sessions as in KIP-227. A read that would have to wait for the disk is done off the event loop.
+`max_wait_ms`. Sessions as in KIP-227. A read that would have to wait for the disk is done off the event loop. Other
+brokers, on the internal listener only, read up to the log's end, and what they ask for says what they have on disk.
 Version notes: v7 sessions, v9 leader epoch fencing (KIP-320), v11 preferred replica, v12 diverging epoch,
 v13 topic ids, v15 replica state, v16 current leader (KIP-951).
 """
@@ -27,8 +28,9 @@ from moldau_broker.server.fetch_sessions import (
     FetchPartition,
     FetchSession,
 )
-from moldau_broker.server.handlers.spec import Handler, RequestContext
+from moldau_broker.server.handlers.spec import Handler, ListenerKind, RequestContext
 from moldau_broker.wire.apis import ApiKey
+from moldau_broker.wire.batches import iter_batches
 from moldau_broker.wire.messages.fetch import (
     AbortedTransaction,
     EpochEndOffset,
@@ -92,6 +94,7 @@ def _wishes(request: FetchRequest) -> list[FetchPartition]:
             wanted.partition_max_bytes,
             wanted.current_leader_epoch,
             wanted.last_fetched_epoch,
+            wanted.log_start_offset,
         )
         for topic in request.topics
         for wanted in topic.partitions
@@ -115,6 +118,7 @@ class _Fetch:
         "_context",
         "_incremental",
         "_later",
+        "_replica_id",
         "_request",
         "_session",
         "_targets",
@@ -137,10 +141,13 @@ class _Fetch:
         self._asked = asked
         self._incremental = incremental
         self._later: Deferred[FetchResponse] | None = None
+        state = request.replica_state
+        versioned = context.api_version >= _REPLICA_STATE_SINCE
+        self._replica_id = state.replica_id if versioned else request.replica_id
         self._targets: list[Partition | ErrorCode] = [self._find(wish) for wish in asked]
 
     def _find(self, wish: FetchPartition) -> Partition | ErrorCode:
-        if self._replica_id() not in _CONSUMERS:
+        if self._is_replica and self._context.listener_kind is not ListenerKind.INTERNAL:
             return ErrorCode.TOPIC_AUTHORIZATION_FAILED
         replicas = self._broker.replicas
         if self._context.api_version >= _TOPIC_IDS_SINCE:
@@ -153,10 +160,13 @@ class _Fetch:
                 return replicas.missing_error(wish.name, wish.index)
         return partition
 
-    def _replica_id(self) -> int:
-        if self._context.api_version >= _REPLICA_STATE_SINCE:
-            return self._request.replica_state.replica_id
-        return self._request.replica_id
+    @property
+    def _is_replica(self) -> bool:
+        return self._replica_id not in _CONSUMERS
+
+    def _end(self, partition: Partition) -> int:
+        """How far the reader may see."""
+        return partition.log_end_offset if self._is_replica else partition.high_watermark
 
     def start(self) -> FetchResponse | Deferred[FetchResponse]:
         reads = self._read_all(wait=False)
@@ -168,10 +178,21 @@ class _Fetch:
         crowded = len(self._broker.waiting_fetches) >= WAITING_FETCHES_MAX
         if request.max_wait_ms <= 0 or not reads or failed or size >= request.min_bytes or crowded:
             return self._respond(reads)
+        if size and self._is_cut_short(reads):
+            return self._respond(reads)
         later: Deferred[FetchResponse] = Deferred()
         self._later = later
         self._wait(later, request.min_bytes - size)
         return later
+
+    def _is_cut_short(self, reads: list[PartitionRead]) -> bool:
+        """Whether more is there than fits: the answer is as large as it gets, and waiting would add nothing."""
+        for target, read in zip(self._targets, reads, strict=True):
+            if read.records and isinstance(target, Partition):
+                *_, (_, last) = iter_batches(read.records)
+                if last.base_offset + last.last_offset_delta + 1 < self._end(target):
+                    return True
+        return False
 
     def _wait(self, later: Deferred[FetchResponse], missing_bytes: int) -> None:
         broker, connection = self._broker, self._context.connection
@@ -188,7 +209,7 @@ class _Fetch:
             waiting.cancel()
             broker.waiting_fetches.discard(waiting)
 
-        waiting = DelayedFetch(partitions, missing_bytes, done)
+        waiting = DelayedFetch(partitions, missing_bytes, done, for_replica=self._is_replica)
         timer = broker.timers.call_later(self._request.max_wait_ms, waiting.finish)
         connection.on_close[waiting] = gone
         broker.waiting_fetches.add(waiting)
@@ -206,12 +227,10 @@ class _Fetch:
         """Bring what is asked for into the page cache off the loop, then read as usual."""
         later: Deferred[FetchResponse] = Deferred()
         reads = [
-            partial(
-                target.log.read, wish.fetch_offset, self._partition_bytes(wish), up_to=target.high_watermark
-            )
+            partial(target.log.read, wish.fetch_offset, self._partition_bytes(wish), up_to=self._end(target))
             for wish, target in zip(self._asked, self._targets, strict=True)
             if isinstance(target, Partition)
-            and target.log_start_offset <= wish.fetch_offset < target.high_watermark
+            and target.log_start_offset <= wish.fetch_offset < self._end(target)
         ]
 
         def warmed() -> None:
@@ -242,6 +261,12 @@ class _Fetch:
                 continue
             if wish.last_fetched_epoch >= 0:
                 diverging = _divergence(target, wish)
+                if diverging is not None and diverging[1] < 0 and self._is_replica:
+                    # Nothing is known of that epoch, and (-1, -1) would mean that all is well.
+                    start = target.log_start_offset
+                    mark = target.high_watermark
+                    reads.append(PartitionRead(ErrorCode.OFFSET_OUT_OF_RANGE, mark, mark, start))
+                    continue
                 if diverging is not None:
                     reads.append(
                         PartitionRead(
@@ -254,12 +279,19 @@ class _Fetch:
                         )
                     )
                     continue
+            if self._is_replica:
+                epoch = request.replica_state.replica_epoch
+                error = target.fetched_by(self._replica_id, epoch, wish.fetch_offset, wish.log_start_offset)
+                if error is not ErrorCode.NONE:
+                    reads.append(PartitionRead(error))
+                    continue
             read = target.read(
                 wish.fetch_offset,
                 min(left, self._partition_bytes(wish)),
                 committed=request.isolation_level == _READ_COMMITTED,
                 min_one=empty_so_far,
                 wait=wait,
+                to_end=self._is_replica,
             )
             if read is None:
                 return None

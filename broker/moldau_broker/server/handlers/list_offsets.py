@@ -34,6 +34,7 @@ MAX_TIMESTAMP: Final = -3
 EARLIEST_LOCAL: Final = -4
 _TIERED: Final = (-5, -6)
 _SPECIAL_SINCE: Final = {LATEST: 1, EARLIEST: 1, MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8, -5: 9, -6: 11}
+_NOT_AVAILABLE_SINCE: Final = 5
 _NEVER: Final = 2**15
 _READ_COMMITTED: Final = 1
 _NOTHING: Final = (-1, -1, -1)
@@ -69,6 +70,10 @@ def _answer(
     error = partition.leadership_error(wanted.current_leader_epoch)
     if error is not ErrorCode.NONE:
         return _failed(wanted, error)
+    if not partition.is_ready and wanted.timestamp != EARLIEST:
+        # A new leader does not know yet what was committed before its time.
+        not_yet = version >= _NOT_AVAILABLE_SINCE
+        return _failed(wanted, ErrorCode.OFFSET_NOT_AVAILABLE if not_yet else ErrorCode.LEADER_NOT_AVAILABLE)
     if wanted.timestamp < 0 and version < _SPECIAL_SINCE.get(wanted.timestamp, _NEVER):
         return _failed(wanted, ErrorCode.UNSUPPORTED_VERSION)
     try:

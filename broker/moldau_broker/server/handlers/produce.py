@@ -61,7 +61,8 @@ def handle(
                 "produce_acks_0", "a produce request with acks=0 failed; closing tells its client"
             )
         return None
-    if request.acks == _ALL and appended and broker.settings.log.flush_acks_all:
+    waits = broker.settings.log.flush_acks_all or any(partition.replicated for partition, _ in appended)
+    if request.acks == _ALL and appended and waits:
         return _answer_when_committed(broker, request, outcomes, appended)
     return ProduceResponse(responses=_answers(request, outcomes))
 

@@ -1,0 +1,286 @@
+"""Follower fetching: one connection to each broker that leads something we hold, one request at a time on it.
+
+Theory of operation: a round asks the leader for all its partitions (an incremental session, KIP-227), appends what
+comes, waits until that is fsynced, and asks again with the new ends; the leader's high watermark follows from the
+question, not from an answer. Nothing is decided here: `Partition.ask` and `Partition.take` do. A change of who leads
+what interrupts a question that waits at the leader, because a new leader is not ready before its followers asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final, TypeVar
+
+from moldau_broker.base.clock import Clock
+from moldau_broker.base.ids import Uuid
+from moldau_broker.client.config import ClientConfig
+from moldau_broker.client.connection import Connection
+from moldau_broker.client.errors import ClientError
+from moldau_broker.metadata.delta import MetadataDelta
+from moldau_broker.metadata.image import NO_LEADER, Endpoint, MetadataImage
+from moldau_broker.replication.fetch_session import Key, ReplicaSession
+from moldau_broker.replication.follower import Step
+from moldau_broker.replication.manager import ReplicaManager
+from moldau_broker.replication.partition import Partition
+from moldau_broker.replication.settings import ReplicaSettings
+from moldau_broker.wire.messages.fetch import FetchRequest, FetchResponse, PartitionData
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ANSWER_MS_MAX: Final = 3_000
+"""How much longer than its own waiting time an answer may take; who leads is found out much sooner by other means."""
+
+
+class ReplicaFetchers:
+    """The fetchers of one broker. Call `follow` after the replica manager has taken the image."""
+
+    def __init__(
+        self,
+        replicas: ReplicaManager,
+        node_id: int,
+        broker_epoch: Callable[[], int],
+        settings: ReplicaSettings,
+        endpoint_of: Callable[[int], Endpoint | None],
+        client: ClientConfig,
+        clock: Clock,
+    ) -> None:
+        self.node_id = node_id
+        self.broker_epoch = broker_epoch
+        self.settings = settings
+        self.endpoint_of = endpoint_of
+        self.client = client
+        self.clock = clock
+        self._replicas = replicas
+        self._fetchers: dict[int, _LeaderFetcher] = {}
+        self._closed = False
+
+    def follow(self, delta: MetadataDelta, image: MetadataImage) -> None:
+        """A subscriber of the publisher: fetch from whoever leads what we hold."""
+        if self._closed:
+            return
+        wanted: dict[int, list[Partition]] = {leader: [] for leader in self._fetchers}
+        for partition in self._replicas.partitions():
+            if not partition.is_leader and partition.leader_id != NO_LEADER:
+                wanted.setdefault(partition.leader_id, []).append(partition)
+        moved = delta.changed_brokers()
+        for leader, partitions in wanted.items():
+            fetcher = self._fetchers.get(leader)
+            if fetcher is None:
+                fetcher = self._fetchers[leader] = _LeaderFetcher(self, leader)
+            fetcher.assign(partitions, moved=leader in moved)
+        for leader in [leader for leader in self._fetchers if leader not in image.brokers]:
+            if not wanted[leader]:
+                self._fetchers.pop(leader).stop()
+
+    async def close(self) -> None:
+        """End all fetching."""
+        self._closed = True
+        fetchers, self._fetchers = list(self._fetchers.values()), {}
+        for fetcher in fetchers:
+            fetcher.stop()
+        await asyncio.gather(*(fetcher.task for fetcher in fetchers), return_exceptions=True)
+
+
+class _Interrupted(Exception):
+    """What is asked for has changed."""
+
+
+class _LeaderFetcher:
+    """Fetches from one leader."""
+
+    def __init__(self, owner: ReplicaFetchers, leader: int) -> None:
+        self._owner = owner
+        self._leader = leader
+        self._assigned: dict[Key, tuple[Partition, int]] = {}
+        self._resting: dict[Key, int] = {}
+        self._changed = asyncio.Event()
+        self._connection: Connection | None = None
+        self._session = ReplicaSession()
+        self._unreachable = False
+        self.task = asyncio.get_running_loop().create_task(self._run(), name=f"fetcher-{leader}")
+
+    def assign(self, partitions: Iterable[Partition], *, moved: bool) -> None:
+        """From now on fetch these; `moved`: the leader's broker has changed, perhaps its address."""
+        assigned = {(one.topic_id, one.index): (one, one.leader_epoch) for one in partitions}
+        if assigned == self._assigned and not moved:
+            return
+        # Losing partitions need not disturb a question that waits: the answer's late part is ignored.
+        disturb = moved or any(self._assigned.get(key) != one for key, one in assigned.items())
+        self._assigned = assigned
+        if disturb:
+            self._resting.clear()
+            self._changed.set()
+
+    def stop(self) -> None:
+        """End."""
+        self.task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                self._changed.clear()
+                try:
+                    await self._round()
+                    self._unreachable = False
+                except _Interrupted:
+                    self._hang_up()
+                except (ClientError, OSError) as error:
+                    self._hang_up()
+                    if not self._unreachable:
+                        self._unreachable = True
+                        logger.warning(
+                            "fetcher.unreachable", extra={"leader": self._leader, "reason": str(error)}
+                        )
+                    await self._pause(self._owner.settings.fetch_backoff_ms)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            logger.exception("fetcher.failed", extra={"leader": self._leader})
+            raise
+        finally:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._session = ReplicaSession()
+
+    async def _pause(self, ms: float) -> None:
+        """Wait that long, or until something changes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ms / 1000):
+                await self._changed.wait()
+
+    async def _unless_changed(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`; it is given up as soon as something changes.
+
+        Raises:
+            _Interrupted: something changed.
+        """
+        task = asyncio.ensure_future(work)
+        changed = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait({task, changed}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise _Interrupted
+        finally:
+            changed.cancel()
+            if not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, ClientError, OSError):
+                    await task
+
+    # --- one round ------------------------------------------------------------------------------------
+
+    async def _round(self) -> None:
+        now = self._owner.clock.monotonic_ms()
+        wanted = {key: one for key, (one, _) in self._assigned.items() if self._resting.get(key, 0) <= now}
+        if not wanted:
+            due = min(self._resting.values(), default=now + 60_000)
+            await self._pause(max(1, due - now))
+            return
+        await self._until_durable(wanted.values())
+        asks = {key: ask for key, one in wanted.items() if (ask := one.ask()) is not None}
+        if not asks:
+            await self._pause(self._owner.settings.fetch_backoff_ms)
+            return
+        if self._connection is None or self._connection.closed:
+            self._hang_up()
+            self._connection = await self._unless_changed(self._connect())
+        settings = self._owner.settings
+        request = self._session.request(
+            asks,
+            node_id=self._owner.node_id,
+            broker_epoch=self._owner.broker_epoch(),
+            max_wait_ms=settings.fetch_wait_ms_max,
+            min_bytes=settings.fetch_bytes_min,
+            max_bytes=settings.fetch_response_bytes_max,
+            partition_bytes=settings.fetch_bytes_max,
+        )
+        answer = await self._unless_changed(self._exchange(request))
+        if not self._session.understood(answer):
+            return
+        await self._take(answer)
+
+    async def _connect(self) -> Connection:
+        endpoint = self._owner.endpoint_of(self._leader)
+        if endpoint is None:
+            raise OSError(f"broker {self._leader} has no internal listener that is known")
+        return await Connection.open(endpoint.host, endpoint.port, self._owner.client)
+
+    async def _exchange(self, request: FetchRequest) -> FetchResponse:
+        assert self._connection is not None
+        return await self._connection.request(
+            request, FetchResponse, timeout_ms=request.max_wait_ms + ANSWER_MS_MAX
+        )
+
+    async def _take(self, answer: FetchResponse) -> None:
+        """Append what came, and wait until it is on disk."""
+        written = []
+        for topic in answer.responses:
+            topic_id = Uuid(topic.topic_id)
+            for data in topic.partitions:
+                key = (topic_id, data.partition_index)
+                found = self._assigned.get(key)
+                if found is not None and self._take_one(key, found[0], data):
+                    written.append(found[0])
+        await self._until_durable(written)
+
+    def _take_one(self, key: Key, partition: Partition, data: PartitionData) -> bool:
+        asked = self._session.asked(key)
+        if asked is None:
+            return False
+        advice = partition.take(
+            asked,
+            data.error_code,
+            data.records,
+            (data.diverging_epoch.epoch, data.diverging_epoch.end_offset),
+            data.high_watermark,
+            data.log_start_offset,
+            self._owner.clock.wall_ms(),
+        )
+        if advice is None:
+            return False
+        if advice.step is Step.BACK_OFF:
+            self._resting[key] = self._owner.clock.monotonic_ms() + self._owner.settings.fetch_backoff_ms
+        if advice.step is not Step.APPEND:
+            logger.info(
+                "replica.advice",
+                extra={
+                    "topic": partition.topic,
+                    "partition": partition.index,
+                    "leader": self._leader,
+                    "leader_epoch": asked.leader_epoch,
+                    "asked_offset": asked.offset,
+                    "step": advice.step.name,
+                    "offset": advice.offset,
+                    "reason": advice.why,
+                },
+            )
+            return False
+        return bool(data.records)
+
+    async def _until_durable(self, partitions: Iterable[Partition]) -> None:
+        """Wait until these logs are on disk as they are now."""
+        waiting = [one for one in partitions if one.log.durable_offset < one.log.log_end_offset]
+        if not waiting:
+            return
+        done = asyncio.get_running_loop().create_future()
+        left = len(waiting)
+
+        def durable() -> None:
+            nonlocal left
+            left -= 1
+            if not left and not done.done():
+                done.set_result(None)
+
+        for partition in waiting:
+            partition.when_durable(durable)
+        await done

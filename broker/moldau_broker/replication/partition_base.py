@@ -1,0 +1,301 @@
+"""What every hosted replica has, whoever leads: its state, reading, waiters, and how it fails. Use `Partition`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.base.ids import Uuid
+from moldau_broker.replication.leader import LeaderState, Proposal
+from moldau_broker.replication.outcome import PartitionRead
+from moldau_broker.storage.disk import Buffer
+from moldau_broker.storage.errors import CorruptLog, OffsetOutOfRange, StorageError
+from moldau_broker.storage.log import Log
+
+if TYPE_CHECKING:
+    from moldau_broker.replication.partition import Partition
+
+NO_LEADER = -1
+_NOTHING = memoryview(b"")
+
+
+class Committer(Protocol):
+    """Makes a log durable and says when (see `storage.group_commit`)."""
+
+    def request(self, log: Log, callback: Callable[[StorageError | None], None]) -> None:
+        """Fdatasync `log` in the next round; `callback(error)` runs on the owning thread afterwards."""
+        ...
+
+
+class VisibleBytesListener(Protocol):
+    """A fetch that waits for more visible bytes."""
+
+    def on_visible_bytes(self, count: int) -> None:
+        """`count` bytes have become readable (0: something else changed, look again)."""
+        ...
+
+
+class Surroundings(Protocol):
+    """What a partition asks of whoever hosts it."""
+
+    def now_ms(self) -> int:
+        """Monotonic milliseconds."""
+        ...
+
+    def broker_epoch(self, broker_id: int) -> int | None:
+        """The epoch of a broker that may be in sync, else None."""
+        ...
+
+    def propose(self, partition: Partition, proposal: Proposal) -> None:
+        """Ask the controller for an ISR, and tell `partition.proposal_answered`."""
+        ...
+
+    def became_ready(self, partition: Partition) -> None:
+        """It leads, and knows what was committed before."""
+        ...
+
+
+class _Alone:
+    """Nobody hosts it: a partition of one replica needs nobody."""
+
+    def now_ms(self) -> int:
+        return 0
+
+    def broker_epoch(self, broker_id: int) -> int | None:
+        del broker_id
+        return None
+
+    def propose(self, partition: Partition, proposal: Proposal) -> None:
+        pass
+
+    def became_ready(self, partition: Partition) -> None:
+        pass
+
+
+ALONE = _Alone()
+
+
+class PartitionBase:
+    """A hosted replica.
+
+    Attributes:
+        topic, index, topic_id: which partition this is.
+        log: its log; offsets below are the log's.
+        leader_id, leader_epoch, partition_epoch, isr: as last told by the metadata image.
+        high_watermark: first offset that is not yet replicated to every in-sync replica.
+        is_leader, is_ready: whether it leads, and whether its high watermark has reached its epoch's start.
+        replicated: whether there are other replicas.
+        offline_reason: why reads and writes answer KAFKA_STORAGE_ERROR, or None.
+        bytes_in, bytes_out, requests: what was appended and read here since the replica was opened.
+        fetch_waiters, replica_waiters: fetches of consumers and of followers that wait.
+    """
+
+    __slots__ = (
+        "_around",
+        "_committer",
+        "_committing",
+        "_hidden",
+        "_holds_aborted",
+        "_leader",
+        "_node_id",
+        "_replica_count",
+        "_waiting_commit",
+        "_waiting_durable",
+        "bytes_in",
+        "bytes_out",
+        "fetch_waiters",
+        "high_watermark",
+        "index",
+        "is_leader",
+        "is_ready",
+        "isr",
+        "leader_epoch",
+        "leader_id",
+        "log",
+        "offline_reason",
+        "partition_epoch",
+        "replica_waiters",
+        "replicated",
+        "requests",
+        "topic",
+        "topic_id",
+    )
+
+    def __init__(
+        self,
+        log: Log,
+        topic_id: Uuid,
+        node_id: int,
+        committer: Committer,
+        around: Surroundings = ALONE,
+    ) -> None:
+        self.topic = log.topic
+        self.index = log.partition
+        self.topic_id = topic_id
+        self.log = log
+        self.leader_id = NO_LEADER
+        self.leader_epoch = -1
+        self.partition_epoch = -1
+        self.isr: tuple[int, ...] = ()
+        self.is_leader = self.is_ready = self.replicated = False
+        self.high_watermark = log.log_end_offset
+        self.offline_reason: str | None = None
+        self.bytes_in = self.bytes_out = self.requests = 0
+        self.fetch_waiters: list[VisibleBytesListener] = []
+        self.replica_waiters: list[VisibleBytesListener] = []
+        self._around = around
+        self._leader: LeaderState | None = None
+        self._hidden: deque[tuple[int, int]] = deque()  # (end offset, bytes) of batches not visible yet
+        self._waiting_durable: list[Callable[[], None]] = []
+        # Only a folder taken over from Kafka can: transactions are not served, and looking costs a system call.
+        self._holds_aborted = bool(log.aborted_transactions(log.log_start_offset, log.log_end_offset))
+        self._node_id = node_id
+        self._replica_count = 0
+        self._committer = committer
+        self._committing = False
+        self._waiting_commit: deque[tuple[int, Callable[[ErrorCode], None]]] = deque()
+
+    @property
+    def log_start_offset(self) -> int:
+        """First offset that may be read."""
+        return self.log.log_start_offset
+
+    @property
+    def log_end_offset(self) -> int:
+        """Offset the next record will get."""
+        return self.log.log_end_offset
+
+    @property
+    def last_stable_offset(self) -> int:
+        """First offset a read_committed reader may not pass (a folder from Kafka may hold open transactions)."""
+        return self.log.last_stable_offset(self.high_watermark)
+
+    def leadership_error(self, current_leader_epoch: int) -> ErrorCode:
+        """NONE where this replica leads in the epoch the client knows (-1: the client does not say; KIP-320)."""
+        if self.offline_reason is not None:
+            return ErrorCode.KAFKA_STORAGE_ERROR
+        if current_leader_epoch >= 0:
+            if current_leader_epoch < self.leader_epoch:
+                return ErrorCode.FENCED_LEADER_EPOCH
+            if current_leader_epoch > self.leader_epoch:
+                return ErrorCode.UNKNOWN_LEADER_EPOCH
+        return ErrorCode.NONE if self.is_leader else ErrorCode.NOT_LEADER_OR_FOLLOWER
+
+    def request_commit(self) -> None:
+        """Ask for a group commit round unless one is on its way."""
+        if not self._committing and self.offline_reason is None:
+            self._committing = True
+            self._committer.request(self.log, self._on_committed)
+
+    def when_durable(self, callback: Callable[[], None]) -> None:
+        """Call back once the whole log is on disk, or the partition is offline or gone."""
+        if self.log.durable_offset >= self.log.log_end_offset or self.offline_reason is not None:
+            callback()
+            return
+        self._waiting_durable.append(callback)
+        self.request_commit()
+
+    def _tell_durable(self) -> None:
+        waiting, self._waiting_durable = self._waiting_durable, []
+        for callback in waiting:
+            callback()
+
+    def _on_committed(self, error: StorageError | None) -> None:
+        raise NotImplementedError
+
+    # --- waiters --------------------------------------------------------------------------------------
+
+    def _wake(self, visible_bytes: int) -> None:
+        """Consumers and followers."""
+        for waiter in (*self.fetch_waiters, *self.replica_waiters):
+            waiter.on_visible_bytes(visible_bytes)
+
+    def _wake_consumers(self, visible_bytes: int) -> None:
+        for waiter in tuple(self.fetch_waiters):
+            waiter.on_visible_bytes(visible_bytes)
+
+    def _fail_waiting(self, error: ErrorCode) -> None:
+        waiting, self._waiting_commit = self._waiting_commit, deque()
+        for _, callback in waiting:
+            callback(error)
+
+    def go_offline(self, reason: str) -> None:
+        """Answer KAFKA_STORAGE_ERROR from now on; after a failed fsync no retry can be trusted."""
+        if self.offline_reason is None:
+            self.offline_reason = reason
+            self._fail_waiting(ErrorCode.KAFKA_STORAGE_ERROR)
+            self._tell_durable()
+            self._wake(0)
+
+    def stop(self) -> None:
+        """The replica leaves this broker (topic deleted, reassigned): everyone waiting is told."""
+        self.is_leader = self.is_ready = False
+        self.leader_id = NO_LEADER
+        self._leader = None
+        self._fail_waiting(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        self._tell_durable()
+        self._wake(0)
+
+    def read(
+        self, offset: int, max_bytes: int, *, committed: bool, min_one: bool, wait: bool, to_end: bool = False
+    ) -> PartitionRead | None:
+        """Whole batches from the one that contains `offset`, up to the visible end.
+
+        Args:
+            offset: first offset wanted.
+            max_bytes: upper bound on the bytes returned, but for the first batch under `min_one` (KIP-74).
+            committed: read_committed isolation: bound by the last stable offset.
+            min_one: whether the first batch is returned however large.
+            wait: False asks only the page cache; the answer is None where the disk would have to be waited for.
+            to_end: for a follower: also what is not visible yet.
+        """
+        log = self.log
+        bound = self.last_stable_offset if committed else self.high_watermark
+        bound = log.log_end_offset if to_end else bound
+        start = log.log_start_offset
+        if offset < start or offset > log.log_end_offset:
+            return PartitionRead(ErrorCode.OFFSET_OUT_OF_RANGE, self.high_watermark, bound, start)
+        records: Buffer = _NOTHING
+        if offset < bound and (max_bytes > 0 or min_one):
+            try:
+                if wait:
+                    records = log.read(offset, max_bytes, up_to=bound, min_one=min_one)
+                else:
+                    found = log.read_nowait(offset, max_bytes, up_to=bound, min_one=min_one)
+                    if found is None:
+                        return None
+                    records = found
+            except OffsetOutOfRange:
+                return PartitionRead(
+                    ErrorCode.OFFSET_OUT_OF_RANGE, self.high_watermark, bound, log.log_start_offset
+                )
+            except (CorruptLog, StorageError) as failure:
+                self.go_offline(str(failure))
+                return PartitionRead(ErrorCode.KAFKA_STORAGE_ERROR)
+        self.bytes_out += len(records)
+        self.requests += 1
+        read = PartitionRead(
+            ErrorCode.NONE, self.high_watermark, self.last_stable_offset, start, memoryview(records)
+        )
+        if committed:
+            read.aborted = self._aborted(offset, bound)
+        return read
+
+    def _aborted(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
+        if not self._holds_aborted:
+            return ()
+        return tuple((txn.producer_id, txn.first_offset) for txn in self.log.aborted_transactions(start, end))
+
+    def delete_records(self, before_offset: int) -> ErrorCode:
+        """Move the log start to `before_offset` (-1: the high watermark); DeleteRecords."""
+        target = self.high_watermark if before_offset == -1 else before_offset
+        if target < 0 or target > self.high_watermark:
+            return ErrorCode.OFFSET_OUT_OF_RANGE
+        try:
+            self.log.advance_log_start(target)
+        except StorageError as failure:
+            self.go_offline(str(failure))
+            return ErrorCode.KAFKA_STORAGE_ERROR
+        return ErrorCode.NONE

@@ -1,0 +1,64 @@
+"""A hosted replica as a follower: what it asks its leader for, and how it takes the answer. Use `Partition`."""
+
+from __future__ import annotations
+
+from moldau_broker.replication.follower import Advice, Ask, Step, advise, ask
+from moldau_broker.replication.partition_base import NO_LEADER, PartitionBase
+from moldau_broker.storage.disk import Buffer
+from moldau_broker.storage.errors import DiskFull, InvalidBatches, StorageError
+
+
+class FollowingPartition(PartitionBase):
+    """The part of a partition that follows. Use `Partition`."""
+
+    __slots__ = ()
+
+    def ask(self) -> Ask | None:
+        """What to ask the leader for; None while that cannot be said: it leads, or its log is not all on disk."""
+        log = self.log
+        if self.is_leader or self.leader_id == NO_LEADER or self.offline_reason is not None:
+            return None
+        if log.durable_offset < log.log_end_offset:
+            return None
+        return ask(self.leader_epoch, log.log_end_offset, log.log_start_offset, log.epochs)
+
+    def take(
+        self,
+        asked: Ask,
+        error: int,
+        records: Buffer | None,
+        diverging: tuple[int, int],
+        high_watermark: int,
+        log_start: int,
+        now_ms: int,
+    ) -> Advice | None:
+        """Take the leader's answer to `asked`; gives what was done, None where it came too late.
+
+        The log may be cut, which waits for the disk: rare, and nothing else of this partition goes on meanwhile.
+        """
+        if self.is_leader or asked.leader_epoch != self.leader_epoch or self.offline_reason is not None:
+            return None
+        log = self.log
+        advice = advise(asked, error, diverging, log_start, log.log_end_offset, log.epochs)
+        try:
+            if advice.step is Step.TRUNCATE:
+                log.truncate_to(advice.offset)
+            elif advice.step is Step.RESTART:
+                log.truncate_fully(advice.offset)
+            elif advice.step is Step.APPEND and records is not None and len(records):
+                log.append_replica(records, now_ms)
+                self.bytes_in += len(records)
+        except (InvalidBatches, DiskFull) as refused:
+            advice = Advice(Step.BACK_OFF, why=str(refused))
+        except StorageError as failure:
+            self.go_offline(str(failure))
+            return Advice(Step.BACK_OFF, why=str(failure))
+        end = log.log_end_offset
+        if advice.step is Step.APPEND:
+            if log_start > log.log_start_offset:
+                log.advance_log_start(min(log_start, end))
+            self.high_watermark = max(self.high_watermark, min(high_watermark, end))
+        self.high_watermark = log.high_watermark = min(self.high_watermark, end)
+        if self.fetch_waiters:
+            self._wake_consumers(0)
+        return advice

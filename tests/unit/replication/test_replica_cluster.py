@@ -1,0 +1,233 @@
+"""Three brokers' replicas together: what is acknowledged is on three disks, and survives whoever leads next."""
+
+from __future__ import annotations
+
+import pytest
+
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.testing.replica_cluster import ReplicaCluster
+
+
+@pytest.fixture
+def cluster() -> ReplicaCluster:
+    made = ReplicaCluster()
+    made.create_topic("t", min_insync_replicas="2")
+    return made
+
+
+def marks(cluster: ReplicaCluster) -> list[int]:
+    return [cluster.partition("t", node_id).high_watermark for node_id in cluster.nodes]
+
+
+def commit(cluster: ReplicaCluster, value: bytes) -> int:
+    """Write one record and have it acknowledged; gives its offset."""
+    told: list[ErrorCode] = []
+    outcome = cluster.write("t", value)
+    assert outcome.error is ErrorCode.NONE
+    cluster.leader("t").when_committed(outcome.next_offset, told.append)
+    cluster.replicate()
+    assert told == [ErrorCode.NONE]
+    return outcome.base_offset
+
+
+def test_an_acknowledgement_waits_for_three_disks(cluster: ReplicaCluster) -> None:
+    """Fetched is not enough, fsynced is not enough: the leader has to be told by the next fetch."""
+    told: list[ErrorCode] = []
+    outcome = cluster.write("t", b"v")
+    leader = cluster.leader("t")
+    leader.when_committed(outcome.next_offset, told.append)
+    cluster.flush(1)
+    for node_id in (2, 3):
+        assert cluster.fetch("t", node_id)
+        assert not cluster.fetch("t", node_id), "it does not ask before its disk has answered"
+        cluster.partition("t", node_id).request_commit()
+    assert (told, leader.high_watermark) == ([], 0)
+    cluster.flush(2, 3)
+    cluster.fetch("t", 2)
+    assert told == []
+    cluster.fetch("t", 3)
+    assert (told, leader.high_watermark) == ([ErrorCode.NONE], 1)
+    cluster.replicate()
+    assert marks(cluster) == [1, 1, 1]
+    assert len({cluster.values("t", node_id) for node_id in cluster.nodes}) == 1
+
+
+def test_the_leaders_own_disk_counts_too(cluster: ReplicaCluster) -> None:
+    """Followers may be faster."""
+    cluster.write("t", b"v")
+    for node_id in (2, 3):
+        cluster.fetch("t", node_id)
+        cluster.partition("t", node_id).request_commit()
+        cluster.flush(node_id)
+        cluster.fetch("t", node_id)
+    assert cluster.leader("t").high_watermark == 0
+    cluster.flush(1)
+    assert cluster.leader("t").high_watermark == 1
+
+
+@pytest.mark.parametrize("new_leader", [2, 3])
+def test_what_was_acknowledged_survives_a_power_failure_of_everybody(new_leader: int) -> None:
+    """Whatever the disks kept beyond what was fsynced, and whoever leads next."""
+    for seed in range(20):
+        cluster = ReplicaCluster(seed=seed)
+        cluster.create_topic("t", min_insync_replicas="2")
+        for value in range(5):
+            commit(cluster, b"acknowledged %d" % value)
+        for value in range(3):
+            cluster.write("t", b"not acknowledged %d" % value)
+        cluster.fetch("t", 2)
+        for node_id in cluster.nodes:
+            cluster.restart(node_id, power_failure=True)
+        cluster.change("t", leader=new_leader)
+        cluster.replicate()
+        values = {cluster.values("t", node_id) for node_id in cluster.nodes}
+        assert len(values) == 1, f"seed {seed}"
+        (whole,) = values
+        assert [b"acknowledged %d" % value in whole for value in range(5)] == [True] * 5, f"seed {seed}"
+        assert commit(cluster, b"after") >= 5
+
+
+def test_a_deposed_leader_gives_back_what_nobody_else_has(cluster: ReplicaCluster) -> None:
+    """It comes back as a follower and cuts its log where its leader's epoch ended."""
+    commit(cluster, b"acknowledged")
+    for value in range(3):
+        cluster.write("t", b"never acknowledged %d" % value)
+    cluster.flush(1)
+    cluster.change("t", leader=2, isr=(2, 3))
+    commit_at = cluster.write("t", b"of the new leader").base_offset
+    assert commit_at == 1
+    cluster.replicate()
+    assert marks(cluster) == [2, 2, 2]
+    assert len({cluster.values("t", node_id) for node_id in cluster.nodes}) == 1
+    assert b"never" not in cluster.values("t", 1)
+
+
+def test_a_deposed_leader_that_does_not_know_acknowledges_nothing(cluster: ReplicaCluster) -> None:
+    """A zombie: nobody fetches from it, so its high watermark rests; when it learns, its waiters are told."""
+    commit(cluster, b"acknowledged")
+    zombie = cluster.partition("t", 1)
+    told: list[ErrorCode] = []
+    outcome = cluster.write("t", b"to the zombie")
+    zombie.when_committed(outcome.next_offset, told.append)
+    cluster.flush(1)
+    assert (told, zombie.high_watermark) == ([], 1)
+    cluster.change("t", leader=2, isr=(2, 3))
+    assert told == [ErrorCode.NOT_LEADER_OR_FOLLOWER]
+
+
+def test_a_new_leader_is_not_ready_before_it_knows_what_was_committed(cluster: ReplicaCluster) -> None:
+    """Its own high watermark may be older than what was acknowledged."""
+    commit(cluster, b"one")
+    outcome = cluster.write("t", b"two")
+    for node_id in (2, 3):
+        cluster.fetch("t", node_id)
+        cluster.partition("t", node_id).request_commit()
+    cluster.flush()
+    for node_id in (2, 3):
+        leader, follower = cluster.partition("t", 1), cluster.partition("t", node_id)
+        ask = follower.ask()
+        assert ask is not None
+        leader.fetched_by(node_id, -1, ask.offset, 0)  # the answer, with the new high watermark, is lost
+    assert cluster.leader("t").high_watermark == outcome.next_offset
+    cluster.change("t", leader=2, isr=(2, 3))
+    new = cluster.leader("t")
+    assert (new.is_leader, new.is_ready, new.high_watermark) == (True, False, 1)
+    cluster.replicate(only=(2, 3))
+    assert (new.is_ready, new.high_watermark) == (True, 2)
+
+
+def test_a_follower_that_lags_leaves_and_comes_back(cluster: ReplicaCluster) -> None:
+    """Through the controller both times; meanwhile the others go on."""
+    commit(cluster, b"one")
+    cluster.write("t", b"two")
+    bench = cluster.nodes[1]
+    bench.clock.advance(10_001)
+    cluster.replicate(only=(1, 2))
+    bench.replicas.tick()
+    assert cluster.decide() == [(1, 2)]
+    assert cluster.leader("t").isr == (1, 2)
+    assert cluster.leader("t").high_watermark == 2
+    cluster.replicate()
+    assert cluster.decide() == [(1, 2, 3)]
+    assert cluster.leader("t").isr == (1, 2, 3)
+
+
+def test_a_fenced_follower_does_not_come_back_by_itself(cluster: ReplicaCluster) -> None:
+    """The controller has to believe in its broker first."""
+    cluster.change("t", isr=(1, 2))
+    cluster.fence(3)
+    cluster.replicate()
+    assert cluster.controller.asked == []
+
+
+def test_a_follower_without_its_disk_is_expelled_and_refilled(cluster: ReplicaCluster) -> None:
+    """It asks from the beginning although it is in sync: it leaves, copies everything, and comes back."""
+    commit(cluster, b"one")
+    partition = cluster.partition("t", 3)
+    partition.log.truncate_fully(0)
+    partition.log.sync()
+    cluster.fetch("t", 3)
+    assert cluster.decide() == [(1, 2)]
+    cluster.replicate()
+    assert cluster.decide() == [(1, 2, 3)]
+    assert cluster.values("t", 3) == cluster.values("t", 1)
+
+
+def test_nobody_is_acknowledged_below_min_insync_replicas(cluster: ReplicaCluster) -> None:
+    """Refused before the append; and what was appended before is not acknowledged by fewer."""
+    told: list[ErrorCode] = []
+    outcome = cluster.write("t", b"v")
+    cluster.leader("t").when_committed(outcome.next_offset, told.append)
+    cluster.change("t", isr=(1,))
+    cluster.flush(1)
+    assert (told, cluster.leader("t").high_watermark) == ([], 0)
+    assert cluster.write("t", b"w").error is ErrorCode.NOT_ENOUGH_REPLICAS
+    assert cluster.write("t", b"w", all_in_sync=False).error is ErrorCode.NONE
+
+
+def test_a_damaged_answer_is_not_appended(cluster: ReplicaCluster) -> None:
+    """A bit that flipped on the way or on the leader's disk does not spread."""
+    cluster.write("t", b"value")
+    follower = cluster.partition("t", 2)
+    asked = follower.ask()
+    assert asked is not None
+    read = cluster.leader("t").read(0, 1 << 20, committed=False, min_one=True, wait=True, to_end=True)
+    assert read is not None
+    assert read.records is not None
+    data = bytearray(read.records)
+    data[-2] ^= 1
+    advice = follower.take(asked, 0, data, (-1, -1), 1, 0, 0)
+    assert advice is not None
+    assert advice.step.name == "BACK_OFF"
+    assert follower.log_end_offset == 0
+    assert follower.offline_reason is None
+
+
+def test_a_follower_outside_the_leaders_log_begins_anew(cluster: ReplicaCluster) -> None:
+    """Retention or DeleteRecords went past its end."""
+    for value in range(3):
+        cluster.write("t", b"%d" % value)
+    cluster.replicate(only=(1, 2))
+    cluster.leader("t").log.advance_log_start(2)
+    cluster.replicate()
+    assert (cluster.partition("t", 3).log_start_offset, cluster.partition("t", 3).log_end_offset) == (2, 3)
+
+
+def test_followers_take_over_the_log_start(cluster: ReplicaCluster) -> None:
+    """What is deleted at the leader is deleted everywhere."""
+    for value in range(3):
+        commit(cluster, b"%d" % value)
+    assert cluster.leader("t").delete_records(2) is ErrorCode.NONE
+    cluster.replicate()
+    assert [cluster.partition("t", node_id).log_start_offset for node_id in cluster.nodes] == [2, 2, 2]
+
+
+def test_the_high_watermark_of_several_replicas_survives_a_restart(cluster: ReplicaCluster) -> None:
+    """It comes from the checkpoint: the log's end says nothing about the others."""
+    commit(cluster, b"one")
+    cluster.write("t", b"two")
+    bench = cluster.nodes[1]
+    bench.log_dir.checkpoint(bench.log_dir.collect())
+    cluster.restart(1)
+    assert cluster.partition("t", 1).log_end_offset == 2
+    assert cluster.partition("t", 1).high_watermark == 1
