@@ -10,6 +10,7 @@ v6 share groups (KIP-932).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -30,6 +31,10 @@ _GROUP: Final = 0
 _TRANSACTION: Final = 1
 _SHARE: Final = 2
 _KEYS_SINCE: Final = 4
+_THERE: Final = frozenset({ErrorCode.NONE, ErrorCode.TOPIC_ALREADY_EXISTS})
+_LOOK_S: Final = 0.01
+_LOOKS_MAX: Final = 100
+"""A second in all: metadata takes some milliseconds to every broker that is well, and clients ask again anyway."""
 
 
 class _Found(NamedTuple):
@@ -63,8 +68,16 @@ def handle(
 async def _create_first(
     broker: Broker, context: RequestContext, request: FindCoordinatorRequest
 ) -> FindCoordinatorResponse:
-    """Make the offsets topic. Others may be doing the same: whoever comes second finds it there."""
-    await broker.controller.auto_create_topics([CONSUMER_OFFSETS])
+    """Make the offsets topic. Others may be doing the same: whoever comes second finds it there.
+
+    The controller may be another broker, and then its answer may be here before what it has written.
+    """
+    made = await broker.controller.auto_create_topics([CONSUMER_OFFSETS])
+    if any(topic.error_code in _THERE for topic in made.topics):
+        for _ in range(_LOOKS_MAX):
+            if CONSUMER_OFFSETS in broker.metadata.image.topics:
+                break
+            await asyncio.sleep(_LOOK_S)
     return _answer(broker, context, request)
 
 

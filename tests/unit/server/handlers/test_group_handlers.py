@@ -4,6 +4,7 @@ What the coordinator decides is specified in tests/unit/coordinator; here it is 
 Answers are held against what an Apache Kafka 4.3.1 broker answered to the same requests.
 """
 
+import asyncio
 import inspect
 from types import SimpleNamespace
 
@@ -32,6 +33,7 @@ from moldau_broker.testing.coordinator import CoordinatorBench
 from moldau_broker.testing.groups import subscription
 from moldau_broker.wire.apis import API_SCHEMAS
 from moldau_broker.wire.codec import decode, encode
+from moldau_broker.wire.messages.create_topics import CreatableTopicResult, CreateTopicsResponse
 from moldau_broker.wire.messages.delete_groups import DeleteGroupsRequest
 from moldau_broker.wire.messages.describe_groups import DescribeGroupsRequest
 from moldau_broker.wire.messages.find_coordinator import FindCoordinatorRequest
@@ -91,6 +93,11 @@ class Node:
 
     async def _create(self, names):
         self.created += names
+        asyncio.get_running_loop().call_later(0.02, self._learn)
+        return CreateTopicsResponse(topics=[CreatableTopicResult(name=name) for name in names])
+
+    def _learn(self):
+        """What the controller has written arrives after its answer."""
         topics = [*self.broker.metadata.image.topics.values(), self.bench.image.topics[CONSUMER_OFFSETS]]
         self.broker.metadata.image = self._image(topics)
 
@@ -546,7 +553,8 @@ async def test_find_coordinator_says_not_available_if_the_topic_cannot_be_made()
     node = Node(with_offsets_topic=False)
 
     async def refuse(names):
-        pass
+        error = ErrorCode.INVALID_REPLICATION_FACTOR
+        return CreateTopicsResponse(topics=[CreatableTopicResult(name=names[0], error_code=error)])
 
     node.broker.controller.auto_create_topics = refuse
     response = await node.send(find_coordinator, _find(6, "g"), 6)
