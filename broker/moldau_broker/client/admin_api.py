@@ -224,9 +224,9 @@ class AdminApi:
             raise RequestTimedOut(f"{self._address} has not answered in {self._timeout_s} s") from error
         except client.ClientConnectorError as error:
             raise BrokerUnreachable(self._address, str(error.os_error)) from error
-        except client.ServerConnectionError as error:
+        except (client.ClientOSError, client.ServerConnectionError, client.ClientPayloadError) as error:
             raise ConnectionLost(f"{self._address}: {error}") from error
-        except (client.ClientError, OSError) as error:
+        except client.ClientError as error:
             raise ProtocolViolation(f"{self._address}: {error}") from error
 
     def _start(self, client: Any) -> None:
