@@ -103,6 +103,10 @@ class LocalPositions:
                 found[ask] = self._replicas.missing_error(ask.topic, ask.partition)
                 continue
             error = partition.leadership_error(-1)
+            if error is ErrorCode.NONE and not partition.is_ready:
+                error = (
+                    ErrorCode.OFFSET_NOT_AVAILABLE
+                )  # a new leader's high watermark may be old, and lag too small
             if error is not ErrorCode.NONE:
                 found[ask] = error
                 continue

@@ -68,6 +68,7 @@ class Node:
             log_start_offset=0,
             high_watermark=10,
             leadership_error=lambda _: ErrorCode.NONE,
+            is_ready=True,
         )
 
     def partition(self, topic: str, index: int) -> Any:

@@ -83,6 +83,7 @@ class _Replicas:
             log_start_offset=0,
             high_watermark=6,
             leadership_error=lambda _: ErrorCode.NONE,
+            is_ready=True,
         )
 
     def partition(self, topic, index):
@@ -159,3 +160,10 @@ def test_positions_remembered_are_bounded():
     replicas.led.leader_epoch = 0
     _look_up(positions, Ask("t", 0, 4))
     assert replicas.log.reads == 4
+
+
+def test_positions_of_a_new_leader_wait_until_it_knows_what_is_committed():
+    """Its high watermark may be that of long ago, and a lag that is too small is good news that is not true."""
+    replicas = _Replicas()
+    replicas.led.is_ready = False
+    assert _look_up(LocalPositions(replicas), Ask("t", 0, 4)) == [ErrorCode.OFFSET_NOT_AVAILABLE]
