@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
 QUICKSTART ?= examples/quickstart.yaml
+SEEDS ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast lint types contracts format map compat nightly chaos bench bench-cluster lock clean
+.PHONY: help up test test-fast sim lint types contracts format map compat nightly chaos bench bench-cluster lock clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +21,13 @@ test: $(DEV_STAMP) ## install what the tests need and run all that need no Kuber
 
 test-fast: $(DEV_STAMP) ## unit and tidy tests only (1 min)
 	$(BIN)/python -m pytest tests/unit tests/tidy -q
+
+sim: $(DEV_STAMP) ## simulated clusters under faults: SEEDS=1000 of them, or the story of one, SEED=n (3 min)
+ifdef SEED
+	$(BIN)/python -m moldau_broker.testing.sim --seeds $(SEED) --trace $(if $(LAYER),--layer $(LAYER))
+else
+	$(BIN)/python -m moldau_broker.testing.sim --count $(SEEDS) --jobs 2 $(if $(LAYER),--layer $(LAYER))
+endif
 
 compat: $(DEV_STAMP) ## only the tests with real clients and tools (5 min)
 	$(BIN)/python -m pytest tests/compat -v

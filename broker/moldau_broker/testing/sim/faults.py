@@ -49,6 +49,10 @@ class Victims(Protocol):
         """SIGTERM: it leaves in order, then is down."""
         ...
 
+    def is_fragile(self) -> bool:
+        """Whether any further fault could lose what no program can keep."""
+        ...
+
     def may_wipe(self, node_id: int) -> bool:
         """Whether nothing is lost for good with that disk."""
         ...
@@ -130,7 +134,7 @@ class Nemesis:
         if not self._active:
             return
         kind = self._rng.choices(self._kinds, self._weights)[0]
-        if self._do[kind]():
+        if not self._victims.is_fragile() and self._do[kind]():
             self.injected += 1
             self._coverage.hit(f"fault: {kind}")
             if self._kernel.trace is not None:

@@ -230,10 +230,14 @@ class Network:
                 self._coverage.hit("connections reset")
                 self._kernel.after(0, self._answered, call, Broken.LOST)
 
-    def can_reach(self, source: int, target: int) -> bool:
-        """Whether a connection could be made now and the peer's process is there (it may be paused)."""
-        there = self.host(target).handler is not None
-        return there and (source, target) not in self._cut and (target, source) not in self._cut
+    @property
+    def is_whole(self) -> bool:
+        """Whether no link is cut."""
+        return not self._cut
+
+    def is_joined(self, one: int, other: int) -> bool:
+        """Whether packets pass both ways."""
+        return (one, other) not in self._cut and (other, one) not in self._cut
 
     def heal_link(self, source: int, target: int) -> None:
         """Undo `cut` and `clog` of one direction."""

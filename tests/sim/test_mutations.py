@@ -1,0 +1,22 @@
+"""The simulator is tested as well: it must find bugs that are put into the cores on purpose."""
+
+from __future__ import annotations
+
+import pytest
+from tests.sim.mutations import MUTATIONS, Mutation
+
+import moldau_broker.testing.sim.run as run
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_deliberate_bug_is_found(mutation: Mutation, record_property: pytest.RecordProperty) -> None:
+    """With one check dropped some seed turns red soon; without the bug the same seeds are green."""
+    with mutation.apply():
+        for seed in range(mutation.seeds_max):
+            outcome = run.run_seed(seed, layer=mutation.layer, world=mutation.world)
+            if outcome.failure is not None:
+                break
+    assert outcome.failure is not None, f"not found in {mutation.seeds_max} seeds"
+    record_property("seeds", seed + 1)
+    healthy = run.run_seed(seed, layer=mutation.layer, world=mutation.world)
+    assert healthy.failure is None, healthy.failure
