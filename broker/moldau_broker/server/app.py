@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from moldau_broker.base.clock import Clock, SystemClock
 from moldau_broker.base.topic_config import resolve_topic_config
 from moldau_broker.base.topics import CONSUMER_OFFSETS
-from moldau_broker.coordinator.config import GroupConfig
 from moldau_broker.coordinator.runtime import GroupCoordinator
 from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.errors import MetadataError
@@ -24,12 +23,21 @@ from moldau_broker.metadata.features import SUPPORTED
 from moldau_broker.metadata.image import MetadataImage, ResourceType
 from moldau_broker.metadata.publisher import MetadataPublisher
 from moldau_broker.raft.errors import RaftError
+from moldau_broker.replication.fetcher import ReplicaFetchers
 from moldau_broker.replication.manager import LeadershipListener, ReplicaManager
 from moldau_broker.replication.partition import Partition
-from moldau_broker.server.assembly import connection_limits, local_node, make_cleaner, open_log_dir
+from moldau_broker.server.assembly import (
+    connection_limits,
+    local_node,
+    make_cleaner,
+    make_fetchers,
+    open_log_dir,
+)
 from moldau_broker.server.broker import Broker
 from moldau_broker.server.config import BrokerConfig
+from moldau_broker.server.controller_channel import PartitionChanges
 from moldau_broker.server.dispatch import Dispatcher
+from moldau_broker.server.dynamic import DynamicSettings, group_config
 from moldau_broker.server.exit_codes import ExitCode
 from moldau_broker.server.fetch_sessions import FetchSessions
 from moldau_broker.server.handlers import HANDLERS
@@ -101,6 +109,7 @@ class App:
         self._loop_lag = LoopLag(self._loop)
         self._log_dir: LogDir | None = None
         self._member: Membership | None = None
+        self._fetchers: ReplicaFetchers | None = None
         self._waits_for: str | None = None
         self._groups: GroupCoordinator | None = None
         self._upkeep: Upkeep | None = None
@@ -132,6 +141,9 @@ class App:
             self._clock,
             self._config.explicit,
             flush_acks_all=self._config.log.flush_acks_all,
+            alter_partition=PartitionChanges(member.channel),
+            broker_epoch=lambda: member.broker_epoch,
+            settings=self._config.replication,
         )
         self._compose(log_dir, member, replicas)
         self.lifecycle.impediment = lambda: self._waits_for or member.impediment
@@ -144,12 +156,14 @@ class App:
             await self._load_logs(log_dir, image, replicas)
         except (RaftError, MetadataError, StorageError) as error:
             raise StartError(ExitCode.DATA_UNUSABLE, str(error)) from error
-        member.publisher.subscribe(self._follow_settings)
+        member.publisher.subscribe(DynamicSettings(self._config, self.broker, self.listeners).follow)
         member.publisher.subscribe(replicas.apply)
+        self._fetchers = make_fetchers(self._config, member, replicas, self._clock)
+        member.publisher.subscribe(self._fetchers.follow)
         member.publisher.subscribe(self._follow_deletions)
         self._start_chores(log_dir, replicas)
         await self.listeners.serve()
-        member.register()
+        member.register(intact=not log_dir.offline)
         self.lifecycle.become(NodeState.SERVING)
         logger.info("broker.serving", extra={"node_id": self.broker.node_id, "ports": str(self.ports)})
 
@@ -255,7 +269,7 @@ class App:
         groups = GroupCoordinator(
             replicas,
             self._clock,
-            self._group_config(self._config, publisher.image),
+            group_config(self._config, publisher.image),
             lambda: publisher.image,
             soon=self.turn.soon,
             call_later=self.timers.call_later,
@@ -273,30 +287,6 @@ class App:
             )
         )
         return groups
-
-    def _group_config(self, config: BrokerConfig, image: MetadataImage) -> GroupConfig:
-        topic = image.config(ResourceType.TOPIC, CONSUMER_OFFSETS)
-        return GroupConfig.of(config.groups, resolve_topic_config(topic, config.explicit))
-
-    # --- following the metadata -------------------------------------------------------------------------
-
-    def _follow_settings(self, delta: MetadataDelta, image: MetadataImage) -> None:
-        changed = delta.changed_configs()
-        if not changed:
-            return
-        config = self._config.with_dynamic(image.broker_settings(self._config.node.id))
-        self.broker.settings = config
-        self.broker.groups.update_config(self._group_config(config, image))
-        self.listeners.limits = connection_limits(config)
-        largest = max(
-            (
-                resolve_topic_config(settings, config.explicit).max_message_bytes
-                for (kind, _), settings in image.configs.items()
-                if kind == ResourceType.TOPIC and "max.message.bytes" in settings
-            ),
-            default=config.topic_defaults.max_message_bytes,
-        )
-        self.listeners.frame_bytes_max = config.frame_bytes_max(largest)
 
     def _follow_deletions(self, delta: MetadataDelta, image: MetadataImage) -> None:
         del image
@@ -371,6 +361,8 @@ class App:
             self.broker.finish_fetches()
             await self.listeners.drain(DRAIN_MS_MAX)
         self.listeners.close_all("shutdown")
+        if self._fetchers is not None:
+            await self._fetchers.close()
         if self._upkeep is not None:
             self._upkeep.stop()
         if self._loads is not None:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.ids import format_uuid, random_uuid
+from moldau_broker.client.config import ClientConfig
 from moldau_broker.metadata.image import Endpoint
 from moldau_broker.metadata.local_node import LocalNode
 from moldau_broker.raft.quorum import VoterEndpoint
+from moldau_broker.replication.fetcher import ReplicaFetchers
 from moldau_broker.replication.manager import ReplicaManager
 from moldau_broker.server.config import BrokerConfig
 from moldau_broker.server.descriptors import connections_possible
@@ -22,6 +24,7 @@ from moldau_broker.storage.logdir import LogDir
 from moldau_broker.storage.names import META_PROPERTIES
 
 if TYPE_CHECKING:
+    from moldau_broker.server.membership import Membership
     from moldau_broker.storage.compact_cleaner import Cleaner
     from moldau_broker.storage.log import Log
 
@@ -85,6 +88,27 @@ def connection_limits(config: BrokerConfig) -> ConnectionLimits:
         dict(config.per_ip_connections),
         network.connections_idle_ms_max,
         network.connection_creation_rate,
+    )
+
+
+def make_fetchers(
+    config: BrokerConfig, member: Membership, replicas: ReplicaManager, clock: Clock
+) -> ReplicaFetchers:
+    """The fetchers of followed partitions; they reach leaders by the inter-broker listener."""
+    internal = next((one.name for one in config.listeners if one.kind is ListenerKind.INTERNAL), None)
+
+    def endpoint_of(broker_id: int) -> Endpoint | None:
+        broker = member.publisher.image.brokers.get(broker_id)
+        return broker.endpoints.get(internal) if broker is not None and internal is not None else None
+
+    return ReplicaFetchers(
+        replicas,
+        config.node.id,
+        lambda: member.broker_epoch,
+        config.replication,
+        endpoint_of,
+        ClientConfig(client_id=f"broker-{config.node.id}-fetcher", connect_timeout_ms=1_000),
+        clock,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from random import Random
@@ -23,6 +24,9 @@ from moldau_broker.wire.schema import Struct
 
 logger = logging.getLogger(__name__)
 
+LEADERLESS_MS_MAX: Final = 1_500
+"""How long a stopping broker waits for a controller: an election takes a fraction of it."""
+LOOK_MS: Final = 100
 _WAIT_MS_MIN: Final = 1
 
 
@@ -111,17 +115,26 @@ class BrokerLife:
             await self._next_move()
 
     async def leave(self, timeout_ms: int) -> bool:
-        """Hand over what this broker leads; whether it may stop, within so long."""
+        """Hand over what this broker leads; whether it may stop, within so long.
+
+        Without a controller for a while there is nobody to ask: the whole cluster stops, or has lost its quorum.
+        """
         if not self._started:
             return True
-        self.session.want_shut_down(self._clock.monotonic_ms())
+        now_ms = self._clock.monotonic_ms()
+        deadline_ms = now_ms + timeout_ms
+        led_ms = now_ms
+        self.session.want_shut_down(now_ms)
         self._run()
-        try:
-            async with asyncio.timeout(timeout_ms / 1000):
-                while self.session.state is not BrokerState.SHUTTING_DOWN:
+        while self.session.state is not BrokerState.SHUTTING_DOWN:
+            now_ms = self._clock.monotonic_ms()
+            if self._channel.leader is not None:
+                led_ms = now_ms
+            if now_ms >= deadline_ms or now_ms - led_ms >= LEADERLESS_MS_MAX:
+                return False
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_MS / 1000):
                     await self._next_move()
-        except TimeoutError:
-            return False
         return True
 
     def controller_changed(self) -> None:

@@ -28,6 +28,7 @@ from moldau_broker.raft.protocol import whole_error
 from moldau_broker.raft.quorum import Voter
 from moldau_broker.server.controller_link import ControllerLink
 from moldau_broker.wire.apis import ApiKey
+from moldau_broker.wire.messages.alter_partition import AlterPartitionRequest, AlterPartitionResponse
 from moldau_broker.wire.messages.create_topics import CreateTopicsRequest
 from moldau_broker.wire.schema import Struct
 
@@ -193,6 +194,19 @@ class ControllerChannel(ControllerAdmin):
         if key in QUORUM_APIS:
             return whole_error(key, ErrorCode.NOT_LEADER_OR_FOLLOWER)
         return unavailable_response(key, request, ErrorCode.NOT_CONTROLLER, f"no controller answers: {why}")
+
+
+class PartitionChanges:
+    """AlterPartition through the channel: what `ReplicaManager` proposes of its in-sync replicas."""
+
+    def __init__(self, channel: ControllerChannel) -> None:
+        self._channel = channel
+
+    def ask_soon(
+        self, request: AlterPartitionRequest, on_answer: Callable[[AlterPartitionResponse | None], None]
+    ) -> None:
+        """One attempt; None when there was no answer."""
+        self._channel.ask_soon(ApiKey.ALTER_PARTITION, request, on_answer)
 
 
 def _timeout_ms(request: Struct) -> int:

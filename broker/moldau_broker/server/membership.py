@@ -48,7 +48,7 @@ class Membership:
         publisher: the metadata this node acts on.
         runtime: its part of the quorum.
         channel: to the active controller.
-        life: the broker's session; None for a node without the role broker.
+        life: the broker's session, once `register` has begun it; a node without the role broker has none.
         liveness: looks into silent brokers, while this node is the controller.
     """
 
@@ -93,23 +93,6 @@ class Membership:
             self.runtime, config.node.id, clock, lambda: settings().groups, lambda: self.broker_epoch
         )
         self.life: BrokerLife | None = None
-        if node.is_broker:
-            self.life = BrokerLife(
-                registration_request(
-                    node_id=config.node.id,
-                    cluster_id=log_dir.cluster_id,
-                    incarnation_id=self.runtime.incarnation_id,
-                    endpoints=node.endpoints,
-                    directory_id=log_dir.directory_id,
-                    rack=node.rack,
-                    previous_epoch=log_dir.previous_broker_epoch if log_dir.was_clean else -1,
-                ),
-                config.session,
-                self.channel,
-                self.publisher,
-                clock,
-                rng,
-            )
         internal = next((one.name for one in config.listeners if one.kind is ListenerKind.INTERNAL), None)
         self.liveness = LivenessProber(
             config.node.id, internal, self.runtime.work, lambda: self.publisher.image
@@ -131,7 +114,9 @@ class Membership:
             return "the metadata log has failed"
         if self.channel.leader is None:
             return "no leader of the metadata quorum is known"
-        return self.life.impediment if self.life is not None else None
+        if self.life is None:
+            return "the logs are being opened" if self._node.is_broker else None
+        return self.life.impediment
 
     async def begin(self, say: Callable[[str | None], None]) -> None:
         """Open the quorum's folder, founding the quorum where that is this node's part; `say` is told what is awaited.
@@ -149,10 +134,32 @@ class Membership:
         """The first metadata, as soon as there is a quorum that has some."""
         return await self.runtime.start()
 
-    def register(self) -> None:
-        """Begin to tell the controller of this broker: its logs are open."""
-        if self.life is not None:
-            self.life.start()
+    def register(self, *, intact: bool) -> None:
+        """Begin to tell the controller of this broker: its logs are open.
+
+        `intact` False: some could not be opened. The controller then treats the start as an unclean one, and takes the
+        broker out of every ISR until it has caught up.
+        """
+        if not self._node.is_broker:
+            return
+        log_dir = self._log_dir
+        self.life = BrokerLife(
+            registration_request(
+                node_id=self._config.node.id,
+                cluster_id=log_dir.cluster_id,
+                incarnation_id=self.runtime.incarnation_id,
+                endpoints=self._node.endpoints,
+                directory_id=log_dir.directory_id,
+                rack=self._node.rack,
+                previous_epoch=log_dir.previous_broker_epoch if log_dir.was_clean and intact else -1,
+            ),
+            self._config.session,
+            self.channel,
+            self.publisher,
+            self._clock,
+            self._rng,
+        )
+        self.life.start()
 
     async def leave(self) -> None:
         """Hand over what this broker leads, while it still serves; alone it has nobody to hand it to."""

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 FLUSH_CHECK_MS: Final = 1_000
 PRODUCER_CHECK_MS: Final = 600_000
 PURGE_CHECK_MS: Final = 5_000
+REPLICA_CHECK_MS: Final = 250
 
 
 class Upkeep:
@@ -60,6 +61,7 @@ class Upkeep:
         self._every(lambda: self._settings().log.retention_check_interval_ms, self._retain)
         self._every(lambda: PRODUCER_CHECK_MS, self._expire_producers)
         self._every(lambda: PURGE_CHECK_MS, self._purge)
+        self._every(lambda: REPLICA_CHECK_MS, self._replicas.tick)
 
     def stop(self) -> None:
         """No chore begins any more."""
