@@ -17,7 +17,7 @@ from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
 from moldau_broker.base.topic_config import TopicConfig, resolve_topic_config
 from moldau_broker.metadata.delta import MetadataDelta
-from moldau_broker.metadata.image import MetadataImage, ResourceType, TopicImage
+from moldau_broker.metadata.image import NO_LEADER, MetadataImage, PartitionImage, ResourceType, TopicImage
 from moldau_broker.replication.isr import AlterPartitionSender, IsrChanges, NobodyAnswers
 from moldau_broker.replication.leader import Proposal
 from moldau_broker.replication.outcome import AppendOutcome
@@ -83,8 +83,16 @@ class ReplicaManager:
         alter_partition: AlterPartitionSender | None = None,
         broker_epoch: Callable[[], int] = lambda: -1,
         settings: ReplicaSettings | None = None,
+        incarnation_id: Callable[[], Uuid] | None = None,
     ) -> None:
+        """Nothing is hosted before the first image.
+
+        Args:
+            incarnation_id: this start of the broker; None takes every leadership in the image for its own.
+        """
         self._node_id = node_id
+        self._incarnation_id = incarnation_id
+        self._registered = incarnation_id is None
         self._log_dir = log_dir
         self._committer = committer
         self._clock = clock
@@ -144,8 +152,13 @@ class ReplicaManager:
         Deletions first: a topic made again under its old name needs the folder's name.
         """
         self._image = image
+        registered = self._registered
+        self._registered = self._is_registered(image)
         for topic in delta.deleted_topics():
             self._drop_topic(topic)
+        if self._registered and not registered:
+            for topic in image.topics.values():
+                self._apply_topic(image, topic)
         for topic in delta.created_topics():
             self._apply_topic(image, topic)
         for _, topic in delta.changed_topics():
@@ -155,6 +168,22 @@ class ReplicaManager:
             if failed is not None:
                 self._apply_topic(image, failed)
         self._apply_configs(delta.changed_configs(), image)
+
+    def _is_registered(self, image: MetadataImage) -> bool:
+        if self._incarnation_id is None:
+            return True
+        broker = image.brokers.get(self._node_id)
+        return broker is not None and broker.incarnation_id == self._incarnation_id()
+
+    def _role(self, wanted: PartitionImage) -> PartitionImage:
+        """What a partition is to be here: not led on the word of an image from before this broker's start.
+
+        Its disk may have been lost since. Followers would be cut back to what is left, and with them what was
+        acknowledged; the controller elects anew once this broker has registered. A single replica has no followers.
+        """
+        if self._registered or wanted.leader != self._node_id or len(wanted.replicas) == 1:
+            return wanted
+        return wanted._replace(leader=NO_LEADER)
 
     def _apply_topic(self, image: MetadataImage, topic: TopicImage) -> None:
         config: TopicConfig | None = None
@@ -173,7 +202,7 @@ class ReplicaManager:
                 partition = self._host(topic, index, config)
                 if partition is None:
                     continue
-            partition.become(wanted)
+            partition.become(self._role(wanted))
             if partition in self._told and not partition.is_leader:
                 self._resigned(partition)
 

@@ -7,7 +7,8 @@ import errno
 import pytest
 
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.metadata.image import ResourceType
+from moldau_broker.base.ids import Uuid
+from moldau_broker.metadata.image import BrokerImage, ResourceType
 from moldau_broker.replication.manager import LeadershipListener
 from moldau_broker.replication.outcome import AppendOutcome
 from moldau_broker.replication.partition import Partition
@@ -120,6 +121,28 @@ def test_logs_found_at_start_are_taken_up(bench: ReplicaBench) -> None:
         bench.restart(clean=clean)
         assert [bench.partition(name).high_watermark for name in ("one", "two")] == [1, 1]
         assert bench.replicas.unclaimed() == {}
+
+
+def test_nothing_is_led_before_this_start_is_registered() -> None:
+    """The disk may have been lost since the image was made: followers would be cut back to what is left of it."""
+    mine, before = Uuid(b"m" * 16), Uuid(b"b" * 16)
+    bench = ReplicaBench(incarnation_id=mine)
+
+    def registered(incarnation: Uuid) -> dict[int, BrokerImage]:
+        return {bench.node_id: BrokerImage(bench.node_id, 5, incarnation, False, False, None, {})}
+
+    bench.image = bench.image._replace(brokers=registered(before))
+    shared = bench.topic("shared", replicas=(bench.node_id, 2, 3))
+    alone = bench.topic("alone")
+    image = bench.image._replace(
+        topics={one.name: one for one in (shared, alone)},
+        topics_by_id={one.topic_id: one for one in (shared, alone)},
+    )
+    bench.follow(image)
+    assert not bench.partition("shared").is_leader
+    assert bench.partition("alone").is_leader, "nobody follows a single replica"
+    bench.follow(image._replace(brokers=registered(mine)))
+    assert bench.partition("shared").is_leader
 
 
 def test_a_folder_with_another_topics_id_is_set_aside(bench: ReplicaBench) -> None:
