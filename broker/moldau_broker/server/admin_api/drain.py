@@ -106,6 +106,8 @@ def _raise_for(raw: int, message: str | None) -> None:
 
 
 async def _progress(node: AdminNode, broker_id: int) -> dict[str, Any]:
+    """Sizes first, the image after them: a replica that leaves in between is counted in neither."""
+    sizes = await _sizes(node, broker_id)
     image = node.broker.metadata.image
     left = {
         (topic.name, index)
@@ -120,9 +122,8 @@ async def _progress(node: AdminNode, broker_id: int) -> dict[str, Any]:
         "replicasLeft": len(left),
         "replicasMoving": len(moving),
     }
-    sizes = await _sizes(node, broker_id) if left else {}
-    if sizes is not None:
-        progress["bytesLeft"] = sum(size for place, size in sizes.items() if place in left)
+    if sizes is not None or not left:
+        progress["bytesLeft"] = sum(size for place, size in (sizes or {}).items() if place in left)
     return progress
 
 
