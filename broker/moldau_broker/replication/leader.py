@@ -192,13 +192,17 @@ class LeaderState:
     # -- the ISR ----------------------------------------------------------------------------------------------
 
     def expansion(self, replica: int, high_watermark: int, epochs: BrokerEpochs) -> Proposal | None:
-        """The ISR with `replica`, if it has caught up with this epoch and its broker may be in sync."""
+        """The ISR with `replica`, if it has caught up with this epoch and its broker may be in sync.
+
+        It has on disk whatever this leader had at the epoch's start, so it lacks nothing that was committed before,
+        whether or not this leader is ready. To wait for that would be to wait for ever where the ISR is below
+        min.insync.replicas: the high watermark rests until it has grown.
+        """
         follower = self._followers.get(replica)
         if (
             self.pending is not None
             or follower is None
             or replica in self.isr
-            or not self.ready
             or follower.end < max(high_watermark, self.epoch_start)
         ):
             return None

@@ -158,9 +158,9 @@ class App:
         except (RaftError, MetadataError, StorageError) as error:
             raise StartError(ExitCode.DATA_UNUSABLE, str(error)) from error
         member.publisher.subscribe(DynamicSettings(self._config, self.broker, self.listeners).follow)
-        member.publisher.subscribe(replicas.apply)
         self._fetchers = make_fetchers(self._config, member, replicas, self._clock)
-        member.publisher.subscribe(self._fetchers.follow)
+        for follow in (replicas.apply, self._fetchers.follow):
+            member.subscribe_registered(follow)
         member.publisher.subscribe(self._follow_deletions)
         self._start_chores(log_dir, replicas)
         await self.listeners.serve()

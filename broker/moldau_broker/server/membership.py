@@ -22,6 +22,7 @@ from moldau_broker.metadata.local_node import LocalNode, QuorumOptions
 from moldau_broker.metadata.operation import ClusterSettings, ControllerSettings
 from moldau_broker.metadata.publisher import MetadataPublisher
 from moldau_broker.metadata.runtime import ControllerRuntime
+from moldau_broker.metadata.since_registration import SinceRegistration, Subscriber
 from moldau_broker.metadata.snapshotter import SnapshotPolicy
 from moldau_broker.raft.ports import Committer
 from moldau_broker.raft.store import knows_quorum
@@ -133,6 +134,14 @@ class Membership:
     async def start(self) -> MetadataImage:
         """The first metadata, as soon as there is a quorum that has some."""
         return await self.runtime.start()
+
+    def subscribe_registered(self, subscriber: Subscriber) -> None:
+        """Call `subscriber` for images from this process's own registration on; older ones tell of a former life."""
+        self.publisher.subscribe(
+            SinceRegistration(
+                self._config.node.id, self.runtime.incarnation_id, self._log_dir.cluster_id, subscriber
+            )
+        )
 
     def register(self, *, intact: bool) -> None:
         """Begin to tell the controller of this broker: its logs are open.

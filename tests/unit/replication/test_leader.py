@@ -147,11 +147,13 @@ def test_a_replica_that_lost_its_disk_is_expelled() -> None:
         (9, True, 0, False),
         (10, True, 11, False),
         (11, True, 11, True),
-        (10, False, 0, False),
+        (10, False, 0, True),
+        (10, False, 11, False),
     ],
 )
 def test_a_replica_that_caught_up_joins(end: int, *, ready: bool, start: int, joins: bool) -> None:
-    """It has all that is committed and all from before this epoch, and the leader is ready to say what that is."""
+    """It has all that is committed and all from before this epoch; whether the leader knows yet what is committed of
+    that does not matter: below min.insync.replicas it can only learn it by letting replicas in."""
     state = leader((1, 2), start=start, ready=ready)
     fetched(state, 3, end, 12)
     proposal = state.expansion(3, 10, EPOCHS.get)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from moldau_broker.base.ids import random_uuid
+from moldau_broker.base.ids import Uuid, random_uuid
 from moldau_broker.metadata.broker_session import BrokerSession, BrokerState
+from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.features import SUPPORTED
 from moldau_broker.metadata.image import MetadataImage
+from moldau_broker.metadata.since_registration import SinceRegistration
 from moldau_broker.testing.sim.controller_app import ControllerApp
 from moldau_broker.testing.sim.network import Answer, Broken
 from moldau_broker.wire.apis import ApiKey
@@ -39,22 +41,27 @@ class BrokerLayer:
         self._app = app
         self.image = MetadataImage("sim")
         previous = node.disk.files.pop(CLEAN_MARKER, -1)
+        incarnation_id = random_uuid(node.rng)
         self.session = BrokerSession(
-            self._registration(previous), cluster.session_times, node.clock.monotonic_ms(), node.rng
+            self._registration(previous, incarnation_id),
+            cluster.session_times,
+            node.clock.monotonic_ms(),
+            node.rng,
         )
         self.replicas = cluster.replicas_class(cluster, node, self)
+        self._apply = SinceRegistration(node.id, incarnation_id, "sim", self.replicas.apply)
         self._gone = False
         app.on_image = self._publish
         app.on_controller = self._controller_changed
         if app.machine.committed.offset >= 0:
             self._publish(app.machine.committed)
 
-    def _registration(self, previous_epoch: int) -> BrokerRegistrationRequest:
+    def _registration(self, previous_epoch: int, incarnation_id: Uuid) -> BrokerRegistrationRequest:
         node = self._node
         return BrokerRegistrationRequest(
             broker_id=node.id,
             cluster_id="sim",
-            incarnation_id=random_uuid(node.rng),
+            incarnation_id=incarnation_id,
             listeners=[Listener(name="CLIENT", host=f"node{node.id}", port=CLIENT_PORT_BASE + node.id)],
             features=[
                 Feature(name=name, min_supported_version=levels.lowest, max_supported_version=levels.highest)
@@ -69,7 +76,7 @@ class BrokerLayer:
 
     def _publish(self, image: MetadataImage) -> None:
         before, self.image = self.image, image
-        self.replicas.apply(before, image)
+        self._apply(MetadataDelta(before, image), image)
 
     def _controller_changed(self) -> None:
         self.session.controller_changed(self._node.clock.monotonic_ms())

@@ -68,7 +68,7 @@ class SimDisk:
         self._rng = rng
         self._coverage = coverage
         self.conditions = conditions
-        self.files: dict[str, Any] = {}
+        self.files: dict[Any, Any] = {}
         self.logs: dict[Any, Any] = {}
         self.life = 0
         self.dies_in = -1

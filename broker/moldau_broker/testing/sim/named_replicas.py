@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.image import MetadataImage
 from moldau_broker.testing.sim.network import Answer
 from moldau_broker.wire.apis import ApiKey
@@ -39,7 +40,7 @@ class NamedReplicas:
         self._under_way = False
         self.deadline_ms = node.clock.monotonic_ms() + _LOOK_MS
 
-    def apply(self, before: MetadataImage, image: MetadataImage) -> None:
+    def apply(self, delta: MetadataDelta, image: MetadataImage) -> None:
         """Another image."""
 
     def close(self) -> None:

@@ -112,7 +112,7 @@ class SimNode:
             return
         pause = self.host.paused_until
         if pause > self.kernel.now:
-            self.kernel.at(pause, self._resume, self.host.life, call, args)
+            self.kernel.at(pause, self.resume, self.host.life, call, args)
             return
         if self._running:  # a callback from within: part of the event under way
             call(*args)
@@ -127,7 +127,8 @@ class SimNode:
         finally:
             self._running = False
 
-    def _resume(self, life: int, call: Callable[..., None], args: tuple[Any, ...]) -> None:
+    def resume(self, life: int, call: Callable[..., None], args: tuple[Any, ...] = ()) -> None:
+        """Enter, if it is still the same process."""
         if life == self.host.life:
             self.run(call, *args)
 

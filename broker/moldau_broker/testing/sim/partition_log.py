@@ -45,6 +45,7 @@ class SimLog:
     Attributes:
         on_append: told every batch that enters, by whichever way, with the log.
         on_truncate: told the offset from which on batches go.
+        on_moved: told when the high watermark or the durable end has moved.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class SimLog:
         self.log_start_offset = 0
         self.log_end_offset = 0
         self.durable_offset = 0
-        self.high_watermark = 0
+        self._high_watermark = 0
         self.epochs = LeaderEpochs()
         self.producers = ProducerState()
         self.generation = 0
@@ -72,12 +73,25 @@ class SimLog:
         self.unsynced_since_ms = -1
         self.on_append: Callable[[SimLog, Stored], None] | None = None
         self.on_truncate: Callable[[SimLog, int], None] | None = None
+        self.on_moved: Callable[[SimLog], None] | None = None
         self._before_write = before_write
         self.batches: list[Stored] = []
         self._bases: list[int] = []
 
     def __repr__(self) -> str:
         return f"SimLog({self.topic}-{self.partition} {self.log_start_offset}..{self.log_end_offset})"
+
+    @property
+    def high_watermark(self) -> int:
+        """As `Log.high_watermark`; setting it is watched."""
+        return self._high_watermark
+
+    @high_watermark.setter
+    def high_watermark(self, offset: int) -> None:
+        if offset != self._high_watermark:
+            self._high_watermark = offset
+            if self.on_moved is not None:
+                self.on_moved(self)
 
     # -- writing ------------------------------------------------------------------------------------------
 
@@ -166,7 +180,7 @@ class SimLog:
         self.generation += 2
         self.log_end_offset = end
         self.durable_offset = min(self.durable_offset, end)
-        self.high_watermark = min(self.high_watermark, end)
+        self._high_watermark = min(self._high_watermark, end)
         self.epochs.truncate_from_end(end)
         self._replay_producers()
 
@@ -207,7 +221,10 @@ class SimLog:
         """As `Log.mark_durable`."""
         if generation is not None and generation != self.generation:
             return
-        self.durable_offset = max(self.durable_offset, offset)
+        if offset > self.durable_offset:
+            self.durable_offset = offset
+            if self.on_moved is not None:
+                self.on_moved(self)
 
     def close(self, *, clean: bool = True) -> None:
         """As `Log.close`."""
@@ -282,7 +299,7 @@ class SimLog:
             if stored.epoch != log.epochs.latest:
                 log.epochs.assign(stored.epoch, stored.base)
         log._replay_producers()
-        log.high_watermark = min(max(checkpoint, log.log_start_offset), log.log_end_offset)
+        log._high_watermark = min(max(checkpoint, log.log_start_offset), log.log_end_offset)
         if damaged is not None:
             log.fail(CorruptLog("a batch below the recovery point is damaged", offset=damaged.base))
         return log, len(self.batches) - len(kept)

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from moldau_broker.testing.sim.broker_cluster import BrokerCluster
 from moldau_broker.testing.sim.cluster import SimCluster
 from moldau_broker.testing.sim.controller_cluster import ControllerCluster
 from moldau_broker.testing.sim.outcome import Outcome
 from moldau_broker.testing.sim.quorum_cluster import QuorumCluster
 from moldau_broker.testing.sim.swarm import Swarm
 
-_CLUSTERS: Final[dict[str, type[SimCluster]]] = {"quorum": QuorumCluster, "controller": ControllerCluster}
+_CLUSTERS: Final[dict[str, type[SimCluster]]] = {
+    "quorum": QuorumCluster,
+    "controller": ControllerCluster,
+    "broker": BrokerCluster,
+}
 LAYERS: Final = tuple(_CLUSTERS)
 
 

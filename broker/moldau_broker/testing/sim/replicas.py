@@ -1,0 +1,277 @@
+"""The replicas of one simulated broker: real manager, partitions, fetch handler and ISR changes on light logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from moldau_broker.base.deferred import Deferred
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.base.ids import Uuid
+from moldau_broker.base.topic_config import TopicConfig
+from moldau_broker.metadata.delta import MetadataDelta
+from moldau_broker.metadata.image import MetadataImage
+from moldau_broker.replication.manager import ReplicaManager
+from moldau_broker.replication.partition import Partition
+from moldau_broker.replication.validation import Rejected, validate_batch
+from moldau_broker.server.fetch_sessions import FetchSessions
+from moldau_broker.server.handlers import fetch
+from moldau_broker.server.handlers.spec import ListenerKind
+from moldau_broker.testing.sim.client import Key
+from moldau_broker.testing.sim.network import Answer
+from moldau_broker.testing.sim.partition_log import SimLog, Stored
+from moldau_broker.testing.sim.replica_fetchers import SimFetchers
+from moldau_broker.wire.apis import API_SCHEMAS, ApiKey
+from moldau_broker.wire.messages.alter_partition import AlterPartitionRequest
+from moldau_broker.wire.messages.fetch import FetchPartition, FetchRequest, FetchResponse, FetchTopic
+from moldau_broker.wire.records import parse_header
+
+if TYPE_CHECKING:
+    from moldau_broker.testing.sim.broker_cluster import BrokerCluster
+    from moldau_broker.testing.sim.broker_layer import BrokerLayer
+    from moldau_broker.testing.sim.node import SimNode
+
+_TICK_MS = 250
+_CHECKPOINT_EVERY = 20
+_VERSION = API_SCHEMAS[ApiKey.FETCH].last_version
+_SESSIONS = 100
+
+
+class ReplicaTimes(NamedTuple):
+    """`replication.settings.ReplicaSettings`, as the seed has drawn them."""
+
+    lag_time_ms_max: int
+    fetch_bytes_max: int
+    fetch_wait_ms_max: int = 500
+    fetch_bytes_min: int = 1
+    fetch_response_bytes_max: int = 10 * 1024 * 1024
+    fetch_backoff_ms: int = 100
+
+
+class _Timer:
+    """A timer that may be cancelled."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        """It will not ring."""
+        self.call = None
+
+    def ring(self) -> None:
+        """It rings, unless cancelled."""
+        if self.call is not None:
+            self.call()
+
+
+class Replicas:
+    """One life of a broker's replicas.
+
+    Attributes:
+        kinds: of requests it takes.
+        manager: the real one.
+        deadline_ms: when it ticks next, local time.
+    """
+
+    kinds = ("produce", "consume", "fetch")
+
+    def __init__(self, cluster: BrokerCluster, node: SimNode, broker: BrokerLayer) -> None:
+        self._cluster = cluster
+        self._node = node
+        self._broker = broker
+        self._ticks = 0
+        swarm = cluster.swarm
+        times = ReplicaTimes(swarm.lag_ms, swarm.fetch_bytes)
+        self.manager = ReplicaManager(
+            node.id,
+            cast("Any", self),
+            cast("Any", node.disk),
+            node.clock,
+            {},
+            alter_partition=self,
+            broker_epoch=lambda: broker.session.epoch,
+            settings=times,
+        )
+        found = {key: log for key, log in node.disk.logs.items() if isinstance(log, SimLog)}
+        for key, log in found.items():
+            self._watch(key, log)
+        self.manager.adopt(cast("Any", found))
+        self.fetchers = SimFetchers(node, self.manager, lambda: broker.session.epoch, times)
+        self._handler_view = SimpleNamespace(
+            fetch_sessions=FetchSessions(_SESSIONS, node.rng),
+            replicas=self.manager,
+            settings=SimpleNamespace(network=SimpleNamespace(fetch_max_bytes=1 << 24)),
+            turn=SimpleNamespace(soon=self._soon),
+            timers=SimpleNamespace(call_later=self._call_later),
+            waiting_fetches=set(),
+            missing_id_error=self._missing,
+        )
+        self.deadline_ms = node.clock.monotonic_ms() + _TICK_MS
+
+    # -- what surrounds the real parts --------------------------------------------------------------------
+
+    def _soon(self, callback: Callable[[], None]) -> None:
+        self._node.kernel.after(0, self._node.resume, self._node.host.life, callback)
+
+    def _call_later(self, delay_ms: int, callback: Callable[[], None]) -> _Timer:
+        timer = _Timer(callback)
+        self._node.kernel.after(delay_ms, self._node.resume, self._node.host.life, timer.ring)
+        return timer
+
+    def _missing(self, topic_id: bytes, index: int) -> ErrorCode:
+        topic = self._broker.image.topics_by_id.get(Uuid(topic_id))
+        return ErrorCode.UNKNOWN_TOPIC_ID if topic is None else self.manager.missing_error(topic.name, index)
+
+    def ask_soon(self, request: AlterPartitionRequest, on_answer: Callable[[Any], None]) -> None:
+        """`isr.AlterPartitionSender`."""
+        self._broker.ask(ApiKey.ALTER_PARTITION, request, on_answer)
+
+    # -- replication.manager.LogDirectory -----------------------------------------------------------------
+
+    def create_log(self, topic: str, partition: int, topic_id: Uuid, config: TopicConfig) -> SimLog:
+        """A new, empty log."""
+        disk = self._node.disk
+        disk.operation()
+        log = SimLog(topic, partition, topic_id, config, disk.operation)
+        disk.logs[topic, partition] = log
+        self._watch((topic, partition), log)
+        return log
+
+    def delete_log(self, log: SimLog) -> None:
+        """The replica has moved away."""
+        disk = self._node.disk
+        disk.operation()
+        self._cluster.coverage.hit("replicas dropped")
+        disk.logs.pop((log.topic, log.partition), None)
+        disk.files.pop(("checkpoint", (log.topic, log.partition)), None)
+
+    def remove_offline(self, topic: str, partition: int) -> None:
+        """Topics are not deleted here."""
+
+    def stray_log(self, log: SimLog) -> None:
+        """Set aside: gone for us."""
+        self._node.disk.logs.pop((log.topic, log.partition), None)
+
+    # -- watching -----------------------------------------------------------------------------------------
+
+    def _watch(self, key: Key, log: SimLog) -> None:
+        ghost, node_id = self._cluster.ghost_of(key), self._node.id
+
+        def appended(log: SimLog, stored: Stored) -> None:
+            ghost.entered(node_id, log, stored)
+
+        def truncated(log: SimLog, offset: int) -> None:
+            self._cluster.coverage.hit("replica truncations")
+            ghost.truncating(node_id, log, offset)
+
+        def moved(log: SimLog) -> None:
+            partition = self.manager.partition(*key)
+            if partition is None or cast("Any", partition.log) is not log:
+                return
+            if partition.is_leader:
+                ghost.leads_with(node_id, log, log.high_watermark, partition.leader_epoch, partition.isr)
+            elif partition.replicated:
+                ghost.follower(node_id, log.high_watermark, log)
+
+        log.on_append, log.on_truncate, log.on_moved = appended, truncated, moved
+
+    # -- a part of the broker's layer ---------------------------------------------------------------------
+
+    def apply(self, delta: MetadataDelta, image: MetadataImage) -> None:
+        """Another image."""
+        self.manager.apply(delta, image)
+        self.fetchers.follow(delta)
+
+    def tick(self, now_ms: int) -> None:
+        """Laggards leave; high watermarks are checkpointed."""
+        if now_ms < self.deadline_ms:
+            return
+        self.deadline_ms = now_ms + _TICK_MS
+        self.manager.tick()
+        self._ticks += 1
+        if self._ticks % _CHECKPOINT_EVERY == 0:
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        for partition in self.manager.partitions():
+            key = (partition.topic, partition.index)
+            self._node.disk.files["checkpoint", key] = partition.high_watermark
+
+    def close(self) -> None:
+        """Everything to disk, in order."""
+        self.fetchers.close()
+        for partition in self.manager.partitions():
+            partition.log.close(clean=True)
+        self._checkpoint()
+
+    def handle(self, kind: str, sender: int, message: Any, answer: Answer) -> None:
+        """Produce, a consumer's fetch, or a follower's."""
+        if kind == "produce":
+            self._produce(message, answer)
+        elif kind == "consume":
+            self._consume(message, answer)
+        else:
+            self._fetch(message[1], ListenerKind.INTERNAL, answer)
+
+    def _produce(self, message: Any, answer: Answer) -> None:
+        _, topic, index, data = message
+        partition = self.manager.partition(topic, index)
+        if partition is None:
+            answer((self.manager.missing_error(topic, index), -1))
+            return
+        now_ms = self._node.clock.wall_ms()
+        batch = bytearray(data)
+        verdict = validate_batch(batch, parse_header(batch), partition.log.config, now_ms)
+        assert not isinstance(verdict, Rejected), verdict
+        end = partition.log_end_offset
+        outcome = partition.append(verdict, now_ms, all_in_sync=True)
+        if outcome.error is not ErrorCode.NONE:
+            answer((outcome.error, -1))
+            return
+        if partition.log_end_offset == end:
+            self._cluster.coverage.hit("duplicate batches answered")
+        partition.when_committed(outcome.next_offset, lambda error: answer((error, outcome.base_offset)))
+
+    def _consume(self, message: Any, answer: Answer) -> None:
+        """A consumer's fetch, without a session and without waiting."""
+        _, topic, index, offset = message
+        image = self._broker.image.topics.get(topic)
+        partition = self.manager.partition(topic, index)
+        if image is None:
+            answer((ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, b"", False))
+            return
+        wanted = FetchPartition(
+            partition=index, fetch_offset=offset, partition_max_bytes=self._cluster.swarm.fetch_bytes
+        )
+        request = FetchRequest(topics=[FetchTopic(topic_id=image.topic_id, partitions=[wanted])])
+        leads = partition is not None and partition.is_leader
+
+        def done(response: FetchResponse) -> None:
+            data = response.responses[0].partitions[0]
+            answer((ErrorCode(data.error_code), bytes(data.records or b""), leads))
+
+        self._fetch(request, ListenerKind.CLIENT, done)
+
+    def _fetch(self, request: FetchRequest, listener: ListenerKind, answer: Callable[[Any], None]) -> None:
+        context = SimpleNamespace(
+            api_version=_VERSION,
+            listener_kind=listener,
+            now_ms=self._node.clock.monotonic_ms(),
+            connection=SimpleNamespace(on_close={}, wait_for=_ignore),
+        )
+        outcome = fetch.handle(cast("Any", self._handler_view), cast("Any", context), request)
+        if isinstance(outcome, Deferred):
+            outcome.on_complete(answer)
+        else:
+            answer(outcome)
+
+    def led(self) -> list[Partition]:
+        """The partitions that this broker leads, as it thinks."""
+        return [partition for partition in self.manager.partitions() if partition.is_leader]
+
+
+def _ignore(_: Any) -> None:
+    """Connections here have no answers to keep in order."""

@@ -1,0 +1,19 @@
+"""Seeds that were red once, each with what it found. They stay, whatever else becomes of their stories."""
+
+from __future__ import annotations
+
+import pytest
+
+from moldau_broker.testing.sim.run import run_seed
+
+RED = [
+    ("broker", 0, "a restarted broker led by an image from before its registration, and cut off replicated records"),
+    ("broker", 10, "a leader below min.insync.replicas could never grow its ISR"),
+]
+
+
+@pytest.mark.parametrize(("layer", "seed", "found"), RED, ids=[f"{layer}-{seed}" for layer, seed, _ in RED])
+def test_seed_that_was_red_is_green(layer: str, seed: int, found: str) -> None:
+    """What the seed found does not come back."""
+    outcome = run_seed(seed, layer=layer)
+    assert outcome.failure is None, f"{outcome.failure}; it once found: {found}"
