@@ -38,6 +38,9 @@ ASK_S: Final = 2.0
 """How long one question to one broker may take; a paused or cut one answers nothing."""
 
 
+CLUSTER_ID: Final = "Y2hhb3MtY2x1c3Rlci0xIQ"
+
+
 class NotNow(Exception):
     """Nobody could answer."""
 
@@ -346,6 +349,7 @@ class Moldau(Cluster):
         servers = ",".join(f"{one.host}:{one.controller_port}" for one in self.nodes.values())
         settings = {
             "node.id": str(node.id),
+            "cluster.id": CLUSTER_ID,
             "process.roles": "broker,controller",
             "controller.quorum.bootstrap.servers": servers,
             "log.dirs": str(node.data),

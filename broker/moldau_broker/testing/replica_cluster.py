@@ -62,7 +62,7 @@ class ReplicaCluster:
             for node_id in range(1, size + 1)
         }
         self.image = MetadataImage("cluster")
-        self._publish(
+        self.publish(
             brokers={
                 node_id: BrokerImage(node_id, 100 + node_id, Uuid(bytes(16)), False, False, None, {})
                 for node_id in self.nodes
@@ -71,7 +71,8 @@ class ReplicaCluster:
 
     # --- the image ------------------------------------------------------------------------------------
 
-    def _publish(self, **parts: object) -> None:
+    def publish(self, **parts: object) -> None:
+        """The next image, with these parts of it changed."""
         self.image = self.image._replace(offset=self.image.offset + 1, **parts)  # type: ignore[arg-type]
         for bench in self.nodes.values():
             bench.follow(self.image)
@@ -89,7 +90,7 @@ class ReplicaCluster:
         )
         topic = TopicImage(name, random_uuid(self._rng), (one,))
         config = {key.replace("_", "."): value for key, value in settings.items()}
-        self._publish(
+        self.publish(
             topics={**self.image.topics, name: topic},
             topics_by_id={**self.image.topics_by_id, topic.topic_id: topic},
             configs={**self.image.configs, (2, name): config} if config else self.image.configs,
@@ -106,7 +107,7 @@ class ReplicaCluster:
             partition_epoch=before.partition_epoch + 1,
         )
         changed = topic._replace(partitions=(after,))
-        self._publish(
+        self.publish(
             topics={**self.image.topics, name: changed},
             topics_by_id={**self.image.topics_by_id, topic.topic_id: changed},
         )
@@ -114,7 +115,7 @@ class ReplicaCluster:
     def fence(self, node_id: int) -> None:
         """The controller no longer believes in that broker."""
         broker = self.image.brokers[node_id]._replace(fenced=True)
-        self._publish(brokers={**self.image.brokers, node_id: broker})
+        self.publish(brokers={**self.image.brokers, node_id: broker})
 
     def partition(self, name: str, node_id: int) -> Partition:
         """The replica there."""

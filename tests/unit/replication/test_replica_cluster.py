@@ -231,3 +231,23 @@ def test_the_high_watermark_of_several_replicas_survives_a_restart(cluster: Repl
     cluster.restart(1)
     assert cluster.partition("t", 1).log_end_offset == 2
     assert cluster.partition("t", 1).high_watermark == 1
+
+
+def test_a_damaged_log_is_set_aside_and_fetched_again(cluster: ReplicaCluster) -> None:
+    """A bit that flipped below the high watermark: the folder is kept for whoever wants to look, and not served."""
+    for value in range(3):
+        commit(cluster, b"value %d" % value)
+    bench = cluster.nodes[3]
+    bench.log_dir.checkpoint(bench.log_dir.collect())
+    path = "t-0/00000000000000000000.log"
+    data = bytearray(bench.disk.read(path))
+    data[140] ^= 1  # inside a value
+    bench.disk.write(path, bytes(data))
+    cluster.restart(3)
+    assert any(entry.name.endswith("-stray") for entry in bench.disk.entries())
+    assert cluster.partition("t", 3).log_end_offset == 0
+    cluster.fetch("t", 3)
+    assert cluster.decide() == [(1, 2)]
+    cluster.replicate()
+    assert cluster.decide() == [(1, 2, 3)]
+    assert cluster.values("t", 3) == cluster.values("t", 1)
