@@ -7,6 +7,7 @@ one start shows them all.
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ from moldau_broker.server.listeners_config import Listener, ListenerError, build
 
 ENVIRONMENT_PREFIX: Final = "MOLDAU_"
 _LIKELY_MEANT: Final = 0.85
+_VARIABLE: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
+"""As Kafka's EnvVarConfigProvider under the name `env` (KIP-887); no config.providers is needed for it."""
 
 
 class ConfigError(Exception):
@@ -129,7 +132,7 @@ def load_config(
     """
     collector = _Collector()
     if file is not None:
-        collector.add_file(file)
+        collector.add_file(file, environment)
     collector.add_environment(environment)
     collector.add_flags(sets)
     return collector.build()
@@ -150,7 +153,7 @@ class _Collector:
         self._warnings: list[str] = []
         self._ignored: dict[str, str] = {}
 
-    def add_file(self, file: str) -> None:
+    def add_file(self, file: str, environment: Mapping[str, str]) -> None:
         try:
             data = Path(file).read_bytes()
         except OSError as error:
@@ -162,9 +165,22 @@ class _Collector:
             text = data.decode("latin-1")  # what java.util.Properties reads
         try:
             for name, value, line in parse_lines(text):
-                self._add(name, value, f"{file}:{line}")
+                self._add_from_file(name, value, f"{file}:{line}", environment)
         except PropertiesSyntaxError as error:
             self._problems.append(f"{file}: {error}")
+
+    def _add_from_file(self, name: str, value: str, origin: str, environment: Mapping[str, str]) -> None:
+        """`${env:NAME}` is what the environment says; a value that is nothing but that and empty is left out."""
+        named = _VARIABLE.findall(value)
+        missing = [variable for variable in named if variable not in environment]
+        if missing:
+            self._problems.append(
+                f"{name}={clip(value)}: the environment has no {', '.join(missing)} ({origin})"
+            )
+            return
+        value = _VARIABLE.sub(lambda match: environment[match[1]], value)
+        if value or not named:
+            self._add(name, value, origin)
 
     def add_environment(self, environment: Mapping[str, str]) -> None:
         names = [name for name in environment if name.startswith(ENVIRONMENT_PREFIX)]

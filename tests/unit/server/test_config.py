@@ -47,6 +47,18 @@ def test_config_precedence(properties):
     assert config.network.fetch_max_bytes == 52428800
 
 
+def test_config_a_file_may_refer_to_the_environment(properties):
+    """What only the machine knows is filled in; a value that is nothing but an empty variable is left out."""
+    file = properties(
+        "listeners=CLIENT://:9092\nadvertised.listeners=CLIENT://${env:HOST_IP}:31000\nbroker.rack=${env:ZONE}\n"
+    )
+    config = load_config(file, environment={"HOST_IP": "10.0.0.7", "ZONE": ""})
+    assert config.listeners[0].advertised_host == "10.0.0.7"
+    assert config.node.rack is None
+    problems = _problems(file=file, environment={"ZONE": "a"})
+    assert any("the environment has no HOST_IP" in problem for problem in problems)
+
+
 def test_config_stock_kafka_file_starts(properties):
     """The settings of the file that Kafka ships start here; those without effect are named once."""
     config = load_config(
