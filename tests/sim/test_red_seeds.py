@@ -7,7 +7,11 @@ import pytest
 from moldau_broker.testing.sim.run import run_seed
 
 RED = [
-    ("broker", 0, "a restarted broker led by an image from before its registration, and cut off replicated records"),
+    (
+        "broker",
+        0,
+        "a restarted broker led by an image from before its registration, and cut off replicated records",
+    ),
     ("broker", 10, "a leader below min.insync.replicas could never grow its ISR"),
 ]
 

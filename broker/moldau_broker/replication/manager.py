@@ -24,7 +24,7 @@ from moldau_broker.replication.outcome import AppendOutcome
 from moldau_broker.replication.partition import Committer, Partition
 from moldau_broker.replication.settings import ReplicaSettings
 from moldau_broker.replication.validation import Rejected, validate_batch
-from moldau_broker.storage.errors import StorageError
+from moldau_broker.storage.errors import CorruptLog, StorageError
 from moldau_broker.storage.log import Log
 from moldau_broker.wire.records import parse_header
 
@@ -35,7 +35,13 @@ LAG_MS_MAX: Final = 10_000
 
 
 class LogDirectory(Protocol):
-    """The part of `storage.logdir.LogDir` that the manager uses."""
+    """The part of `storage.logdir.LogDir` that the manager uses.
+
+    Attributes:
+        offline: partitions whose folder could not be opened, or whose log has failed since, and why.
+    """
+
+    offline: dict[tuple[str, int], StorageError]
 
     def create_log(self, topic: str, partition: int, topic_id: Uuid, config: TopicConfig) -> Log:
         """A new, empty log in its own folder."""
@@ -87,16 +93,8 @@ class ReplicaManager:
         alter_partition: AlterPartitionSender | None = None,
         broker_epoch: Callable[[], int] = lambda: -1,
         settings: ReplicaSettings | None = None,
-        incarnation_id: Callable[[], Uuid] | None = None,
     ) -> None:
-        """Nothing is hosted before the first image.
-
-        Args:
-            incarnation_id: this start of the broker; None takes every leadership in the image for its own.
-        """
         self._node_id = node_id
-        self._incarnation_id = incarnation_id
-        self._registered = incarnation_id is None
         self._log_dir = log_dir
         self._committer = committer
         self._clock = clock
@@ -156,13 +154,8 @@ class ReplicaManager:
         Deletions first: a topic made again under its old name needs the folder's name.
         """
         self._image = image
-        registered = self._registered
-        self._registered = self._is_registered(image)
         for topic in delta.deleted_topics():
             self._drop_topic(topic)
-        if self._registered and not registered:
-            for topic in image.topics.values():
-                self._apply_topic(image, topic)
         for topic in delta.created_topics():
             self._apply_topic(image, topic)
         for _, topic in delta.changed_topics():
@@ -172,22 +165,6 @@ class ReplicaManager:
             if failed is not None:
                 self._apply_topic(image, failed)
         self._apply_configs(delta.changed_configs(), image)
-
-    def _is_registered(self, image: MetadataImage) -> bool:
-        if self._incarnation_id is None:
-            return True
-        broker = image.brokers.get(self._node_id)
-        return broker is not None and broker.incarnation_id == self._incarnation_id()
-
-    def _role(self, wanted: PartitionImage) -> PartitionImage:
-        """What a partition is to be here: not led on the word of an image from before this broker's start.
-
-        Its disk may have been lost since. Followers would be cut back to what is left, and with them what was
-        acknowledged; the controller elects anew once this broker has registered. A single replica has no followers.
-        """
-        if self._registered or wanted.leader != self._node_id or len(wanted.replicas) == 1:
-            return wanted
-        return wanted._replace(leader=NO_LEADER)
 
     def _apply_topic(self, image: MetadataImage, topic: TopicImage) -> None:
         config: TopicConfig | None = None
@@ -201,14 +178,40 @@ class ReplicaManager:
                 if partition is not None:
                     self._drop(partition)
                 continue
+            if self._may_begin_anew(key, wanted):
+                self._begin_anew(key, partition)
+                partition = None
             if partition is None:
                 config = config or self.topic_config(image, topic.name)
                 partition = self._host(topic, index, config)
                 if partition is None:
                     continue
-            partition.become(self._role(wanted))
+            partition.become(wanted)
             if partition in self._told and not partition.is_leader:
                 self._resigned(partition)
+
+    def _may_begin_anew(self, key: tuple[str, int], wanted: PartitionImage) -> bool:
+        """Whether a damaged log can be fetched again: others have it, and nobody counts on ours any more."""
+        return (
+            isinstance(self._log_dir.offline.get(key), CorruptLog)
+            and wanted.leader not in {NO_LEADER, self._node_id}
+            and self._node_id not in {*wanted.isr, *wanted.elr}
+        )
+
+    def _begin_anew(self, key: tuple[str, int], partition: Partition | None) -> None:
+        """Set a damaged folder aside, where people can look at it, and make room for a new one."""
+        reason = self._log_dir.offline[key]
+        logger.warning(
+            "replica.begun_anew", extra={"topic": key[0], "partition": key[1], "reason": str(reason)}
+        )
+        try:
+            if partition is None:
+                self._log_dir.remove_offline(*key)
+            else:
+                self._forget(partition)
+                self._log_dir.stray_log(partition.log)
+        except StorageError:
+            logger.exception("log.not_set_aside", extra={"topic": key[0], "partition": key[1]})
 
     def _host(self, topic: TopicImage, index: int, config: TopicConfig) -> Partition | None:
         key = (topic.name, index)
@@ -277,13 +280,17 @@ class ReplicaManager:
         except StorageError:
             logger.exception("log.delete_failed", extra={"topic": topic, "partition": index})
 
-    def _drop(self, partition: Partition) -> None:
+    def _forget(self, partition: Partition) -> None:
+        """It is hosted no more; what becomes of its folder is the caller's."""
         del self._partitions[(partition.topic, partition.index)]
         del self._by_id[(partition.topic_id, partition.index)]
         self.generation += 1
         partition.stop()
         if partition in self._told:
             self._resigned(partition)
+
+    def _drop(self, partition: Partition) -> None:
+        self._forget(partition)
         try:
             self._log_dir.delete_log(partition.log)
         except StorageError as error:

@@ -271,7 +271,9 @@ class PartitionBase:
                 return PartitionRead(
                     ErrorCode.OFFSET_OUT_OF_RANGE, self.high_watermark, bound, log.log_start_offset
                 )
-            except (CorruptLog, StorageError) as failure:
+            except StorageError as failure:
+                if isinstance(failure, CorruptLog):
+                    log.fail(failure)  # so that whoever owns the directory knows what is to be fetched again
                 self.go_offline(str(failure))
                 return PartitionRead(ErrorCode.KAFKA_STORAGE_ERROR)
         self.bytes_out += len(records)

@@ -144,7 +144,6 @@ class App:
             alter_partition=PartitionChanges(member.channel),
             broker_epoch=lambda: member.broker_epoch,
             settings=self._config.replication,
-            incarnation_id=lambda: member.runtime.incarnation_id,
         )
         self._compose(log_dir, member, replicas)
         self.lifecycle.impediment = lambda: self._waits_for or member.impediment

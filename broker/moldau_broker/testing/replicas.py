@@ -85,11 +85,9 @@ class ReplicaBench:
         flush_acks_all: bool = True,
         node_id: int = NODE_ID,
         controller: AlterPartitionSender | None = None,
-        incarnation_id: Uuid | None = None,
     ) -> None:
         self.node_id = node_id
         self._controller = controller
-        self._incarnation_id = incarnation_id
         self.disk = disk or SimDisk()
         self.clock = ManualClock()
         self.committer = ManualCommitter()
@@ -118,7 +116,6 @@ class ReplicaBench:
             flush_acks_all=self._flush_acks_all,
             alter_partition=self._controller,
             broker_epoch=lambda: self.image.brokers[self.node_id].epoch,
-            incarnation_id=None if (mine := self._incarnation_id) is None else lambda: mine,
         )
 
     def restart(self, *, clean: bool = True, power_failure: Random | None = None) -> None:

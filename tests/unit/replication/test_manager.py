@@ -7,11 +7,11 @@ import errno
 import pytest
 
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.base.ids import Uuid
-from moldau_broker.metadata.image import BrokerImage, ResourceType
+from moldau_broker.metadata.image import ResourceType
 from moldau_broker.replication.manager import LeadershipListener
 from moldau_broker.replication.outcome import AppendOutcome
 from moldau_broker.replication.partition import Partition
+from moldau_broker.storage.errors import CorruptLog
 from moldau_broker.testing.disk import SimDisk
 from moldau_broker.testing.logs import make_batch
 from moldau_broker.testing.replicas import ReplicaBench
@@ -123,28 +123,6 @@ def test_logs_found_at_start_are_taken_up(bench: ReplicaBench) -> None:
         assert bench.replicas.unclaimed() == {}
 
 
-def test_nothing_is_led_before_this_start_is_registered() -> None:
-    """The disk may have been lost since the image was made: followers would be cut back to what is left of it."""
-    mine, before = Uuid(b"m" * 16), Uuid(b"b" * 16)
-    bench = ReplicaBench(incarnation_id=mine)
-
-    def registered(incarnation: Uuid) -> dict[int, BrokerImage]:
-        return {bench.node_id: BrokerImage(bench.node_id, 5, incarnation, False, False, None, {})}
-
-    bench.image = bench.image._replace(brokers=registered(before))
-    shared = bench.topic("shared", replicas=(bench.node_id, 2, 3))
-    alone = bench.topic("alone")
-    image = bench.image._replace(
-        topics={one.name: one for one in (shared, alone)},
-        topics_by_id={one.topic_id: one for one in (shared, alone)},
-    )
-    bench.follow(image)
-    assert not bench.partition("shared").is_leader
-    assert bench.partition("alone").is_leader, "nobody follows a single replica"
-    bench.follow(image._replace(brokers=registered(mine)))
-    assert bench.partition("shared").is_leader
-
-
 def test_a_folder_with_another_topics_id_is_set_aside(bench: ReplicaBench) -> None:
     """The topic was deleted and made again while this broker was down: the old data is kept, not served."""
     write(bench, bench.create_topic("t"), b"old")
@@ -251,3 +229,64 @@ def test_an_internal_append_hears_of_a_failed_flush(bench: ReplicaBench) -> None
     bench.disk.failing["datasync"] = errno.EIO
     bench.committer.flush()
     assert (later.value.error, later.value.base_offset) == (ErrorCode.KAFKA_STORAGE_ERROR, -1)
+
+
+# --- damage -------------------------------------------------------------------------------------------------
+
+
+def damaged(bench: ReplicaBench) -> None:
+    """A bit flips in what the only segment of t-0 has on disk, below its recovery point."""
+    bench.committer.flush_all()
+    bench.log_dir.checkpoint(bench.log_dir.collect())
+    bench.disk.content("t-0/00000000000000000000.log")[70] ^= 0x40
+
+
+def with_two_replicas(bench: ReplicaBench) -> Partition:
+    bench.publish(bench.topic("t", replicas=(1, 2), isr=(1,), epoch=1))
+    partition = bench.partition("t")
+    for _ in range(3):
+        write(bench, partition)
+    return partition
+
+
+def test_a_damaged_replica_begins_anew_once_nobody_counts_on_it(bench: ReplicaBench) -> None:
+    """Out of the ISR, with a leader elsewhere: the folder is set aside for people to look at, and fetched again."""
+    with_two_replicas(bench)
+    damaged(bench)
+    bench.restart(clean=False)
+    assert bench.replicas.partition("t", 0) is None
+    assert bench.replicas.missing_error("t", 0) is ErrorCode.KAFKA_STORAGE_ERROR
+    bench.publish(bench.topic("t", replicas=(1, 2), isr=(2,), leader=2, epoch=2))
+    assert bench.partition("t").log_end_offset == 0
+    assert bench.replicas.failures == {}
+    assert any(name.startswith("t-0.") and name.endswith("-stray") for name in folders(bench))
+
+
+@pytest.mark.parametrize(
+    ("isr", "leader"), [((1, 2), 2), ((1,), 1), ((1,), -1)], ids=["in the ISR", "leader", "nobody leads"]
+)
+def test_a_damaged_replica_is_kept_while_somebody_may_need_it(
+    bench: ReplicaBench, isr: tuple[int, ...], leader: int
+) -> None:
+    """It may be the only copy of something: it stays where it is, and serves nobody."""
+    with_two_replicas(bench)
+    damaged(bench)
+    bench.restart(clean=False)
+    bench.publish(bench.topic("t", replicas=(1, 2), isr=isr, leader=leader, epoch=2))
+    assert bench.replicas.partition("t", 0) is None
+    assert not any(name.endswith("-stray") for name in folders(bench))
+
+
+def test_a_replica_found_damaged_while_it_serves_begins_anew(bench: ReplicaBench) -> None:
+    """A reader met the damage: nothing of it is served, and when others lead without us it is fetched again."""
+    partition = with_two_replicas(bench)
+    partition.log.fail(CorruptLog("t-0: the checksum does not match"))
+    read = partition.read(0, 1 << 20, committed=False, min_one=True, wait=True)
+    assert read is not None
+    assert read.error is ErrorCode.KAFKA_STORAGE_ERROR
+    assert partition.offline_reason is not None
+    bench.publish(bench.topic("t", replicas=(1, 2), isr=(2,), leader=2, epoch=2))
+    anew = bench.partition("t")
+    assert anew is not partition
+    assert anew.log_end_offset == 0
+    assert anew.offline_reason is None
