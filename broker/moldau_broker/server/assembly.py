@@ -20,6 +20,7 @@ from moldau_broker.server.config import BrokerConfig
 from moldau_broker.server.descriptors import connections_possible
 from moldau_broker.server.handlers.spec import ListenerKind
 from moldau_broker.server.listeners import ConnectionLimits
+from moldau_broker.storage.errors import StorageError
 from moldau_broker.storage.logdir import LogDir
 from moldau_broker.storage.names import META_PROPERTIES
 
@@ -45,6 +46,11 @@ def open_log_dir(config: BrokerConfig, clock: Clock, rng: Random) -> LogDir:
     path.mkdir(parents=True, exist_ok=True)
     cluster_id = config.node.cluster_id
     if cluster_id is None and not (path / META_PROPERTIES).exists():
+        if len(config.quorum_servers) > 1 or "controller" not in config.node.roles:
+            raise StorageError(
+                "a new data directory of a node among others needs cluster.id, the same on all of them; "
+                f"for example {format_uuid(random_uuid(rng))}"
+            )
         cluster_id = format_uuid(random_uuid(rng))
     return LogDir.open(path, cluster_id=cluster_id, node_id=config.node.id, clock=clock)
 

@@ -280,6 +280,7 @@ def test_a_damaged_replica_is_kept_while_somebody_may_need_it(
 def test_a_replica_found_damaged_while_it_serves_begins_anew(bench: ReplicaBench) -> None:
     """A reader met the damage: nothing of it is served, and when others lead without us it is fetched again."""
     partition = with_two_replicas(bench)
+    bench.committer.flush_all()
     partition.log.fail(CorruptLog("t-0: the checksum does not match"))
     read = partition.read(0, 1 << 20, committed=False, min_one=True, wait=True)
     assert read is not None
