@@ -242,7 +242,9 @@ class ReplicaManager:
         """A damaged folder is set aside where somebody else leads: everything is fetched again from there."""
         wanted = topic.partitions[index]
         if self._log_dir.is_offline(topic.name, index) and wanted.leader not in (NO_LEADER, self._node_id):
-            logger.error("log.given_up", extra={"topic": topic.name, "partition": index, "leader": wanted.leader})
+            logger.error(
+                "log.given_up", extra={"topic": topic.name, "partition": index, "leader": wanted.leader}
+            )
             self._log_dir.remove_offline(topic.name, index)
 
     def _apply_configs(self, changed: set[tuple[int, str]], image: MetadataImage) -> None:

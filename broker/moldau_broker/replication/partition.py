@@ -238,6 +238,13 @@ class Partition(FollowingPartition):
             around.propose(self, proposal)
         return ErrorCode.NONE
 
+    def can_read_from(self, replica: int, offset: int) -> bool:
+        """Whether an in-sync follower holds what follows `offset`."""
+        follower = self._leader.follower(replica) if self._leader is not None else None
+        return (
+            follower is not None and replica in self.isr and 0 <= follower.log_start <= offset <= follower.end
+        )
+
     def shrink_isr(self, lag_ms_max: int) -> None:
         """Propose an ISR without those that have been behind for too long."""
         leader = self._leader

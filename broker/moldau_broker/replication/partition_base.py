@@ -172,8 +172,11 @@ class PartitionBase:
         """First offset a read_committed reader may not pass (a folder from Kafka may hold open transactions)."""
         return self.log.last_stable_offset(self.high_watermark)
 
-    def leadership_error(self, current_leader_epoch: int) -> ErrorCode:
-        """NONE where this replica leads in the epoch the client knows (-1: the client does not say; KIP-320)."""
+    def leadership_error(self, current_leader_epoch: int, *, follower_will_do: bool = False) -> ErrorCode:
+        """NONE where this replica leads in the epoch the client knows (-1: the client does not say; KIP-320).
+
+        `follower_will_do`: or where it follows a leader in that epoch (KIP-392).
+        """
         if self.offline_reason is not None:
             return ErrorCode.KAFKA_STORAGE_ERROR
         if current_leader_epoch >= 0:
@@ -181,7 +184,9 @@ class PartitionBase:
                 return ErrorCode.FENCED_LEADER_EPOCH
             if current_leader_epoch > self.leader_epoch:
                 return ErrorCode.UNKNOWN_LEADER_EPOCH
-        return ErrorCode.NONE if self.is_leader else ErrorCode.NOT_LEADER_OR_FOLLOWER
+        if self.is_leader or (follower_will_do and self.leader_id != NO_LEADER):
+            return ErrorCode.NONE
+        return ErrorCode.NOT_LEADER_OR_FOLLOWER
 
     def request_commit(self) -> None:
         """Ask for a group commit round unless one is on its way."""

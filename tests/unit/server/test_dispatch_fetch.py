@@ -7,13 +7,22 @@ from typing import Any
 import pytest
 
 from moldau_broker.base.errors import ErrorCode
+from moldau_broker.base.ids import Uuid
 from moldau_broker.base.limits import FETCH_ANSWER_BYTES_ENOUGH, WAITING_FETCHES_MAX
+from moldau_broker.metadata.image import BrokerImage
 from moldau_broker.replication.waiting import DelayedFetch
+from moldau_broker.server.handlers.spec import ListenerKind
 from moldau_broker.testing.dispatch import DispatchBench, Peer, Reply
 from moldau_broker.testing.logs import make_batch
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.batches import iter_batches
-from moldau_broker.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic, ForgottenTopic
+from moldau_broker.wire.messages.fetch import (
+    FetchPartition,
+    FetchRequest,
+    FetchTopic,
+    ForgottenTopic,
+    ReplicaState,
+)
 
 VERSIONS = range(4, 19)
 
@@ -365,3 +374,86 @@ def test_a_reader_whose_log_left_ours_is_told_where(
     reply = fetch(bench, wanted(bench, {0: offset}, last_fetched_epoch=epoch), max_wait_ms=0)
     (answer,) = reply.response().responses[0].partitions
     assert (answer.diverging_epoch.epoch, answer.diverging_epoch.end_offset) == (diverging or (-1, -1))
+
+
+# --- parted logs, followers and racks -----------------------------------------------------------------------
+
+
+def test_a_session_tells_where_logs_part_although_nothing_else_is_new(bench: DispatchBench) -> None:
+    """And at once: who waits to hear that would fetch the same in vain for ever."""
+    for _ in range(3):
+        write(bench)
+    first = fetch(bench, wanted(bench, {0: 3}, last_fetched_epoch=0), session_epoch=0, max_wait_ms=0)
+    bench.publish(bench.topic("t", 3, epoch=1))
+    reply = fetch(
+        bench,
+        wanted(bench, {0: 5}, last_fetched_epoch=0),
+        session_id=first.response().session_id,
+        session_epoch=1,
+    )
+    assert reply.done
+    ((answer,),) = [topic.partitions for topic in reply.response().responses]
+    assert (answer.diverging_epoch.epoch, answer.diverging_epoch.end_offset) == (0, 3)
+
+
+def a_replica(bench: DispatchBench, *, internal: bool = True, **fields: Any) -> Reply:
+    """What broker 2 gets when it fetches partition 0 from offset 0 as a follower."""
+    peer = Peer("INTERNAL", ListenerKind.INTERNAL) if internal else Peer()
+    state = ReplicaState(replica_id=2, replica_epoch=-1)
+    return fetch(bench, wanted(bench, {0: 0}), version=17, peer=peer, replica_state=state, **fields)
+
+
+def test_followers_fetch_from_the_internal_listener_only(bench: DispatchBench) -> None:
+    """They see what is not visible yet; on a client's listener nobody may say that it is one (CVE-2018-1288)."""
+    bench.publish(bench.topic("t", 3, replicas=(1, 2), epoch=1))
+    write(bench)
+    assert errors(a_replica(bench, internal=False)) == {0: ErrorCode.TOPIC_AUTHORIZATION_FAILED}
+    assert got(fetch(bench, wanted(bench, {0: 0}), max_wait_ms=0)) == {0: 0}
+    assert got(a_replica(bench)) == {0: 1}
+
+
+def test_a_follower_that_waits_is_answered_in_the_turn_of_the_append(bench: DispatchBench) -> None:
+    """Though consumers see nothing yet."""
+    bench.publish(bench.topic("t", 3, replicas=(1, 2), epoch=1))
+    waiting, consumer = a_replica(bench), fetch(bench, wanted(bench, {0: 0}))
+    assert not waiting.done
+    write(bench)
+    assert (waiting.done, consumer.done) == (True, False)
+    assert got(waiting) == {0: 1}
+
+
+RACKS = "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector"
+
+
+def test_a_follower_serves_consumers_that_know_it_may() -> None:
+    """Up to the high watermark it knows, where replicas may be chosen (KIP-392); others are sent to the leader."""
+    for settings, version, error in (
+        ((RACKS,), 11, ErrorCode.NONE),
+        ((RACKS,), 10, ErrorCode.NOT_LEADER_OR_FOLLOWER),
+        ((), 11, ErrorCode.NOT_LEADER_OR_FOLLOWER),
+    ):
+        bench = DispatchBench(*settings)
+        bench.publish(bench.topic("t", replicas=(1, 2), leader=2, epoch=1))
+        assert errors(fetch(bench, wanted(bench, {0: 0}), version=version, max_wait_ms=0)) == {0: error}
+
+
+def test_a_leader_sends_consumers_to_their_rack() -> None:
+    """To an in-sync follower there that has what they want; not the leader's own neighbours."""
+    bench = DispatchBench(RACKS)
+    brokers = {
+        node: BrokerImage(node, 100 + node, Uuid(bytes(16)), False, False, rack, {})
+        for node, rack in ((1, "a"), (2, "b"))
+    }
+    bench.follow(bench.image._replace(brokers=brokers))
+    bench.publish(bench.topic("t", replicas=(1, 2), epoch=1))
+    bench.follow(bench.image._replace(brokers=brokers))
+    write(bench)
+
+    def preferred(rack: str) -> int:
+        reply = fetch(bench, wanted(bench, {0: 0}), version=11, max_wait_ms=0, rack_id=rack)
+        ((answer,),) = [topic.partitions for topic in reply.response().responses]
+        return int(answer.preferred_read_replica)
+
+    assert preferred("b") == -1, "it has not fetched yet"
+    bench.partition("t").fetched_by(2, 102, 0, 0)
+    assert [preferred(rack) for rack in ("a", "b", "c", "")] == [-1, 2, -1, -1]

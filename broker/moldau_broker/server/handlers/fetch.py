@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 _TOPIC_IDS_SINCE = 13
 _REPLICA_STATE_SINCE = 15
+_PREFERRED_SINCE = 11
 _READ_COMMITTED = 1
 _CONSUMERS = (-1, -2)
 """The replica ids of those that are none: consumers, and Kafka's replica verification tool."""
@@ -174,7 +175,10 @@ class _Fetch:
             return self._read_from_disk()
         size = sum(len(read.records) for read in reads if read.records)
         request = self._request
-        failed = any(read.error is not ErrorCode.NONE for read in reads)
+        failed = any(
+            read.error is not ErrorCode.NONE or read.preferred >= 0 or read.diverging is not None
+            for read in reads
+        )
         crowded = len(self._broker.waiting_fetches) >= WAITING_FETCHES_MAX
         if request.max_wait_ms <= 0 or not reads or failed or size >= request.min_bytes or crowded:
             return self._respond(reads)
@@ -184,6 +188,28 @@ class _Fetch:
         self._later = later
         self._wait(later, request.min_bytes - size)
         return later
+
+    @property
+    def _from_any(self) -> bool:
+        """Whether the reader may read from a follower, and knows it (KIP-392)."""
+        selector = self._broker.settings.replication.selector
+        return selector is not None and self._context.api_version >= _PREFERRED_SINCE
+
+    def _preferred(self, target: Partition, wish: FetchPartition) -> int:
+        """An in-sync replica in the reader's rack that has what it wants, -1 if it had better stay (KIP-392)."""
+        rack, broker = self._request.rack_id, self._broker
+        if not rack or not target.is_leader or not self._from_any:
+            return -1
+        brokers = broker.metadata.image.brokers
+        here = brokers.get(broker.node_id)
+        if here is not None and here.rack == rack:
+            return -1
+        for replica in target.isr:
+            known = brokers.get(replica)
+            near = known is not None and known.active and known.rack == rack
+            if near and target.can_read_from(replica, wish.fetch_offset):
+                return replica
+        return -1
 
     def _is_cut_short(self, reads: list[PartitionRead]) -> bool:
         """Whether more is there than fits: the answer is as large as it gets, and waiting would add nothing."""
@@ -254,7 +280,9 @@ class _Fetch:
             if isinstance(target, ErrorCode):
                 reads.append(PartitionRead(target))
                 continue
-            error = target.leadership_error(wish.current_leader_epoch)
+            error = target.leadership_error(
+                wish.current_leader_epoch, follower_will_do=self._from_any and not self._is_replica
+            )
             if error is not ErrorCode.NONE:
                 leader = (target.leader_id, target.leader_epoch)
                 reads.append(PartitionRead(error, leader=leader))
@@ -285,6 +313,10 @@ class _Fetch:
                 if error is not ErrorCode.NONE:
                     reads.append(PartitionRead(error))
                     continue
+            elif (preferred := self._preferred(target, wish)) >= 0:
+                marks = target.high_watermark, target.last_stable_offset, target.log_start_offset
+                reads.append(PartitionRead(ErrorCode.NONE, *marks, _NO_RECORDS, preferred=preferred))
+                continue
             read = target.read(
                 wish.fetch_offset,
                 min(left, self._partition_bytes(wish)),
@@ -308,6 +340,7 @@ class _Fetch:
             size = len(read.records) if read.records else 0
             if session is not None:
                 tell = wish.must_tell(read.error, size, read.high_watermark, read.log_start_offset)
+                tell = tell or read.preferred >= 0 or read.diverging is not None
                 if size:
                     key = session.key(wish.name, wish.topic_id, wish.index)
                     if key in session.partitions:
@@ -350,6 +383,7 @@ def _partition_data(index: int, read: PartitionRead) -> PartitionData:
         last_stable_offset=read.last_stable_offset,
         log_start_offset=read.log_start_offset,
         aborted_transactions=_aborted(read),
+        preferred_read_replica=read.preferred,
         records=read.records if read.records is not None else _NO_RECORDS,
     )
     if read.diverging is not None:
