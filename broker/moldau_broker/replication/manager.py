@@ -51,10 +51,6 @@ class LogDirectory(Protocol):
         """Rename the folder out of the way now and remove it later."""
         ...
 
-    def is_offline(self, topic: str, partition: int) -> bool:
-        """Whether the folder of a partition is there but could not be opened, or has failed since."""
-        ...
-
     def remove_offline(self, topic: str, partition: int) -> None:
         """Set the folder of a partition aside that could not be opened."""
         ...
@@ -222,7 +218,6 @@ class ReplicaManager:
                 self._log_dir.stray_log(log)
                 log = None
             if log is None:
-                self._give_up_damaged(topic, index)
                 log = self._log_dir.create_log(topic.name, index, topic.topic_id, config)
             else:
                 log.update_config(config)
@@ -237,15 +232,6 @@ class ReplicaManager:
         self._by_id[(topic.topic_id, index)] = partition
         self.generation += 1
         return partition
-
-    def _give_up_damaged(self, topic: TopicImage, index: int) -> None:
-        """A damaged folder is set aside where somebody else leads: everything is fetched again from there."""
-        wanted = topic.partitions[index]
-        if self._log_dir.is_offline(topic.name, index) and wanted.leader not in (NO_LEADER, self._node_id):
-            logger.error(
-                "log.given_up", extra={"topic": topic.name, "partition": index, "leader": wanted.leader}
-            )
-            self._log_dir.remove_offline(topic.name, index)
 
     def _apply_configs(self, changed: set[tuple[int, str]], image: MetadataImage) -> None:
         everywhere = {(int(ResourceType.BROKER), ""), (int(ResourceType.BROKER), str(self._node_id))}

@@ -334,10 +334,6 @@ class LogDir:
         self.offline.pop(key, None)
         return folder
 
-    def is_offline(self, topic: str, partition: int) -> bool:
-        """Whether the folder of a partition is there but could not be opened, or has failed since."""
-        return (topic, partition) in self.offline
-
     def remove_offline(self, topic: str, partition: int) -> None:
         """Set the folder of a partition aside that could not be opened, so that it can be made anew.
 

@@ -244,10 +244,15 @@ def test_a_damaged_log_is_set_aside_and_fetched_again(cluster: ReplicaCluster) -
     data[140] ^= 1  # inside a value
     bench.disk.write(path, bytes(data))
     cluster.restart(3)
+    assert bench.replicas.partition("t", 0) is None, "it is in the ISR, and might be elected"
+    topic = cluster.image.topics["t"]
+    without = topic.partitions[0]._replace(
+        isr=(1, 2), partition_epoch=topic.partitions[0].partition_epoch + 1
+    )
+    excluded = topic._replace(partitions=(without,))  # as the controller does at an unclean registration
+    cluster.publish(topics={"t": excluded}, topics_by_id={topic.topic_id: excluded})
     assert any(entry.name.endswith("-stray") for entry in bench.disk.entries())
     assert cluster.partition("t", 3).log_end_offset == 0
-    cluster.fetch("t", 3)
-    assert cluster.decide() == [(1, 2)]
     cluster.replicate()
     assert cluster.decide() == [(1, 2, 3)]
     assert cluster.values("t", 3) == cluster.values("t", 1)
