@@ -16,8 +16,9 @@ help: ## this list
 up: $(RUN_STAMP) ## install, then run the quickstart in the foreground until Ctrl-C (first time 30 s, then 1 s)
 	@exec $(BIN)/moldau up -f $(QUICKSTART)
 
-test: $(DEV_STAMP) ## install what the tests need and run all that need no Kubernetes (8 min)
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
+test: $(DEV_STAMP) ## install what the tests need and run all that need no Kubernetes (15 min)
+	$(BIN)/python -m pytest -m "not slow and not cluster" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow and cluster"
 
 test-fast: $(DEV_STAMP) ## unit and tidy tests only (1 min)
 	$(BIN)/python -m pytest tests/unit tests/tidy -q

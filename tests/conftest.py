@@ -21,7 +21,19 @@ settings.register_profile(
 settings.register_profile("nightly", parent=settings.get_profile("ci"), derandomize=False, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+CLUSTERS = ("test_cluster_", "test_local_cluster", "test_process_cluster", "test_chaos")
+"""Modules that start whole clusters of processes. They run one after the other, with both cores to themselves:
+beside other tests a node may get no CPU for longer than a session lasts."""
+
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts whole clusters."""
+    for item in items:
+        if item.path.name.startswith(CLUSTERS):
+            item.add_marker(pytest.mark.cluster)
 
 
 @pytest.hookimpl(trylast=True)
