@@ -64,6 +64,7 @@ class RaftDriver:
         node: the core; look, do not touch.
         store: the folder.
         on_progress: called after each event, when `next_deadline_ms` may have changed; the ticker's.
+        in_other_cluster: whether a peer said that it belongs to another cluster, since there was a leader last.
     """
 
     def __init__(
@@ -104,6 +105,8 @@ class RaftDriver:
             auto_join=auto_join,
         )
         self.on_progress: Callable[[], None] | None = None
+        self.in_other_cluster = False
+        self._cluster_id = cluster_id
         self._committer = committer
         self._clock = clock
         self._listener = listener
@@ -212,6 +215,12 @@ class RaftDriver:
     def _answered(self, sent_id: int, answer: Struct | Failure) -> None:
         if self._stopped:
             return
+        if (
+            getattr(answer, "error_code", 0) == ErrorCode.INCONSISTENT_CLUSTER_ID
+            and not self.in_other_cluster
+        ):
+            self.in_other_cluster = True
+            logger.error("raft.other_cluster", extra={"cluster_id": self._cluster_id})
         failed = isinstance(answer, Failure)
         self._step(Unanswered(sent_id, answer) if failed else Answered(sent_id, answer))  # type: ignore[arg-type]
 
@@ -333,6 +342,7 @@ class RaftDriver:
             logger.info("raft.role", extra={"role": ready.role.value, "epoch": epoch})
             self._news.append(partial(listener.on_role, ready.role, epoch))
         if ready.leader is not None:
+            self.in_other_cluster = self.in_other_cluster and ready.leader.node_id == NO_LEADER
             self._news.append(partial(listener.on_leader, ready.leader.node_id, ready.leader.epoch))
         if ready.high_watermark is not None:
             self.store.log.high_watermark = min(ready.high_watermark, self.store.log.log_end_offset)

@@ -146,7 +146,7 @@ class App:
             settings=self._config.replication,
         )
         self._compose(log_dir, member, replicas)
-        self.lifecycle.impediment = lambda: self._waits_for or member.impediment
+        self.lifecycle.impediment = lambda: member.problem or self._waits_for or member.impediment
         await self.listeners.serve(ListenerKind.CONTROLLER)
         try:
             await member.begin(self._say)

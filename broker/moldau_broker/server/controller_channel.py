@@ -158,7 +158,9 @@ class ControllerChannel(ControllerAdmin):
         task.add_done_callback(self._tasks.discard)
 
     def leader_changed(self) -> None:
-        """Somebody else leads, or somebody at all: who waits may try again."""
+        """Somebody else leads, or somebody at all: who waits may try again, also for a leader that is replaced."""
+        self._link.leader_changed()
+        self._session_link.leader_changed()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

@@ -36,11 +36,22 @@ class ControllerLink:
             request, API_SCHEMAS[key].response, timeout_ms=timeout_ms, version=version
         )
 
-    async def _connected(self) -> Connection:
+    def leader_changed(self) -> None:
+        """Give up what was asked of a leader that another one has replaced: it may be hung, and never answer."""
+        address = self._leader_address()
+        if address is not None and self._address not in (None, address):
+            self.close()
+
+    def _leader_address(self) -> tuple[str, int] | None:
         leader = self._leader()
         if leader is None or not leader.endpoints:
+            return None
+        return leader.endpoints[0].host, leader.endpoints[0].port
+
+    async def _connected(self) -> Connection:
+        address = self._leader_address()
+        if address is None:
             raise BrokerUnreachable("the controller", "no leader of the quorum is known")
-        address = leader.endpoints[0].host, leader.endpoints[0].port
         if self._connection is not None and self._address == address and not self._connection.closed:
             return self._connection
         if self._address != address:

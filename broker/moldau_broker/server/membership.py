@@ -108,11 +108,21 @@ class Membership:
         return self.runtime.broker_epoch
 
     @property
+    def problem(self) -> str | None:
+        """What somebody has to put right before this node can take part, in words; None when nothing."""
+        driver = self.runtime.driver
+        if driver is not None and driver.in_other_cluster:
+            return f"a controller says that it belongs to another cluster; this is {self._log_dir.cluster_id}"
+        return None
+
+    @property
     def impediment(self) -> str | None:
         """Why this node does not do its part, in words; None when it does."""
         driver = self.runtime.driver
         if driver is not None and driver.store.log.failure is not None:
             return "the metadata log has failed"
+        if self.problem is not None:
+            return self.problem
         if self.channel.leader is None:
             return "no leader of the metadata quorum is known"
         if self.life is None:

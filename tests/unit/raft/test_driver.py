@@ -72,12 +72,13 @@ class Bench:
         transport: Transport | None = None,
         found: bool = True,
         bootstrap: Sequence[tuple[str, int]] = (),
+        cluster: bytes = b"c",
     ) -> None:
         self.disk = disk or StubbornDisk()
         self.heard: list[object] = []
         self.flusher = Flusher()
         self.clock = clock = ManualClock()
-        cluster_id = format_uuid(b"c" * 16)
+        cluster_id = format_uuid(cluster * 16)
         self.log_dir = LogDir.open(
             self.disk, cluster_id=cluster_id, node_id=node_id, clock=clock, rng=Random(node_id)
         )
@@ -312,6 +313,22 @@ def test_drivers_grow_from_one_to_three_and_replicate() -> None:
         assert values(bench) == [b"a", b"b"]
         assert bench.heard[-1] == leader.store.log.log_end_offset
         assert bench.store.log.durable_offset == leader.store.log.log_end_offset
+
+
+def test_driver_says_that_it_was_sent_to_another_cluster(caplog: pytest.LogCaptureFixture) -> None:
+    """A node with the wrong cluster id waits for ever: it says why, once."""
+    net = Net()
+    net.benches[1] = Bench(node_id=1, transport=net)
+    net.benches[2] = stranger = Bench(
+        node_id=2, transport=net, found=False, bootstrap=[("localhost", 1)], cluster=b"d"
+    )
+    for bench in net.benches.values():
+        bench.driver.tick()
+    net.run(2_000)
+    assert stranger.driver.leader is None
+    assert stranger.driver.in_other_cluster
+    assert [record.message for record in caplog.records].count("raft.other_cluster") == 1
+    assert not any(bench.driver.in_other_cluster for bench in grown().benches.values())
 
 
 def test_drivers_shutdown_hands_over_and_says_when() -> None:
