@@ -9,8 +9,15 @@ from moldau_broker.base.errors import ErrorCode
 from moldau_broker.client.admin_api import AdminApi
 from moldau_broker.client.errors import BrokerUnreachable, ClientError, RequestFailed
 from moldau_operator.errors import AdminError
+from moldau_operator.seams.broker_admin import Obstacle, Partition
 
 T = TypeVar("T")
+
+_HURTS: Final = {
+    "only-in-sync-replica": "has no other replica in sync",
+    "below-min-insync-replicas": "would be below its min.insync.replicas",
+}
+"""The API's word for an obstacle -> what stopping the broker would do to a partition."""
 
 TIMEOUT_MS: Final = 10_000
 """A broker gives its peers 5 s each."""
@@ -26,10 +33,18 @@ class HttpAdmin:
     def __init__(self, addresses: Callable[[], Sequence[str]]) -> None:
         self._addresses = addresses
 
-    async def may_stop(self, broker_id: int) -> tuple[str, ...]:
-        """Why a broker should not be stopped now, in words; empty when it may."""
+    async def may_stop(self, broker_id: int) -> tuple[Obstacle, ...]:
+        """Why a broker should not be stopped now; empty when it may."""
         verdict = await self._ask(lambda api: api.may_stop(broker_id))
-        return () if verdict.allowed else verdict.reasons or ("the cluster needs it",)
+        if verdict.allowed:
+            return ()
+        found = [
+            Obstacle(f"{one.partition} {_HURTS.get(one.obstacle, one.obstacle)}", Partition(*one.partition))
+            for one in verdict.partitions
+        ]
+        if not verdict.quorum_kept:
+            found.append(Obstacle("the metadata quorum would lose its majority"))
+        return tuple(found) or tuple(map(Obstacle, verdict.reasons)) or (Obstacle("the cluster needs it"),)
 
     async def _ask(self, call: Callable[[AdminApi], Awaitable[T]]) -> T:
         last: ClientError = BrokerUnreachable("the brokers", "there are none yet")

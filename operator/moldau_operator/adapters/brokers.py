@@ -22,6 +22,7 @@ from moldau_operator.seams.broker_admin import (
     GroupView,
     MoveView,
     NewTopic,
+    Obstacle,
     Partition,
     PartitionView,
     QuorumMember,
@@ -140,8 +141,8 @@ class KafkaAdmin:
         found = await _ask(lambda: configs.alter_configs(self._cluster, {configs.ALL_BROKERS: wanted}))
         return _outcomes(found)[configs.ALL_BROKERS]
 
-    async def may_stop(self, broker_id: int) -> tuple[str, ...]:
-        """Why this broker should not be stopped now, in words; empty when it may."""
+    async def may_stop(self, broker_id: int) -> tuple[Obstacle, ...]:
+        """Why this broker should not be stopped now; empty when it may."""
         return await self._http.may_stop(broker_id)
 
     async def remove_voter(self, voter: QuorumMember) -> AdminError | None:

@@ -47,7 +47,9 @@ from moldau_operator.seams.platform import (
 BROKER_COMMAND: Final = (sys.executable, "-P", "-m", "moldau_broker.server")
 """-P keeps the node's folder off the module path."""
 
-LIMITS: Final = PlatformLimits(nodes_max=1, nodes_reason="more than one node comes with replication")
+LIMITS: Final = PlatformLimits(
+    nodes_max=16, nodes_reason="more than 16 nodes of about 80 MB each on one machine show nothing new"
+)
 
 ORPHAN_STOP_S: Final = 30.0
 _ENVIRONMENT_PREFIX: Final = "MOLDAU_"
@@ -204,6 +206,7 @@ class ProcessPlatform:
             await asyncio.to_thread(shutil.rmtree, folder)
         except OSError as error:
             self._on_notice(f"node {node_id} is gone, but {error.filename or folder} stays: {error.strerror}")
+        self._controllers = tuple(one for one in self._controllers if one != node_id)
         del self._nodes[node_id], self._ports[node_id], self._retiring[node_id]
         self._on_change()
 

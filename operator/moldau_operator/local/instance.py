@@ -311,7 +311,7 @@ class LocalInstance:
             if words:
                 self._tell(
                     f"node {node.node_id} {words}",
-                    warning=node.state is NodeState.DOWN and not self._stopping,
+                    warning=node.state is NodeState.DOWN and bool(node.message) and not self._stopping,
                 )
         self.changed.set()
         self._wake.set()
@@ -349,6 +349,8 @@ def _say_change(before: ObservedNode | None, now: ObservedNode) -> str:
     """A node's change of state in words; empty when it is none worth telling."""
     if before is not None and (before.state, before.pid) == (now.state, now.pid):
         return ""
+    if before is None and now.state is NodeState.DOWN and not now.message:
+        return ""  # it has not been started yet
     match now.state:
         case NodeState.STARTING:
             return f"starts (pid {now.pid})"
@@ -359,5 +361,4 @@ def _say_change(before: ObservedNode | None, now: ObservedNode) -> str:
         case NodeState.DRAINING:
             return "stops"
         case NodeState.DOWN:
-            why = f": it {now.message}" if now.message else ""
-            return f"is down{why}"
+            return f"is down: it {now.message}" if now.message else "has stopped"

@@ -132,14 +132,15 @@ def plan_cluster(
         more, status = _settings(cluster, status, nodes, seen)
         actions += more
         actions += plan_forgotten(frozenset(status.node_ids), seen)
-    if not actions:
-        actions += _next_restart(wanted, by_id, seen.view)
-    if not actions and leaving and all(one.running in {None, one.wanted} for one in nodes):
+    if not actions and leaving:
         departure = plan_departure(leaving, _staying(cluster), seen)
         actions += departure.actions
         removed = {action.node_id for action in actions if isinstance(action, RetireNode)}
         status = replace(status, node_ids=tuple(node for node in status.node_ids if node not in removed))
-    found = (*_health(wanted, by_id, actions, departure), *_warnings(pools, leaving))
+    if not actions and not departure.waiting:
+        staying = [node for node in wanted if node.node_id in declared]
+        actions += _next_restart(staying, by_id, seen.view)
+    found = (*_health(wanted, declared, by_id, actions, departure, seen), *_warnings(pools, leaving))
     return ClusterPlan(actions=tuple(actions), status=replace(status, conditions=found))
 
 
@@ -185,8 +186,8 @@ def _next_restart(
     outdated = [
         by_id[node.node_id] for node in wanted if by_id[node.node_id].running not in {None, node.revision}
     ]
-    if not outdated:
-        return []
+    if not outdated or any(node.state is NodeState.DRAINING for node in outdated):
+        return []  # the last restart is still under way
     node = min(
         outdated, key=lambda one: (one.state is NodeState.SERVING, one.node_id == controller_id, one.node_id)
     )
@@ -198,9 +199,11 @@ def _next_restart(
 
 def _health(
     wanted: Sequence[NodeSpec],
+    declared: Collection[int],
     by_id: dict[int, ObservedNode],
     actions: Sequence[ClusterAction],
     departure: Departure,
+    seen: ClusterSeen,
 ) -> tuple[Condition, ...]:
     present = [by_id[node.node_id] for node in wanted if node.node_id in by_id]
     hopeless = [node for node in present if node.hopeless]
@@ -222,11 +225,37 @@ def _health(
     if waiting:
         return conditions.reconciling(Reason.STARTING, _say(waiting))
     outdated = [
-        node.node_id for node, spec in zip(present, wanted, strict=True) if node.running != spec.revision
+        node.node_id
+        for node, spec in zip(present, wanted, strict=True)
+        if node.running != spec.revision and node.node_id in declared
     ]
     if outdated:
         return conditions.reconciling(Reason.ROLLING, f"{counted(len(outdated), 'node')} left to restart")
+    outside = _outside(wanted, seen)
+    if outside:
+        return conditions.reconciling(Reason.STARTING, outside)
     return conditions.ready(message=f"{counted(len(present), 'node')} serving")
+
+
+def _outside(wanted: Sequence[NodeSpec], seen: ClusterSeen) -> str:
+    """Which nodes run and have not joined the cluster yet, in words."""
+    if seen.view is not None:
+        missing = [
+            node.node_id
+            for node in wanted
+            if Role.BROKER in node.roles and node.node_id not in seen.view.broker_ids
+        ]
+        if missing:
+            return f"node {', '.join(map(str, missing))} runs, and is not taken into the cluster yet"
+    if seen.quorum is not None:
+        missing = [
+            node.node_id
+            for node in wanted
+            if Role.CONTROLLER in node.roles and seen.quorum.voter(node.node_id) is None
+        ]
+        if missing:
+            return f"node {', '.join(map(str, missing))} is no voter of the quorum yet"
+    return ""
 
 
 def _say(nodes: Sequence[ObservedNode]) -> str:

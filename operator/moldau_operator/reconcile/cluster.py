@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import SystemRandom
+from typing import Final
 
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.ids import format_uuid, random_uuid
@@ -25,7 +26,7 @@ from moldau_operator.resources.cluster import Cluster
 from moldau_operator.resources.conditions import Reason
 from moldau_operator.resources.status import ClusterStatus
 from moldau_operator.resources.topic import Topic
-from moldau_operator.seams.broker_admin import BrokerAdmin
+from moldau_operator.seams.broker_admin import BrokerAdmin, Obstacle, Partition
 from moldau_operator.seams.platform import (
     EnsurePool,
     NodeState,
@@ -35,6 +36,8 @@ from moldau_operator.seams.platform import (
     RetireNode,
 )
 from moldau_operator.seams.status_store import StatusStore
+
+_VOTERS_WITHOUT_SPARE: Final = 2
 
 
 def mint_cluster_id() -> str:
@@ -147,9 +150,10 @@ class ClusterReconciler:
         """Carry out an action; gives why it could not be, in words."""
         try:
             if isinstance(action, RestartNode) and not alone:
-                reasons = await self._admin.may_stop(action.node_id)
-                if reasons:
-                    return f"node {action.node_id} waits with its restart: {'; '.join(reasons)}"
+                obstacles = await self._worth_waiting(await self._admin.may_stop(action.node_id))
+                if obstacles:
+                    more = f" and {len(obstacles) - 1} more" if len(obstacles) > 1 else ""
+                    return f"node {action.node_id} waits with its restart: {obstacles[0].words}{more}"
             if isinstance(action, EnsurePool | RestartNode | RetireNode):
                 await self._platform.apply(action)
                 return ""
@@ -157,6 +161,24 @@ class ClusterReconciler:
         except (PlatformError, AdminError) as error:
             return str(error)
         return "" if failed is None else f"cannot {action}: {failed}"
+
+    async def _worth_waiting(self, obstacles: Sequence[Obstacle]) -> list[Obstacle]:
+        """Those that time removes: a partition of one replica never has another one in sync, nor two voters a spare."""
+        if not obstacles:
+            return []
+        topics = await self._admin.list_topics()
+        single = {
+            Partition(topic.name, number)
+            for topic in topics.values()
+            for number, one in enumerate(topic.placement)
+            if len(one.replicas) == 1
+        }
+        few = self.seen.quorum is not None and len(self.seen.quorum.voters) <= _VOTERS_WITHOUT_SPARE
+        return [
+            one
+            for one in obstacles
+            if (one.partition not in single if one.partition is not None else not few)
+        ]
 
     async def _ask(self, action: BrokerAction) -> AdminError | None:
         match action:

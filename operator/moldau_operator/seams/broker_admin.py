@@ -85,6 +85,13 @@ class MoveView(NamedTuple):
     removing: tuple[int, ...]
 
 
+class Obstacle(NamedTuple):
+    """Why a broker should not be stopped now, in words; for a partition's sake, or (None) for the quorum's."""
+
+    words: str
+    partition: Partition | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicView:
     """A topic as it is.
@@ -196,8 +203,8 @@ class BrokerAdmin(Protocol):
         """Give all brokers settings while they run."""
         ...
 
-    async def may_stop(self, broker_id: int) -> tuple[str, ...]:
-        """Why this broker should not be stopped now, in words; empty when it may."""
+    async def may_stop(self, broker_id: int) -> tuple[Obstacle, ...]:
+        """Why this broker should not be stopped now; empty when it may."""
         ...
 
     async def remove_voter(self, voter: QuorumMember) -> AdminError | None:

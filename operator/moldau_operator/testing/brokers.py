@@ -15,6 +15,7 @@ from moldau_operator.seams.broker_admin import (
     GroupView,
     MoveView,
     NewTopic,
+    Obstacle,
     Partition,
     PartitionView,
     QuorumMember,
@@ -84,7 +85,7 @@ class FakeBrokers:
         self.voters: set[int] = set(range(brokers))
         self.moves: dict[Partition, tuple[int, ...]] = {}
         self.overrides: dict[str, str] = {}
-        self.busy: dict[int, tuple[str, ...]] = {}
+        self.busy: dict[int, tuple[Obstacle, ...]] = {}
         self.num_partitions = 1
         self.topics: dict[str, FakeTopic] = {}
         self.groups: dict[str, FakeGroup] = {}
@@ -248,7 +249,7 @@ class FakeBrokers:
             self.overrides.pop(name, None)
         return None
 
-    async def may_stop(self, broker_id: int) -> tuple[str, ...]:
+    async def may_stop(self, broker_id: int) -> tuple[Obstacle, ...]:
         """As the protocol."""
         self._called("may_stop")
         return self.busy.get(broker_id, ())

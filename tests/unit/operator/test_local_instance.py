@@ -35,7 +35,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.instance = prepare(folder, "demo", None)
         self.platform = FakePlatform()
-        self.brokers = FakeBrokers(disks=self.platform.disks)
+        self.brokers = FakeBrokers(3, self.platform.disks)
         self.local = LocalInstance(
             self.instance,
             Memory(folder / "memory.json", SystemClock()),
@@ -91,7 +91,7 @@ async def test_apply_fails_when_a_node_cannot_start(stage: Stage) -> None:
     """It does not wait for what will not come."""
     async with stage.running() as local:
         await local.apply(BUNDLE)
-        (node,) = stage.platform.nodes()
+        node = stage.platform.nodes()[0]
         stage.platform.by_id[0] = replace(node, state=NodeState.DOWN, hopeless=True, message="stopped with 2")
         applied = await local.apply(BUNDLE)
         assert applied.failed == "node 0 does not start: it stopped with 2"
@@ -178,8 +178,9 @@ async def test_a_look_does_not_wait_for_brokers_that_hang(stage: Stage) -> None:
             await hanging.wait()
 
         stage.brokers.describe_cluster = hang  # type: ignore[method-assign, assignment]
-        (node,) = stage.platform.nodes()
-        stage.platform.by_id[0] = replace(node, state=NodeState.DOWN, message="runs, but does not answer")
+        for node in stage.platform.nodes():
+            down = replace(node, state=NodeState.DOWN, message="runs, but does not answer")
+            stage.platform.by_id[node.node_id] = down
         await asyncio.sleep(0.1)
         snapshot = await local.look()
         hanging.set()
@@ -239,7 +240,7 @@ class TestControl:
             return (await control.apply(stage.instance, text, "q.yaml", port, lambda _event: None)).failed
 
         async with self.served(stage):
-            assert "q.yaml:10" in await refusal(QUICKSTART.replace("replicas: 1", "replicas: 0", 1))
+            assert "q.yaml:10" in await refusal(QUICKSTART.replace("replicas: 3", "replicas: 0", 1))
             assert "holds cluster demo, not other" in await refusal(QUICKSTART.replace("demo", "other"))
             assert "run `moldau down` first to change --port" in await refusal(QUICKSTART, 9500)
         assert stage.brokers.topics == {}
@@ -305,7 +306,7 @@ class TestControl:
             QUICKSTART.replace("name: orders", "name: orders\n  namespace: x"),
             "is x, but the Cluster is in default",
         ),
-        (QUICKSTART.replace("replicas: 1", "replicas: 3", 1), "more than one node comes with replication"),
+        (QUICKSTART.replace("replicas: 3", "replicas: 17", 1), "is 17, but more than 16 nodes"),
     ],
 )
 def test_what_this_platform_cannot_run_is_refused_at_its_line(text: str, words: str) -> None:

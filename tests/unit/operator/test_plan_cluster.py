@@ -112,6 +112,18 @@ class TestRolling:
         assert found.actions == ()
         assert ready(found) == (Reason.STARTING, "node 2 is recovering")
 
+    def test_a_restart_under_way_is_not_begun_again(self, cluster: Cluster) -> None:
+        """Stopping in good order takes a while."""
+        nodes = self.outdated(cluster)
+        nodes[1] = replace(nodes[1], state=NodeState.DRAINING)
+        assert plan(cluster, nodes).actions == ()
+
+    def test_nodes_that_leave_are_not_restarted(self, cluster: Cluster, make_cluster: MakeCluster) -> None:
+        """They stop for good soon; the others wait until they have."""
+        found = plan(make_cluster(replicas=2), self.outdated(cluster), node_ids=(0, 1, 2))
+        assert found.actions == ()
+        assert ready(found) == (Reason.DRAINING, "node 2 leaves once the brokers can be asked")
+
     def test_a_node_that_is_not_serving_is_replaced_first(self, cluster: Cluster) -> None:
         """Its restart takes nothing away that was there."""
         nodes = self.outdated(cluster)

@@ -478,6 +478,12 @@ class TestSeveralNodes:
             assert nodes[2].pid is not None
             assert not alive(nodes[2].pid)
             assert sorted(path.name for path in (bed.folder / "nodes").iterdir()) == ["0", "1"]
+            await platform.apply(RestartNode(node_id=0, reason="test"))
+            async with asyncio.timeout(10):
+                while platform.nodes()[0].restarts == 0:
+                    bed.changes.clear()
+                    await bed.changes.wait()
+            assert self.settings(bed, 0)["controller.quorum.bootstrap.servers"].count(":") == 2
             await platform.apply(three)
             again = await self.all_serving(bed, platform)
             assert again[2].kafka == nodes[2].kafka

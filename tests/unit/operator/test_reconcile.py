@@ -27,7 +27,7 @@ from moldau_operator.resources.consumergroup import (
 from moldau_operator.resources.meta import DeletionPolicy, Key
 from moldau_operator.resources.status import ClusterStatus, GroupStatus, TopicStatus
 from moldau_operator.resources.topic import Topic
-from moldau_operator.seams.broker_admin import Partition, PartitionView
+from moldau_operator.seams.broker_admin import Obstacle, Partition, PartitionView
 from moldau_operator.testing.brokers import FakeBrokers, FakeGroup
 from moldau_operator.testing.platform import FakeClock, FakePlatform, FakeStore
 
@@ -493,15 +493,36 @@ class TestScale:
     ) -> None:
         """The condition says why."""
         await self.settle(bench, make_cluster(replicas=3))
-        bench.brokers.busy[1] = ("orders-0 would be below min.insync.replicas",)
+        bench.brokers.add_topic("orders", replicas=2)
+        bench.brokers.busy[1] = (
+            Obstacle("orders-0 would be below its min.insync.replicas", Partition("orders", 0)),
+            Obstacle("the metadata quorum would lose its majority"),
+        )
         changed = make_cluster(replicas=3, config={"num.partitions": "9"}, generation=2)
         await bench.cluster(changed)
         report = await bench.cluster(changed)
         assert bench.reason(changed.key) is Reason.ROLLING
         found = find(report.statuses[changed.key].conditions, ConditionType.READY)
         assert found is not None
-        assert found.message == ("node 1 waits with its restart: orders-0 would be below min.insync.replicas")
+        assert found.message == (
+            "node 1 waits with its restart: orders-0 would be below its min.insync.replicas and 1 more"
+        )
         bench.brokers.busy.clear()
+        assert (await bench.cluster(changed)).actions == ["restart node 1: its settings changed"]
+
+    async def test_a_restart_does_not_wait_for_what_never_comes(
+        self, bench: Bench, make_cluster: MakeCluster
+    ) -> None:
+        """A partition of one replica has no other one, and a quorum of two has no spare voter."""
+        await self.settle(bench, make_cluster(replicas=2))
+        bench.brokers.add_topic("alone")
+        bench.brokers.voters = {0, 1}
+        bench.brokers.busy[1] = (
+            Obstacle("alone-0 has no other replica in sync", Partition("alone", 0)),
+            Obstacle("the metadata quorum would lose its majority"),
+        )
+        changed = make_cluster(replicas=2, config={"num.partitions": "9"}, generation=2)
+        await bench.cluster(changed)
         assert (await bench.cluster(changed)).actions == ["restart node 1: its settings changed"]
 
     async def test_a_setting_that_brokers_take_restarts_nobody(

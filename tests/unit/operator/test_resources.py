@@ -363,7 +363,7 @@ def test_a_bundle_points_at_any_field() -> None:
     bundle = read_bundle(QUICKSTART.read_bytes(), "q.yaml")
     key = Key(Kind.CLUSTER, "default", "demo")
     lines = QUICKSTART.read_text().splitlines()
-    assert lines[bundle.where(key, "spec.replicas").line - 1].strip() == "replicas: 1"
+    assert lines[bundle.where(key, "spec.replicas").line - 1].strip() == "replicas: 3"
     assert lines[bundle.where(key, "spec.nothing").line - 1].strip() == "spec:"
 
 

@@ -1,0 +1,257 @@
+"""Three nodes from the quickstart as people run them: killed, emptied, grown, shrunk, while real clients work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, Message, Producer, TopicPartition
+from tests.compat.desk import QUICKSTART, Desk, at_a_desk, wait_until_gone
+
+pytestmark = [pytest.mark.compat, pytest.mark.xdist_group("local-cluster"), pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """A cluster of three nodes, not started yet."""
+    with at_a_desk(tmp_path, 3) as desk:
+        yield desk
+
+
+class Writer:
+    """Writes unique values to `orders` with acks=all until left, and knows which were acknowledged.
+
+    Fast enough to be in the middle of everything, slow enough to leave the machine to the brokers.
+    """
+
+    def __init__(self, bootstrap: str) -> None:
+        self.acknowledged: list[bytes] = []
+        self.refused: list[str] = []
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": 1,
+                "delivery.timeout.ms": 60_000,
+                "request.timeout.ms": 5_000,
+                "socket.timeout.ms": 5_000,
+                "reconnect.backoff.max.ms": 500,
+            }
+        )
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        assert self._producer.flush(60) == 0, "everything is answered in the end"
+
+    def _run(self) -> None:
+        number = 0
+        while not self._stop.is_set():
+            self._producer.produce("orders", b"%d" % number, on_delivery=self._delivered)
+            number += 1
+            self._producer.poll(0.005)
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        value = message.value()
+        if error is not None:
+            self.refused.append(str(error))
+        elif value is not None:
+            self.acknowledged.append(value)
+
+    def wait_for_more(self, count: int = 50, patience_s: float = 60) -> None:
+        """Until so many more were acknowledged from now on."""
+        goal, deadline = len(self.acknowledged) + count, time.monotonic() + patience_s
+        while len(self.acknowledged) < goal:
+            assert time.monotonic() < deadline, f"{len(self.acknowledged)} acknowledged, wanted {goal}"
+            time.sleep(0.05)
+
+
+def read_everything(desk: Desk, topic: str = "orders") -> dict[bytes, list[tuple[int, int]]]:
+    """Where each value is in the topic (partition, offset), up to where every partition ends now."""
+    consumer = desk.consumer(desk.status()["bootstrap"])
+    partitions = len(consumer.list_topics(topic, timeout=20).topics[topic].partitions)
+    ends = {
+        number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=20)[1]
+        for number in range(partitions)
+    }
+    consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
+    found: dict[bytes, list[tuple[int, int]]] = {}
+    deadline = time.monotonic() + 60
+    while any(
+        consumer.position([TopicPartition(topic, n)])[0].offset < end for n, end in ends.items() if end
+    ):
+        assert time.monotonic() < deadline, f"read {len(found)} of {sum(ends.values())}"
+        for message in consumer.consume(1_000, timeout=0.5):
+            if message.error() is None and message.timestamp()[0] != TIMESTAMP_NOT_AVAILABLE:
+                place = (message.partition() or 0, message.offset() or 0)
+                found.setdefault(message.value() or b"", []).append(place)
+    consumer.close()
+    return found
+
+
+def judge(desk: Desk, writer: Writer) -> None:
+    """Nothing acknowledged is lost, nothing is there twice, and something was acknowledged at all."""
+    found = read_everything(desk)
+    lost = [value for value in writer.acknowledged if value not in found]
+    doubled = {value: places for value, places in found.items() if len(places) > 1}
+    assert len(writer.acknowledged) > 100
+    assert (lost, doubled, writer.refused) == ([], {}, [])
+
+
+def in_sync(desk: Desk) -> bool:
+    """Whether every node serves and every replica is in sync."""
+    status = desk.status()
+    partitions = status["partitions"]
+    return (
+        all(node["state"] == "serving" for node in status["nodes"])
+        and partitions is not None
+        and (partitions["under_replicated"], partitions["offline"]) == (0, 0)
+        and status["quorum"] is not None
+        and len(status["quorum"]["voters"]) == len(status["nodes"])
+    )
+
+
+def nodes(desk: Desk) -> dict[int, dict[str, Any]]:
+    return {node["id"]: node for node in desk.status()["nodes"]}
+
+
+def test_the_quickstart_is_three_nodes(desk: Desk) -> None:
+    """The verbatim example: everything replicated, one quorum of three; `up` again has nothing to change."""
+    desk.file.write_bytes(QUICKSTART.read_bytes())
+    done = desk.up()
+    addresses = ",".join(f"127.0.0.1:{desk.port + number}" for number in range(3))
+    assert done.stdout.splitlines()[-1] == f"demo serves at {addresses}"
+    desk.eventually(lambda: in_sync(desk), "all in sync")
+    status = desk.status()
+    assert [(node["id"], node["state"], node["roles"]) for node in status["nodes"]] == [
+        (number, "serving", ["broker", "controller"]) for number in range(3)
+    ]
+    assert [(one["name"], one["replicas"], one["state"]) for one in status["topics"]] == [
+        ("orders", 3, "ready"),
+        ("payments", 3, "ready"),
+    ]
+    assert [voter["id"] for voter in status["quorum"]["voters"]] == [0, 1, 2]
+    assert status["quorum"]["leader"] in {0, 1, 2}
+    assert all(node["leaders"] > 0 for node in status["nodes"]), "every broker leads something"
+    again = desk.up()
+    assert again.stdout.splitlines()[-1] == f"demo serves at {addresses}; nothing to change"
+
+
+def test_any_broker_may_be_killed_while_a_client_works(desk: Desk) -> None:
+    """kill -9 of each in turn, the leader of the quorum among them: writers go on, nothing acknowledged is lost."""
+    desk.up()
+    desk.eventually(lambda: in_sync(desk), "all in sync")
+    with Writer(desk.status()["bootstrap"]) as writer:
+        writer.wait_for_more()
+        for node_id in (0, 1, 2):
+            victim = nodes(desk)[node_id]
+            os.kill(victim["pid"], signal.SIGKILL)
+            wait_until_gone(victim["pid"])
+            writer.wait_for_more()
+            desk.eventually(lambda: in_sync(desk), f"all in sync after {node_id} was killed")
+            back = nodes(desk)[node_id]
+            assert (back["kafka"], back["pid"] != victim["pid"]) == (victim["kafka"], True)
+        writer.wait_for_more()
+    judge(desk, writer)
+
+
+def test_a_lost_data_folder_is_refilled_by_the_others(desk: Desk) -> None:
+    """Another directory of the same node: it votes again, its replicas come back, nothing is lost."""
+    desk.up()
+    desk.eventually(lambda: in_sync(desk), "all in sync")
+    with Writer(desk.status()["bootstrap"]) as writer:
+        writer.wait_for_more()
+        victim = nodes(desk)[1]
+        before = (desk.folder / "nodes" / "1" / "data" / "meta.properties").read_text()
+        os.kill(victim["pid"], signal.SIGSTOP)
+        shutil.rmtree(desk.folder / "nodes" / "1" / "data")
+        os.kill(victim["pid"], signal.SIGKILL)
+        wait_until_gone(victim["pid"])
+        writer.wait_for_more()
+        desk.eventually(lambda: in_sync(desk), "all in sync again")
+        writer.wait_for_more()
+    after = (desk.folder / "nodes" / "1" / "data" / "meta.properties").read_text()
+    assert after != before
+    cluster = [line for line in before.splitlines() if line.startswith("cluster.id=")]
+    assert set(cluster) <= set(after.splitlines()), "the same cluster"
+    judge(desk, writer)
+
+
+def test_one_node_grows_to_three_and_shrinks_to_one(desk: Desk) -> None:
+    """Raising replicas adds brokers and voters, lowering it drains them; the records are there all the time."""
+    desk.scale(1)
+    desk.up()
+    with Writer(desk.status()["bootstrap"]) as writer:
+        writer.wait_for_more()
+        first = nodes(desk)[0]
+        desk.scale(3)
+        desk.up()
+        desk.eventually(lambda: in_sync(desk), "three nodes in sync")
+        assert desk.topic("orders") == {"name": "orders", "partitions": 6, "replicas": 3, "state": "ready"}
+        assert nodes(desk)[0]["kafka"] == first["kafka"]
+        writer.wait_for_more()
+        desk.scale(1)
+        done = desk.up()
+        assert "remove node 2" in done.stdout, done.stdout
+        assert "remove node 1" in done.stdout, done.stdout
+        desk.eventually(lambda: list(nodes(desk)) == [0] and in_sync(desk), "one node")
+        writer.wait_for_more()
+    assert sorted(path.name for path in (desk.folder / "nodes").iterdir()) == ["0"]
+    assert desk.topic("orders")["replicas"] == 1
+    judge(desk, writer)
+    again = desk.up()
+    assert "nothing to change" in again.stdout
+
+
+def test_fewer_nodes_than_replicas_are_refused_in_words(desk: Desk) -> None:
+    """Which topic, and what to change; everything stays as it is."""
+    config = desk.documents[0]["spec"]["config"]
+    desk.edit("demo", config=config | {"default.replication.factor": 1, "min.insync.replicas": 1})
+    desk.edit("payments", replicas=1)
+    desk.up()
+    before = {node_id: node["pid"] for node_id, node in nodes(desk).items()}
+    desk.edit("demo", replicas=2)
+    desk.write([one for one in desk.documents if one["metadata"]["name"] != "orders"])
+    done = desk.up(code=1)
+    assert "2 brokers would be left, but topic orders has up to 3 replicas" in done.stderr
+    assert {node_id: node["pid"] for node_id, node in nodes(desk).items()} == before
+    assert set(desk.admin().list_topics(timeout=10).brokers) == {0, 1, 2}
+
+
+def test_settings_change_with_no_restart_where_they_can_and_one_by_one_where_not(desk: Desk) -> None:
+    """What Kafka calls dynamic leaves every process alone; the rest rolls while a writer goes on."""
+    desk.up()
+    desk.eventually(lambda: in_sync(desk), "all in sync")
+    config = desk.documents[0]["spec"]["config"]
+    pids = {node_id: node["pid"] for node_id, node in nodes(desk).items()}
+    desk.edit("demo", config=config | {"log.retention.bytes": 123_456_789})
+    desk.up()
+    assert {node_id: node["pid"] for node_id, node in nodes(desk).items()} == pids
+    assert desk.setting("orders", "retention.bytes") == "123456789"
+    with Writer(desk.status()["bootstrap"]) as writer:
+        writer.wait_for_more()
+        desk.edit("demo", config=config | {"log.retention.bytes": 123_456_789, "num.partitions": 5})
+        desk.up()
+        assert not set(pids.values()) & {node["pid"] for node in nodes(desk).values()}, (
+            "every node was restarted"
+        )
+        writer.wait_for_more()
+    desk.eventually(lambda: in_sync(desk), "all in sync")
+    judge(desk, writer)
