@@ -106,11 +106,17 @@ class Target:
     def close(self) -> None:
         self._client.close()
 
-    def refuses(self, *payloads: bytes, framed: bool = True, before: Sequence[bytes] = ()) -> str:
+    def refuses(
+        self,
+        *payloads: bytes,
+        framed: bool = True,
+        before: Sequence[bytes] = (),
+        listener: str = "CLIENT",
+    ) -> str:
         """Send each on a connection of its own, which must be closed without a byte; the one reason counted."""
         reasons = self.broker.close_reasons()
         for payload in payloads:
-            with self.broker.connect() as client:
+            with self.broker.connect(listener=listener) as client:
                 for good in before:
                     client.send(good)
                 (client.send_frame if framed else client.send)(payload)

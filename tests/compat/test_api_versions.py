@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.compat.conftest import Broker, KafkaTools
 
+from moldau_broker.testing.broker import EmbeddedBroker
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.codec import decode
 from moldau_broker.wire.framing import encode_request
@@ -22,7 +23,7 @@ NOT_SERVED_YET = {
     *(17, 36),  # SASL
     *(24, 25, 26, 27, 28, 65, 66),  # transactions
     *(29, 30, 31, 38, 39, 40, 41, 48, 49, 50, 51),  # ACLs, delegation tokens, quotas, SCRAM
-    *(34, 43, 45, 46, 55, 57, 64, 80, 81),  # more than one node
+    34,  # AlterReplicaLogDirs: there is one directory
     *(
         69,
         76,
@@ -34,9 +35,19 @@ NOT_SERVED_YET = {
 }
 
 
-def api_versions(broker: Broker, version: int) -> ApiVersionsResponse:
+CONTROLLER = json.loads((Path(__file__).parents[1] / "data/kafka/controller_api_versions.json").read_text())
+NOT_SERVED_BY_CONTROLLER_YET = {
+    *(17, 36),  # SASL
+    *(29, 30, 31, 38, 39, 40, 41, 49, 50, 51),  # ACLs, delegation tokens, quotas, SCRAM
+    32,  # DescribeConfigs: the settings of a controller that is no broker
+    58,  # Envelope: requests are passed on as they are, there is no principal to carry
+    *(70, 73),  # registration of controllers, directories of a broker that has several
+}
+
+
+def api_versions(bootstrap: str, version: int) -> ApiVersionsResponse:
     request = ApiVersionsRequest(client_software_name="moldau-tests", client_software_version="1")
-    host, _, port = broker.bootstrap.rpartition(":")
+    host, _, port = bootstrap.rpartition(":")
     with socket.create_connection((host, int(port)), 10) as connection, connection.makefile("rb") as answer:
         connection.sendall(encode_request(ApiKey.API_VERSIONS, version, 7, "tests", request))
         body = answer.read(int.from_bytes(answer.read(4), "big"))
@@ -47,7 +58,7 @@ def api_versions(broker: Broker, version: int) -> ApiVersionsResponse:
 @pytest.mark.parametrize("version", range(5))
 def test_api_versions_are_those_of_kafka(shared_broker: Broker, version: int) -> None:
     """Every API we serve has the range a real broker advertises, and none is missing that is not named above."""
-    answer = api_versions(shared_broker, version)
+    answer = api_versions(shared_broker.bootstrap, version)
 
     ours = {(row.api_key, row.min_version, row.max_version) for row in answer.api_keys}
     kafkas = {(row["key"], row["min"], row["max"]) for row in REAL["ranges"]}
@@ -55,13 +66,24 @@ def test_api_versions_are_those_of_kafka(shared_broker: Broker, version: int) ->
     assert ours == {row for row in kafkas if row[0] not in NOT_SERVED_YET}
 
 
+def test_controllers_api_versions_are_those_of_kafkas_controller() -> None:
+    """The controller listener serves the controller's APIs in the ranges of a real one, and none of a broker's."""
+    with EmbeddedBroker() as broker:
+        answer = api_versions(f"127.0.0.1:{broker.ports['CONTROLLER']}", 4)
+
+    ours = {(row.api_key, row.min_version, row.max_version) for row in answer.api_keys}
+    kafkas = {(row["key"], row["min"], row["max"]) for row in CONTROLLER["ranges"]}
+    assert ours == {row for row in kafkas if row[0] not in NOT_SERVED_BY_CONTROLLER_YET}
+    assert ApiKey.PRODUCE not in {row.api_key for row in answer.api_keys}
+
+
 def test_finalized_features_have_kafkas_levels(shared_broker: Broker) -> None:
     """Levels equal a fresh 4.3.1 cluster's, for the features whose APIs are served."""
-    answer = api_versions(shared_broker, 4)
+    answer = api_versions(shared_broker.bootstrap, 4)
 
     ours = {feature.name: feature.max_version_level for feature in answer.finalized_features}
     assert ours.items() <= REAL["finalized_features"].items()
-    assert {"metadata.version", "kraft.version"} <= set(ours)
+    assert {"metadata.version", "kraft.version", "eligible.leader.replicas.version"} <= set(ours)
     assert not {"transaction.version", "group.version", "share.version", "streams.version"} & set(ours)
     supported: dict[str, Any] = {row.name: row for row in answer.supported_features}
     for name, level in ours.items():

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from functools import partial
 
 import pytest
+from _pytest.mark import ParameterSet
 from tests.compat.hostile import (
     FETCH_VERSION,
     PRODUCE_VERSION,
@@ -29,6 +30,7 @@ from tests.compat.hostile import (
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.server.handlers import HANDLERS
+from moldau_broker.server.handlers.spec import Handler, ListenerKind
 from moldau_broker.testing.broker import EmbeddedBroker, SkewedClock
 from moldau_broker.wire.apis import API_SCHEMAS, ApiKey
 from moldau_broker.wire.codec import encode
@@ -107,18 +109,38 @@ def test_an_empty_or_cut_header_closes(target: Target) -> None:
 
 @pytest.mark.parametrize("key", [-1, 4, 17, 24, 51, 69, 999, 32767])
 def test_an_unknown_or_unserved_key_closes(target: Target, key: int) -> None:
-    """Also the inter-broker, SASL, transaction and next-generation group APIs."""
+    """Also the SASL, transaction and next-generation group APIs, and those that only ZooKeeper's time knew."""
     assert target.refuses(head(key, 0, flexible=False) + bytes(50)) == "unknown_api"
+    assert target.refuses(head(key, 0, flexible=False) + bytes(50), listener="CONTROLLER") == "unknown_api"
 
 
-@pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: handler.api.name)
-def test_a_version_that_is_not_served_closes(target: Target, handler: object) -> None:
+@pytest.mark.parametrize(("kind", "other"), [("CONTROLLER", "CLIENT"), ("CLIENT", "CONTROLLER")])
+def test_an_api_of_the_other_listener_closes(target: Target, kind: str, other: str) -> None:
+    """A client cannot vote, register brokers or shrink ISRs; the controller's port takes no records."""
+    here = {handler.api for handler in HANDLERS if ListenerKind[kind] in handler.listeners}
+    there = {handler.api for handler in HANDLERS if ListenerKind[other] in handler.listeners}
+    frames = [head(api, 0, flexible=False) + bytes(50) for api in sorted(here - there)]
+    assert len(frames) > 5
+    assert target.refuses(*frames, listener=other) == "unknown_api"
+
+
+def every_handler() -> list[ParameterSet]:
+    """Each, with a listener that serves it."""
+    cases = []
+    for handler in HANDLERS:
+        listener = "CLIENT" if ListenerKind.CLIENT in handler.listeners else "CONTROLLER"
+        cases.append(pytest.param(handler, listener, id=f"{handler.api.name}-{listener.lower()}"))
+    return cases
+
+
+@pytest.mark.parametrize(("handler", "listener"), every_handler())
+def test_a_version_that_is_not_served_closes(target: Target, handler: Handler, listener: str) -> None:
     """Below the first and above the last; ApiVersions has an answer of its own."""
-    api, (low, high) = handler.api, handler.versions  # type: ignore[attr-defined]
+    api, (low, high) = handler.api, handler.versions
     if api is ApiKey.API_VERSIONS:
         return
     frames = [head(api, version, flexible=False) + bytes(50) for version in (-1, low - 1, high + 1, 32767)]
-    assert target.refuses(*frames) == "unsupported_version"
+    assert target.refuses(*frames, listener=listener) == "unsupported_version"
 
 
 @pytest.mark.parametrize("version", [-1, 5, 99, 32767])
@@ -145,10 +167,10 @@ def test_api_versions_with_an_illegal_software_name_is_refused(target: Target, n
 # --- bodies -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: handler.api.name)
-def test_a_body_that_ends_early_closes(target: Target, handler: object) -> None:
+@pytest.mark.parametrize(("handler", "listener"), every_handler())
+def test_a_body_that_ends_early_closes(target: Target, handler: Handler, listener: str) -> None:
     """One byte short, half, or nothing at all, in the first and the last version."""
-    api, versions = handler.api, handler.versions  # type: ignore[attr-defined]
+    api, versions = handler.api, handler.versions
     frames = []
     for version in versions:
         body = encode(API_SCHEMAS[api].request(), version)
@@ -159,7 +181,7 @@ def test_a_body_that_ends_early_closes(target: Target, handler: object) -> None:
             if 0 <= size < len(body)
         ]
     if frames:
-        assert target.refuses(*frames) == "bad_request"
+        assert target.refuses(*frames, listener=listener) == "bad_request"
 
 
 def test_null_where_there_is_no_null_closes(target: Target) -> None:

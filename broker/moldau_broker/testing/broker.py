@@ -267,9 +267,9 @@ class EmbeddedBroker:
         """Why the broker has ended connections so far, and how often."""
         return self.ask(lambda _: dict(self.app.dispatcher.stats.close_reasons))
 
-    def connect(self, **options: Any) -> RawClient:
+    def connect(self, *, listener: str = "CLIENT", **options: Any) -> RawClient:
         """A connection that sends what it is told (see `raw`)."""
-        return RawClient(HOST, self.ports["CLIENT"], **options)
+        return RawClient(HOST, self.ports[listener], **options)
 
     def control(self, api: ApiKey, decide: ControlFunction, *, times: int | None = None) -> Control:
         """Show every request of `api` to `decide(context, request)` before it is handled.
