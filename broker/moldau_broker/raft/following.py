@@ -172,6 +172,8 @@ class Followership(Election):
     def _follow_mark(self) -> None:
         """What is committed counts here once it is on the own disk: what was applied never has to be taken back."""
         self.high_watermark = max(self.high_watermark, min(self._leader_mark, self.durable_end))
+        if self.is_voter and self.history.newest_offset < self.high_watermark:
+            self._was_voter = True
 
     def _cut(self, epoch: int, end_offset: int) -> None:
         """The leader's log parts from ours: epoch `epoch` ended there at `end_offset` (KIP-595)."""

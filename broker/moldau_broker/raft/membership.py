@@ -181,8 +181,6 @@ class Membership(Leadership):
         if following is None or not following.heard or self._now < following.update_ms:
             return
         following.update_ms = self._now + self.timing.update_voter_ms
-        if self.is_voter and self.history.newest_offset < self.high_watermark:
-            self._was_voter = True
         request = self._wish()
         if request is not None and not self._any_under_way(*_MEMBERSHIP):
             self._send(_key_of(request), following.leader, request)

@@ -323,6 +323,19 @@ def test_removed_node_does_not_join_again_by_itself() -> None:
     assert voters(made, 1) == [1, 2]
 
 
+def test_node_that_was_a_voter_for_a_moment_does_not_join_again() -> None:
+    """However short it voted, it saw that: its removal is meant."""
+    made = RaftCluster()
+    made.add(1, voters=(1,))
+    made.add(2, bootstrap=BOOTSTRAP, auto_join=True)
+    while voters(made, 2) != [1, 2]:
+        made.run(1)
+    made.settle()
+    assert asked(made, ApiKey.REMOVE_RAFT_VOTER, remove_request(made.voter(2).key)) is ErrorCode.NONE
+    made.run(20_000)
+    assert voters(made, 1) == [1]
+
+
 def test_observer_without_the_controller_role_only_follows() -> None:
     """A dedicated broker replicates and never asks to be a voter."""
     made = with_observer(cluster(3))
