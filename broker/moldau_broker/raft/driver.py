@@ -176,7 +176,7 @@ class RaftDriver:
         Raises:
             StorageError: files could not be removed; the next snapshot tries again.
         """
-        self.store.drop_before_snapshots()
+        self.store.drop_before_snapshots(self._clock.wall_ms())
         ids = tuple(self.store.snapshot_ids())
         self._step(SnapshotsChanged(ids, self.store.log.log_start_offset))
 

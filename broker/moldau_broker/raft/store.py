@@ -319,10 +319,11 @@ class RaftStore:
         self._disk.replace(f"{FOLDER}/{snapshot_id.file_name}", data)
         return len(data)
 
-    def drop_before_snapshots(self) -> None:
+    def drop_before_snapshots(self, now_ms: int) -> None:
         """Keep the newest snapshots; shorten the log to what the oldest of them lacks; drop the rest.
 
-        In this order a crash leaves too much, never too little.
+        In this order a crash leaves too much, never too little. Whole segments go; their files a delay after `now_ms`
+        (wall clock), by `LogDir.purge`.
         """
         ids = self.snapshot_ids()
         if len(ids) <= SNAPSHOTS_KEPT:
@@ -331,6 +332,7 @@ class RaftStore:
         self.log.advance_log_start(oldest.end_offset)
         for snapshot_id in ids[:-SNAPSHOTS_KEPT]:
             self._disk.unlink(f"{FOLDER}/{snapshot_id.file_name}")
+        self.log.enforce_retention(now_ms)
 
     def write_piece(self, piece: Piece) -> StoredSnapshot | None:
         """Take a piece of a downloaded snapshot; with the last one, check it and begin the log at its end.

@@ -20,6 +20,7 @@ from moldau_broker.raft.state import ElectionState
 from moldau_broker.raft.store import (
     BOOTSTRAP_FILE,
     FOLDER,
+    LOG_CONFIG,
     QUORUM_STATE,
     RaftStore,
     found_quorum,
@@ -100,7 +101,7 @@ def snapshot(store: RaftStore, folder: Folder, epoch: int = 1) -> SnapshotId:
 
 def snapshot_and_drop(store: RaftStore, folder: Folder) -> None:
     snapshot(store, folder)
-    store.drop_before_snapshots()
+    store.drop_before_snapshots(NOW)
 
 
 def test_store_formats_a_new_folder_as_kafka_storage_format_does(folder: Folder) -> None:
@@ -223,7 +224,7 @@ def test_store_drops_what_two_snapshots_cover(folder: Folder) -> None:
     for value in (b"a", b"b", b"c"):
         fill(store, node, [value])
         ids.append(snapshot(store, folder))
-        store.drop_before_snapshots()
+        store.drop_before_snapshots(NOW)
     assert store.snapshot_ids() == ids[-2:]
     assert store.log.log_start_offset == ids[-2].end_offset
     again = folder.reopen()
@@ -233,6 +234,24 @@ def test_store_drops_what_two_snapshots_cover(folder: Folder) -> None:
     again = folder.reopen()
     assert again.snapshot is not None
     assert again.snapshot.id == ids[-2]
+
+
+def test_store_frees_the_space_of_what_snapshots_cover(folder: Folder) -> None:
+    """Segments that the older kept snapshot covers leave the log at once, the disk after the deletion's delay."""
+    store = folder.open()
+    node = lead(folder, store)
+    for _ in range(6):
+        fill(store, node, [bytes(7 * 1024 * 1024)])
+        store.log.high_watermark = store.log.log_end_offset
+        snapshot_and_drop(store, folder)
+    logs = [name for name in folder.names() if name.endswith(".log")]
+    assert logs == ["00000000000000000007.log"]
+    assert "00000000000000000000.log.deleted" in folder.names()
+    store.log.purge(NOW + LOG_CONFIG.file_delete_delay_ms)
+    assert not [name for name in folder.names() if name.endswith(".deleted")]
+    again = folder.reopen()
+    assert again.snapshot is not None
+    assert again.log.log_end_offset == store.log.log_end_offset
 
 
 def test_store_survives_a_crash_anywhere_in_taking_a_snapshot() -> None:
@@ -246,7 +265,7 @@ def test_store_survives_a_crash_anywhere_in_taking_a_snapshot() -> None:
             fill(store, node, [value])
             if value != b"c":
                 snapshot(store, folder)
-                store.drop_before_snapshots()
+                store.drop_before_snapshots(NOW)
         return folder, store
 
     folder, store = prepared()
@@ -278,7 +297,7 @@ def test_store_refuses_a_log_that_begins_after_all_snapshots(folder: Folder) -> 
     for value in (b"a", b"b", b"c"):
         fill(store, node, [value])
         snapshot(store, folder)
-        store.drop_before_snapshots()
+        store.drop_before_snapshots(NOW)
     for snapshot_id in store.snapshot_ids():
         folder.disk.content(f"{FOLDER}/{snapshot_id.file_name}")[80] ^= 0x40
     with pytest.raises(RaftError, match="no readable snapshot stands for what came before"):
