@@ -268,7 +268,7 @@ class ProcessCluster:
         for node in self.running:
             if node.is_broker and not wanted <= node.broker_ids():
                 return False
-            if not node.is_broker and node.quorum().leader_id < 0:
+            if not node.is_broker and node.leader_id() < 0:
                 return False
         return True
 

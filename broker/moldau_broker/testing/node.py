@@ -31,6 +31,8 @@ from moldau_broker.wire.schema import Struct
 HOST: Final = "127.0.0.1"
 ASK_S_MAX: Final = 2.0
 """For one question to one node; a paused one answers nothing."""
+PAGE_S_MAX: Final = 10.0
+"""For one page: the first one waits until the HTTP server is imported."""
 _PORTS: Final = range(15_000, 32_000)
 """Below those the kernel gives to outgoing connections: a node that is started again finds its own still free."""
 _PR_SET_PDEATHSIG: Final = 1
@@ -119,14 +121,22 @@ class ProcessNode:
             NoAnswer: nobody serves it.
         """
         try:
-            with urlopen(f"http://{HOST}:{self.http_port}/readyz", timeout=ASK_S_MAX) as answer:
+            with urlopen(f"http://{HOST}:{self.http_port}/readyz", timeout=PAGE_S_MAX) as answer:
                 return dict(json.load(answer))
         except HTTPError as error:
             return dict(json.load(error))
         except OSError as error:
             raise NoAnswer(f"node {self.id}: {error}") from error
 
-    def ask(self, api: ApiKey, version: int, request: Struct, *, controller: bool = False) -> Any:
+    def ask(
+        self,
+        api: ApiKey,
+        version: int,
+        request: Struct,
+        *,
+        controller: bool = False,
+        within: float = ASK_S_MAX,
+    ) -> Any:
         """One question over a connection of its own, to the controller listener where asked for.
 
         Raises:
@@ -136,23 +146,37 @@ class ProcessNode:
             raise NoAnswer(f"node {self.id} does not run")
         try:
             port = self.controller_port if controller else self.port
-            with RawClient(HOST, port, timeout=ASK_S_MAX) as client:
+            with RawClient(HOST, port, timeout=within) as client:
                 return client.call(api, version, request)
         except (OSError, ConnectionClosed) as error:
             raise NoAnswer(f"node {self.id}: {error!r}") from error
 
     def quorum(self) -> DescribeQuorumResponsePartitionData:
-        """The quorum as the leader describes it to this node; on a controller without the role broker its own answer.
+        """The quorum, by the leader's word: a broker asks it, a controller without that role must be it.
 
         Raises:
             NoAnswer: it does not run, or nobody leads.
         """
+        answer = self._describe_quorum()
+        if answer.error_code:
+            raise NoAnswer(f"node {self.id} knows no leader of the quorum: {answer}")
+        return answer
+
+    def leader_id(self) -> int:
+        """Who leads the quorum as far as this node knows, -1 where it knows of nobody.
+
+        Raises:
+            NoAnswer: it does not run.
+        """
+        return self._describe_quorum().leader_id
+
+    def _describe_quorum(self) -> DescribeQuorumResponsePartitionData:
         partition = DescribeQuorumRequestPartitionData(partition_index=0)
         topic = DescribeQuorumRequestTopicData(topic_name="__cluster_metadata", partitions=[partition])
         request = DescribeQuorumRequest(topics=[topic])
         answer = self.ask(ApiKey.DESCRIBE_QUORUM, 2, request, controller=not self.is_broker)
-        if answer.error_code or not answer.topics or answer.topics[0].partitions[0].error_code:
-            raise NoAnswer(f"node {self.id} knows no leader of the quorum: {answer}")
+        if answer.error_code or not answer.topics:
+            raise NoAnswer(f"node {self.id}: {answer}")
         found: DescribeQuorumResponsePartitionData = answer.topics[0].partitions[0]
         return found
 
