@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from moldau_broker.base.config_types import SettingType, at_least, setting_field
+from moldau_broker.base.config_types import LONG_MAX, SettingType, at_least, setting_field
 
 _BOOLEAN, _INT, _LONG, _STRING = SettingType.BOOLEAN, SettingType.INT, SettingType.LONG, SettingType.STRING
 
@@ -146,6 +146,23 @@ class ReplicationSettings:
         None,
         "Which replica consumers read from: unset is the leader, RackAwareReplicaSelector (Kafka's class name) one in "
         "the client's rack (KIP-392).",
+    )
+    leader_throttled_rate: int = setting_field(
+        "leader.replication.throttled.rate",
+        _LONG,
+        str(LONG_MAX),
+        "Bytes a second that this broker sends at most for replicas that leader.replication.throttled.replicas names.",
+        at_least(0),
+        dynamic=True,
+    )
+    follower_throttled_rate: int = setting_field(
+        "follower.replication.throttled.rate",
+        _LONG,
+        str(LONG_MAX),
+        "Bytes a second that this broker fetches at most for replicas that "
+        "follower.replication.throttled.replicas names.",
+        at_least(0),
+        dynamic=True,
     )
     leader_rebalance: bool = setting_field(
         "auto.leader.rebalance.enable",

@@ -44,6 +44,8 @@ _INTEGER_RANGES: Final = {
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
 _FLOAT: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re.ASCII)
 
+_REPLICA: Final = re.compile(r"[0-9]{1,10}:[0-9]{1,10}", re.ASCII)
+
 
 class SettingError(ValueError):
     """A value that its setting does not allow; the text names the setting, the value and the rule."""
@@ -197,6 +199,18 @@ def any_of(*allowed: str) -> Check:
         if any(item not in allowed for item in value):
             return f"every item must be one of {', '.join(allowed)}"
         return None
+
+    return check
+
+
+def throttled_replicas() -> Check:
+    """A check: every item is a partition and a broker, as 0:101, or the only one is * (KIP-73)."""
+
+    def check(value: Value) -> str | None:
+        assert isinstance(value, tuple)
+        if value == ("*",) or all(_REPLICA.fullmatch(item) for item in value):
+            return None
+        return "must be * or a list of [partition]:[broker]"
 
     return check
 

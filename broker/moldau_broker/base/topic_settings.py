@@ -19,6 +19,7 @@ from moldau_broker.base.config_types import (
     between,
     either,
     one_of,
+    throttled_replicas,
 )
 
 _BOOLEAN, _STRING, _INT = SettingType.BOOLEAN, SettingType.STRING, SettingType.INT
@@ -130,10 +131,9 @@ _TABLE: Final = (
         "follower.replication.throttled.replicas",
         _LIST,
         "",
-        None,
+        throttled_replicas(),
         "",
         "Replicas (partition:broker, or *) whose fetching is throttled on the follower's side.",
-        acted_on=False,
     ),
     _setting(
         "index.interval.bytes",
@@ -147,10 +147,9 @@ _TABLE: Final = (
         "leader.replication.throttled.replicas",
         _LIST,
         "",
-        None,
+        throttled_replicas(),
         "",
         "Replicas (partition:broker, or *) whose fetching is throttled on the leader's side.",
-        acted_on=False,
     ),
     _setting(
         "local.retention.bytes",

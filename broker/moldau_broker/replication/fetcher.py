@@ -35,6 +35,9 @@ T = TypeVar("T")
 ANSWER_MS_MAX: Final = 3_000
 """How much longer than its own waiting time an answer may take; who leads is found out much sooner by other means."""
 
+_IDLE_MS: Final = 60_000
+"""A fetcher without partitions waits to be told of some; how long does not matter."""
+
 
 class ReplicaFetchers:
     """The fetchers of one broker. Call `follow` after the replica manager has taken the image."""
@@ -55,6 +58,7 @@ class ReplicaFetchers:
         self.endpoint_of = endpoint_of
         self.client = client
         self.clock = clock
+        self.throttles = replicas.throttles
         self._replicas = replicas
         self._fetchers: dict[int, _LeaderFetcher] = {}
         self._closed = False
@@ -180,11 +184,10 @@ class _LeaderFetcher:
     # --- one round ------------------------------------------------------------------------------------
 
     async def _round(self) -> None:
-        now = self._owner.clock.monotonic_ms()
-        wanted = {key: one for key, (one, _) in self._assigned.items() if self._resting.get(key, 0) <= now}
+        delays = {key: self._delay_ms(key, one) for key, (one, _) in self._assigned.items()}
+        wanted = {key: one for key, (one, _) in self._assigned.items() if not delays[key]}
         if not wanted:
-            due = min(self._resting.values(), default=now + 60_000)
-            await self._pause(max(1, due - now))
+            await self._pause(min(delays.values(), default=_IDLE_MS))
             return
         await self._until_durable(wanted.values())
         asks = {key: ask for key, one in wanted.items() if (ask := one.ask()) is not None}
@@ -208,6 +211,11 @@ class _LeaderFetcher:
         if not self._session.understood(answer):
             return
         await self._take(answer)
+
+    def _delay_ms(self, key: Key, partition: Partition) -> int:
+        """How long that partition is not to be asked for: it was refused just now, or is throttled."""
+        resting = self._resting.get(key, 0) - self._owner.clock.monotonic_ms()
+        return max(0, resting, self._owner.throttles.fetch_delay_ms(partition))
 
     async def _connect(self) -> Connection:
         endpoint = self._owner.endpoint_of(self._leader)
@@ -246,6 +254,8 @@ class _LeaderFetcher:
             data.log_start_offset,
             self._owner.clock.wall_ms(),
         )
+        if data.records:
+            self._owner.throttles.fetched(partition, len(data.records))
         if advice is None:
             return False
         if advice.step is Step.BACK_OFF:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from moldau_broker.base.broker_config import ReplicationSettings, build_group
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
@@ -23,6 +24,7 @@ from moldau_broker.replication.leader import Proposal
 from moldau_broker.replication.outcome import AppendOutcome
 from moldau_broker.replication.partition import Committer, Partition
 from moldau_broker.replication.settings import ReplicaSettings
+from moldau_broker.replication.throttle import ReplicationThrottles
 from moldau_broker.replication.validation import Rejected, validate_batch
 from moldau_broker.storage.errors import CorruptLog, StorageError
 from moldau_broker.storage.log import Log
@@ -74,6 +76,7 @@ class ReplicaManager:
 
     Attributes:
         failures: topic-partitions whose log could not be made, and why; retried with the next image.
+        throttles: bounds on the replication traffic of replicas that are named in topic settings.
         generation: changes whenever a partition comes or goes, so that look-ups may be remembered.
     """
 
@@ -103,6 +106,7 @@ class ReplicaManager:
         self._lag_ms_max = settings.lag_time_ms_max if settings is not None else LAG_MS_MAX
         self._isr_changes = IsrChanges(node_id, alter_partition or NobodyAnswers(), broker_epoch)
         self._image: MetadataImage | None = None
+        self.throttles = ReplicationThrottles(node_id, clock)
         self._loaded: dict[tuple[str, int], Log] = {}
         self.generation = 0
         self.failures: dict[tuple[str, int], str] = {}
@@ -236,6 +240,7 @@ class ReplicaManager:
     def _apply_configs(self, changed: set[tuple[int, str]], image: MetadataImage) -> None:
         everywhere = {(int(ResourceType.BROKER), ""), (int(ResourceType.BROKER), str(self._node_id))}
         if changed & everywhere:
+            self._change_throttles(image)
             names = {topic for topic, _ in self._partitions}
         else:
             names = {name for kind, name in changed if kind == ResourceType.TOPIC}
@@ -247,6 +252,11 @@ class ReplicaManager:
                     partition = self._partitions.get((name, index))
                     if partition is not None:
                         partition.log.update_config(config)
+
+    def _change_throttles(self, image: MetadataImage) -> None:
+        settings = {**self._broker_defaults, **image.broker_settings(self._node_id)}
+        rates = build_group(ReplicationSettings, settings)
+        self.throttles.change(rates.leader_throttled_rate, rates.follower_throttled_rate)
 
     def topic_config(self, image: MetadataImage, topic: str) -> TopicConfig:
         """The settings of a topic: its own, over dynamic and static broker settings, over Kafka's defaults."""

@@ -23,6 +23,9 @@ FACTS = json.loads((Path(__file__).parents[2] / "data/kafka/facts.json").read_te
 KAFKA = {setting["name"]: setting for setting in FACTS["brokerConfigs"]}
 ALL = {**KNOWN_SETTINGS, **BROKER_SETTINGS}
 
+THROTTLES = {"follower.replication.throttled.rate", "leader.replication.throttled.rate"}
+"""Kafka has them as dynamic settings only (DynamicConfig), so that its table of static ones does not list them."""
+
 DYNAMIC_IN_KAFKA = frozenset(
     [
         "compression.type",
@@ -100,6 +103,7 @@ def test_own_settings_do_not_collide_with_kafkas():
     assert own == {
         "cluster.id",
         "controlled.shutdown.max.ms",
+        *THROTTLES,
         "http.host",
         "http.port",
         "log.flush.acks.all",
@@ -115,7 +119,8 @@ def test_own_settings_do_not_collide_with_kafkas():
 def test_dynamic_settings_are_dynamic_in_kafka():
     """What can be changed at run time here can be in Kafka too; our own topic default comes on top."""
     assert {name for name, setting in BROKER_SETTINGS.items() if setting.dynamic} == DYNAMIC_IN_KAFKA | {
-        "record.validation"
+        "record.validation",
+        *THROTTLES,
     }
 
 

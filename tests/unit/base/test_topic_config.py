@@ -48,7 +48,11 @@ def test_topic_setting_has_kafkas_bounds(name):
     """Kafka's lower bound passes and the value below it does not; of enumerations, every word passes."""
     setting, valid = TOPIC_SETTINGS[name], KAFKA[name]["valid"]
     if "[partitionId]" in valid:
-        assert not setting.acted_on, "throttles need their own check once they are acted on"
+        for text in ("", "*", "0:1", "0:1, 12:3"):
+            setting.parse(text)
+        for text in ("*,0:1", "0", "0:", "a:1", "0:1:2"):
+            with pytest.raises(SettingError, match="partition"):
+                setting.parse(text)
         return
     if "..." not in valid:
         for word in valid.strip("[]").split(", "):
@@ -153,7 +157,7 @@ def test_resolve_refuses_a_bad_value():
         ("retention.ms", "-2", "at least -1"),
         ("remote.storage.enable", "true", "not acted on"),
         ("preallocate", "perhaps", "true or false"),
-        ("leader.replication.throttled.replicas", "*", "not acted on"),
+        ("leader.replication.throttled.replicas", "all", "[partition]:[broker]"),
     ],
 )
 def test_validate_says_why_not(name, value, words):

@@ -9,7 +9,7 @@ import pytest
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
 from moldau_broker.base.limits import FETCH_ANSWER_BYTES_ENOUGH, WAITING_FETCHES_MAX
-from moldau_broker.metadata.image import BrokerImage
+from moldau_broker.metadata.image import BrokerImage, ResourceType
 from moldau_broker.replication.waiting import DelayedFetch
 from moldau_broker.server.handlers.spec import ListenerKind
 from moldau_broker.testing.dispatch import DispatchBench, Peer, Reply
@@ -457,3 +457,24 @@ def test_a_leader_sends_consumers_to_their_rack() -> None:
     assert preferred("b") == -1, "it has not fetched yet"
     bench.partition("t").fetched_by(2, 102, 0, 0)
     assert [preferred(rack) for rack in ("a", "b", "c", "")] == [-1, 2, -1, -1]
+
+
+def test_a_throttled_follower_is_not_woken_for_an_empty_answer(bench: DispatchBench) -> None:
+    """Out of sync and over the rate it gets no records and waits its whole time; later it gets them."""
+    rate, names = "leader.replication.throttled.rate", "leader.replication.throttled.replicas"
+    bench.publish(
+        bench.topic("t", 3, replicas=(1, 2), isr=(1,), epoch=1),
+        configs={
+            (int(ResourceType.TOPIC), "t"): {names: "0:1"},
+            (int(ResourceType.BROKER), ""): {rate: "10"},
+        },
+    )
+    size = write(bench)
+    assert got(a_replica(bench)) == {0: 1}, "the rate is exceeded by what was sent, never before"
+    waiting = a_replica(bench)
+    write(bench)
+    assert not waiting.done
+    bench.timers.advance(100_000)
+    assert (waiting.done, got(waiting)) == (True, {0: 0})
+    bench.clock.advance(size * 100)
+    assert got(a_replica(bench)) == {0: 2}

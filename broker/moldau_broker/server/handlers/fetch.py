@@ -21,6 +21,7 @@ from moldau_broker.base.limits import FETCH_ANSWER_BYTES_ENOUGH, WAITING_FETCHES
 from moldau_broker.replication.outcome import PartitionRead
 from moldau_broker.replication.partition import Partition
 from moldau_broker.replication.waiting import DelayedFetch
+from moldau_broker.server.fetch_answer import divergence, partition_data, without_records
 from moldau_broker.server.fetch_sessions import (
     FINAL_EPOCH,
     INITIAL_EPOCH,
@@ -32,15 +33,11 @@ from moldau_broker.server.handlers.spec import Handler, ListenerKind, RequestCon
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.batches import iter_batches
 from moldau_broker.wire.messages.fetch import (
-    AbortedTransaction,
-    EpochEndOffset,
     FetchableTopicResponse,
     FetchRequest,
     FetchResponse,
-    LeaderIdAndEpoch,
     PartitionData,
 )
-from moldau_broker.wire.schema import replace
 
 if TYPE_CHECKING:
     from moldau_broker.server.broker import Broker
@@ -51,7 +48,6 @@ _PREFERRED_SINCE = 11
 _READ_COMMITTED = 1
 _CONSUMERS = (-1, -2)
 """The replica ids of those that are none: consumers, and Kafka's replica verification tool."""
-_NO_RECORDS = memoryview(b"")
 
 
 def handle(
@@ -223,6 +219,10 @@ class _Fetch:
     def _wait(self, later: Deferred[FetchResponse], missing_bytes: int) -> None:
         broker, connection = self._broker, self._context.connection
         partitions = list(dict.fromkeys(target for target in self._targets if isinstance(target, Partition)))
+        if self._is_replica:
+            # What is appended there is not for this follower now: it must not be woken for an empty answer.
+            holds_back = broker.replicas.throttles.holds_back_answer
+            partitions = [target for target in partitions if not holds_back(target, self._replica_id)]
 
         def done() -> None:
             timer.cancel()
@@ -288,7 +288,7 @@ class _Fetch:
                 reads.append(PartitionRead(error, leader=leader))
                 continue
             if wish.last_fetched_epoch >= 0:
-                diverging = _divergence(target, wish)
+                diverging = divergence(target, wish)
                 if diverging is not None and diverging[1] < 0 and self._is_replica:
                     # Nothing is known of that epoch, and (-1, -1) would mean that all is well.
                     start = target.log_start_offset
@@ -296,16 +296,7 @@ class _Fetch:
                     reads.append(PartitionRead(ErrorCode.OFFSET_OUT_OF_RANGE, mark, mark, start))
                     continue
                 if diverging is not None:
-                    reads.append(
-                        PartitionRead(
-                            ErrorCode.NONE,
-                            target.high_watermark,
-                            target.last_stable_offset,
-                            target.log_start_offset,
-                            _NO_RECORDS,
-                            diverging,
-                        )
-                    )
+                    reads.append(without_records(target, diverging=diverging))
                     continue
             if self._is_replica:
                 epoch = request.replica_state.replica_epoch
@@ -313,9 +304,11 @@ class _Fetch:
                 if error is not ErrorCode.NONE:
                     reads.append(PartitionRead(error))
                     continue
+                if self._broker.replicas.throttles.holds_back_answer(target, self._replica_id):
+                    reads.append(without_records(target))
+                    continue
             elif (preferred := self._preferred(target, wish)) >= 0:
-                marks = target.high_watermark, target.last_stable_offset, target.log_start_offset
-                reads.append(PartitionRead(ErrorCode.NONE, *marks, _NO_RECORDS, preferred=preferred))
+                reads.append(without_records(target, preferred=preferred))
                 continue
             read = target.read(
                 wish.fetch_offset,
@@ -336,8 +329,10 @@ class _Fetch:
     def _respond(self, reads: list[PartitionRead]) -> FetchResponse:
         topics: list[tuple[FetchPartition, list[PartitionData]]] = []
         session = self._session
-        for wish, read in zip(self._asked, reads, strict=True):
+        for wish, target, read in zip(self._asked, self._targets, reads, strict=True):
             size = len(read.records) if read.records else 0
+            if size and self._is_replica and isinstance(target, Partition):
+                self._broker.replicas.throttles.answered(target, size)
             if session is not None:
                 tell = wish.must_tell(read.error, size, read.high_watermark, read.log_start_offset)
                 tell = tell or read.preferred >= 0 or read.diverging is not None
@@ -349,7 +344,7 @@ class _Fetch:
                     continue
             if not topics or topics[-1][0].name != wish.name or topics[-1][0].topic_id != wish.topic_id:
                 topics.append((wish, []))
-            topics[-1][1].append(_partition_data(wish.index, read))
+            topics[-1][1].append(partition_data(wish.index, read))
         return FetchResponse(
             session_id=session.session_id if session is not None else NO_SESSION,
             responses=[
@@ -357,42 +352,6 @@ class _Fetch:
                 for wish, partitions in topics
             ],
         )
-
-
-def _divergence(partition: Partition, wish: FetchPartition) -> tuple[int, int] | None:
-    """(epoch, end offset) where our log ends the reader's last epoch before its fetch offset (KIP-595)."""
-    epoch, end_offset = partition.log.end_offset_for(wish.last_fetched_epoch)
-    if epoch < wish.last_fetched_epoch or end_offset < wish.fetch_offset:
-        return epoch, end_offset
-    return None
-
-
-def _aborted(read: PartitionRead) -> list[AbortedTransaction] | None:
-    if read.aborted is None:
-        return None
-    return [
-        AbortedTransaction(producer_id=producer_id, first_offset=first) for producer_id, first in read.aborted
-    ]
-
-
-def _partition_data(index: int, read: PartitionRead) -> PartitionData:
-    data = PartitionData(
-        partition_index=index,
-        error_code=read.error,
-        high_watermark=read.high_watermark,
-        last_stable_offset=read.last_stable_offset,
-        log_start_offset=read.log_start_offset,
-        aborted_transactions=_aborted(read),
-        preferred_read_replica=read.preferred,
-        records=read.records if read.records is not None else _NO_RECORDS,
-    )
-    if read.diverging is not None:
-        epoch, end_offset = read.diverging
-        data = replace(data, diverging_epoch=EpochEndOffset(epoch=epoch, end_offset=end_offset))
-    if read.leader is not None:
-        leader_id, leader_epoch = read.leader
-        data = replace(data, current_leader=LeaderIdAndEpoch(leader_id=leader_id, leader_epoch=leader_epoch))
-    return data
 
 
 HANDLER = Handler(api=ApiKey.FETCH, versions=(4, 18), handle=handle)
