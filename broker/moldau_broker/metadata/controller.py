@@ -133,6 +133,8 @@ class ControllerCore:
             self._settled_ms = None
             if internal_factor_is_low(view):
                 due.append(raise_internal_factor)
+                # The new replicas are named first in turn: they should lead as soon as they are in sync.
+                self._balance_ms = min(self._balance_ms, now_ms + INTERNAL_TOPICS_SETTLE_MS)
         return due
 
     def _watch_brokers(self, now_ms: int, view: View) -> None:

@@ -104,7 +104,11 @@ def test_internal_topics_grow_when_brokers_come() -> None:
     assert len(bench.partition("mine").replicas) == 1
     complete(bench)
     bench.advance(10_000, alive=(1, 2, 3))
-    assert not any(partition.adding for partition in bench.image.topics[CONSUMER_OFFSETS].partitions)
+    partitions = bench.image.topics[CONSUMER_OFFSETS].partitions
+    assert not any(partition.adding for partition in partitions)
+    assert [partition.leader for partition in partitions] == [
+        partition.replicas[0] for partition in partitions
+    ], "coordinators spread at once, not minutes later"
     assert bench.core.next_deadline_ms is not None
 
 
