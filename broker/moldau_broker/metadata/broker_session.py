@@ -85,9 +85,12 @@ class BrokerSession:
         epoch: of its registration, -1 without one.
         problem: why the controller refuses its registration; None while it does not.
         offline_directories: ids of log directories that failed.
+        heard_ms: when the last heartbeat that was answered was sent; the controller has not fenced us since, as long
+            as a session has not passed.
     """
 
     __slots__ = (
+        "_asked_ms",
         "_due_ms",
         "_failures",
         "_given_up_ms",
@@ -98,6 +101,7 @@ class BrokerSession:
         "_times",
         "_wants_shut_down",
         "epoch",
+        "heard_ms",
         "offline_directories",
         "problem",
         "state",
@@ -111,6 +115,7 @@ class BrokerSession:
         self.epoch = -1
         self.problem: ErrorCode | None = None
         self.offline_directories: tuple[Uuid, ...] = ()
+        self.heard_ms = self._asked_ms = now_ms
         self._registration = registration
         self._times = times
         self._rng = rng
@@ -179,6 +184,7 @@ class BrokerSession:
         if now_ms < self._due_ms and not self._has_news(metadata_offset, awaited=awaited):
             return None
         self._in_flight = request = self._request(metadata_offset)
+        self._asked_ms = now_ms
         self._given_up_ms = now_ms + self._times.answer_ms_max
         return request
 
@@ -231,6 +237,7 @@ class BrokerSession:
             self._retry(now_ms)
             return
         self._failures = 0
+        self.heard_ms = self._asked_ms
         if self.state is BrokerState.LEAVING:
             if response.should_shut_down:
                 self._become(BrokerState.SHUTTING_DOWN)

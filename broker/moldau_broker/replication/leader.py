@@ -32,16 +32,17 @@ class Follower:
         log_start: its first offset.
         broker_epoch: of the incarnation that said so.
         caught_up_ms: when it last had all that the leader had, monotonic.
+        asked_ms: when it last asked.
     """
 
-    __slots__ = ("_asked_at_ms", "_leader_end_then", "broker_epoch", "caught_up_ms", "end", "log_start")
+    __slots__ = ("_leader_end_then", "asked_ms", "broker_epoch", "caught_up_ms", "end", "log_start")
 
     def __init__(self, now_ms: int) -> None:
         self.end = UNKNOWN
         self.log_start = UNKNOWN
         self.broker_epoch = UNKNOWN
         self.caught_up_ms = now_ms
-        self._asked_at_ms = now_ms
+        self.asked_ms = now_ms
         self._leader_end_then = UNKNOWN
 
     def fetched(self, end: int, log_start: int, broker_epoch: int, leader_end: int, now_ms: int) -> None:
@@ -49,11 +50,11 @@ class Follower:
         if end >= leader_end:
             self.caught_up_ms = max(self.caught_up_ms, now_ms)
         elif end >= self._leader_end_then >= 0:
-            self.caught_up_ms = max(self.caught_up_ms, self._asked_at_ms)
+            self.caught_up_ms = max(self.caught_up_ms, self.asked_ms)
         self.end = end
         self.log_start = log_start
         self.broker_epoch = broker_epoch
-        self._asked_at_ms = now_ms
+        self.asked_ms = now_ms
         self._leader_end_then = leader_end
 
 
@@ -187,6 +188,13 @@ class LeaderState:
                 for replica, follower in self._followers.items()
                 if alive(replica) is not None
             ]
+        )
+
+    def is_alone(self, now_ms: int, silence_ms: int) -> bool:
+        """Whether others are in sync, and none of them has asked for anything for that long."""
+        others = [self._followers.get(replica) for replica in self.isr if replica != self._node_id]
+        return bool(others) and all(
+            follower is None or now_ms - follower.asked_ms > silence_ms for follower in others
         )
 
     # -- the ISR ----------------------------------------------------------------------------------------------

@@ -92,6 +92,7 @@ class ReplicaManager:
         alter_partition: AlterPartitionSender | None = None,
         broker_epoch: Callable[[], int] = lambda: -1,
         settings: ReplicaSettings | None = None,
+        is_forgotten: Callable[[], bool] = lambda: False,
     ) -> None:
         self._node_id = node_id
         self._log_dir = log_dir
@@ -104,6 +105,7 @@ class ReplicaManager:
         self._listeners: list[LeadershipListener] = []
         self._told: set[Partition] = set()
         self._lag_ms_max = settings.lag_time_ms_max if settings is not None else LAG_MS_MAX
+        self._is_forgotten = is_forgotten
         self._isr_changes = IsrChanges(node_id, alter_partition or NobodyAnswers(), broker_epoch)
         self._image: MetadataImage | None = None
         self.throttles = ReplicationThrottles(node_id, clock)
@@ -334,8 +336,10 @@ class ReplicaManager:
 
         Call it a few times a second.
         """
+        is_forgotten = self._is_forgotten()
         for partition in self._partitions.values():
             if partition.is_leader:
+                partition.look_around(is_forgotten=is_forgotten)
                 partition.shrink_isr(self._lag_ms_max)
         self._isr_changes.send()
 

@@ -11,6 +11,7 @@ commit thread reports durable ends back to the thread that owns the partition, s
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.metadata.image import PartitionImage
@@ -21,8 +22,16 @@ from moldau_broker.replication.partition_follower import FollowingPartition
 from moldau_broker.replication.validation import Accepted
 from moldau_broker.storage.errors import DiskFull, StorageError
 from moldau_broker.storage.producers import WrittenBatch
+from moldau_broker.wire.batches import BatchHeader
 
 __all__ = ["ALONE", "Committer", "Partition", "Surroundings", "VisibleBytesListener"]
+
+
+SILENCE_MS: Final = 2_000
+"""A follower asks twice a second when all is well."""
+
+REFUSED_PRODUCERS_MAX: Final = 10_000
+"""Producers of one partition that are remembered as refused; when there are more, all are forgotten."""
 
 
 class Partition(FollowingPartition):
@@ -48,9 +57,10 @@ class Partition(FollowingPartition):
         self.partition_epoch = image.partition_epoch
         self.isr = image.isr
         self.is_leader = leader_id == self._node_id
-        self.is_ready = False
+        self.is_ready = self.is_cut_off = False
         self._leader = None
         self._hidden.clear()
+        self._refused.clear()
         if was_leader and self._waiting_commit:
             self._fail_waiting(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         if self.is_leader:
@@ -94,31 +104,31 @@ class Partition(FollowingPartition):
         `all_in_sync` (acks=all) refuses the batch while fewer replicas are in sync than the topic asks for; as in
         Kafka, a topic that asks for more than its replicas asks for all of them.
         """
+        log, header = self.log, accepted.header
         error = self.leadership_error(-1)
         if error is not ErrorCode.NONE:
-            return AppendOutcome(error, message=self.offline_reason)
-        log = self.log
-        if all_in_sync and len(self.isr) < min(log.config.min_insync_replicas, self._replica_count):
-            return AppendOutcome(
-                ErrorCode.NOT_ENOUGH_REPLICAS,
-                message=f"{len(self.isr)} in-sync replicas, min.insync.replicas={log.config.min_insync_replicas}",
-            )
-        header = accepted.header
+            return self._refuse(header, error, self.offline_reason)
+        if all_in_sync and len(self.isr) < self._enough():
+            few = f"{len(self.isr)} in-sync replicas, min.insync.replicas={log.config.min_insync_replicas}"
+            return self._refuse(header, ErrorCode.NOT_ENOUGH_REPLICAS, few)
         if header.producer_id >= 0:
             verdict = log.producers.check(header)
             if verdict.duplicate is not None:
                 return self._duplicate(verdict.duplicate)
             if verdict.error is not ErrorCode.NONE:
-                return AppendOutcome(
-                    verdict.error, log_start_offset=log.log_start_offset, message=verdict.reason
-                )
+                error = verdict.error
+                if error is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER:
+                    error = self._refused.get(header.producer_id, error)
+                return AppendOutcome(error, log_start_offset=log.log_start_offset, message=verdict.reason)
         try:
             base_offset = log.append(accepted.batch, header, self.leader_epoch, now_ms)
         except DiskFull as full:
-            return AppendOutcome(ErrorCode.KAFKA_STORAGE_ERROR, message=str(full))
+            return self._refuse(header, ErrorCode.KAFKA_STORAGE_ERROR, str(full))
         except StorageError as failure:
             self.go_offline(str(failure))
             return AppendOutcome(ErrorCode.KAFKA_STORAGE_ERROR, message=str(failure))
+        if self._refused:
+            self._refused.pop(header.producer_id, None)
         size = header.size
         self.bytes_in += size
         self.requests += 1
@@ -138,6 +148,18 @@ class Partition(FollowingPartition):
             accepted.log_append_time_ms,
             log.log_start_offset,
         )
+
+    def _refuse(self, header: BatchHeader, error: ErrorCode, message: str | None) -> AppendOutcome:
+        """Not appended for a reason that passes: its producer will send it again.
+
+        What it had sent right behind has then a gap before it, and is to be refused for the same reason. Told of a gap,
+        a producer begins a new epoch, in which it sends again what other partitions may have stored already.
+        """
+        if header.producer_id >= 0:
+            if len(self._refused) >= REFUSED_PRODUCERS_MAX:
+                self._refused.clear()
+            self._refused[header.producer_id] = error
+        return AppendOutcome(error, message=message)
 
     def _duplicate(self, written: WrittenBatch) -> AppendOutcome:
         return AppendOutcome(
@@ -228,6 +250,7 @@ class Partition(FollowingPartition):
         follower = leader.follower(replica) if leader is not None else None
         if leader is None or follower is None or 0 <= broker_epoch < follower.broker_epoch:
             return ErrorCode.NOT_LEADER_OR_FOLLOWER
+        self.is_cut_off = False
         around = self._around
         follower.fetched(offset, log_start, broker_epoch, self.log.log_end_offset, around.now_ms())
         proposal = leader.expulsion(replica, self.high_watermark, around.broker_epoch)
@@ -237,6 +260,22 @@ class Partition(FollowingPartition):
         if proposal is not None:
             around.propose(self, proposal)
         return ErrorCode.NONE
+
+    def look_around(self, *, is_forgotten: bool) -> None:
+        """Stop to lead as long as neither the controller nor any in-sync follower is heard of.
+
+        Nothing could be acknowledged meanwhile, and somebody else may lead by now; clients that wait here would
+        not look for them. The first fetch of a follower, or a new image, ends it.
+        """
+        leader = self._leader
+        if leader is None or not self.replicated:
+            return
+        cut_off = is_forgotten and leader.is_alone(self._around.now_ms(), SILENCE_MS)
+        if cut_off and not self.is_cut_off:
+            self._fail_waiting(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+            self.is_cut_off = True
+            self._wake(0)
+        self.is_cut_off = cut_off
 
     def can_read_from(self, replica: int, offset: int) -> bool:
         """Whether an in-sync follower holds what follows `offset`."""

@@ -87,6 +87,7 @@ class PartitionBase:
         high_watermark: first offset that is not yet replicated to every in-sync replica.
         is_leader, is_ready: whether it leads, and whether its high watermark has reached its epoch's start.
         replicated: whether there are other replicas.
+        is_cut_off: it leads as far as it knows, and nobody may be listening to it any more.
         offline_reason: why reads and writes answer KAFKA_STORAGE_ERROR, or None.
         bytes_in, bytes_out, requests: what was appended and read here since the replica was opened.
         fetch_waiters, replica_waiters: fetches of consumers and of followers that wait.
@@ -100,6 +101,7 @@ class PartitionBase:
         "_holds_aborted",
         "_leader",
         "_node_id",
+        "_refused",
         "_replica_count",
         "_waiting_commit",
         "_waiting_durable",
@@ -108,6 +110,7 @@ class PartitionBase:
         "fetch_waiters",
         "high_watermark",
         "index",
+        "is_cut_off",
         "is_leader",
         "is_ready",
         "isr",
@@ -139,7 +142,7 @@ class PartitionBase:
         self.leader_epoch = -1
         self.partition_epoch = -1
         self.isr: tuple[int, ...] = ()
-        self.is_leader = self.is_ready = self.replicated = False
+        self.is_leader = self.is_ready = self.replicated = self.is_cut_off = False
         self.high_watermark = log.log_end_offset
         self.offline_reason: str | None = None
         self.bytes_in = self.bytes_out = self.requests = 0
@@ -148,6 +151,7 @@ class PartitionBase:
         self._around = around
         self._leader: LeaderState | None = None
         self._hidden: deque[tuple[int, int]] = deque()  # (end offset, bytes) of batches not visible yet
+        self._refused: dict[int, ErrorCode] = {}  # producer ids and why their batch was not taken for now
         self._waiting_durable: list[Callable[[], None]] = []
         # Only a folder taken over from Kafka can: transactions are not served, and looking costs a system call.
         self._holds_aborted = bool(log.aborted_transactions(log.log_start_offset, log.log_end_offset))
@@ -172,10 +176,13 @@ class PartitionBase:
         """First offset a read_committed reader may not pass (a folder from Kafka may hold open transactions)."""
         return self.log.last_stable_offset(self.high_watermark)
 
-    def leadership_error(self, current_leader_epoch: int, *, follower_will_do: bool = False) -> ErrorCode:
+    def leadership_error(
+        self, current_leader_epoch: int, *, follower_will_do: bool = False, for_replica: bool = False
+    ) -> ErrorCode:
         """NONE where this replica leads in the epoch the client knows (-1: the client does not say; KIP-320).
 
-        `follower_will_do`: or where it follows a leader in that epoch (KIP-392).
+        `follower_will_do`: or where it follows a leader in that epoch (KIP-392). A leader that is cut off sends
+        everybody away but followers, so that clients look for who leads now.
         """
         if self.offline_reason is not None:
             return ErrorCode.KAFKA_STORAGE_ERROR
@@ -184,6 +191,8 @@ class PartitionBase:
                 return ErrorCode.FENCED_LEADER_EPOCH
             if current_leader_epoch > self.leader_epoch:
                 return ErrorCode.UNKNOWN_LEADER_EPOCH
+        if self.is_cut_off and not for_replica:
+            return ErrorCode.NOT_LEADER_OR_FOLLOWER
         if self.is_leader or (follower_will_do and self.leader_id != NO_LEADER):
             return ErrorCode.NONE
         return ErrorCode.NOT_LEADER_OR_FOLLOWER

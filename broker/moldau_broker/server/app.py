@@ -144,6 +144,7 @@ class App:
             alter_partition=PartitionChanges(member.channel),
             broker_epoch=lambda: member.broker_epoch,
             settings=self._config.replication,
+            is_forgotten=lambda: member.is_forgotten,
         )
         self._compose(log_dir, member, replicas)
         self.lifecycle.impediment = lambda: member.problem or self._waits_for or member.impediment

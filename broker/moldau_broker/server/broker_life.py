@@ -77,6 +77,7 @@ class BrokerLife:
     ) -> None:
         times = SessionTimes(heartbeat_ms=settings.heartbeat_ms, answer_ms_max=SESSION_TIMEOUT_MS)
         self.session = BrokerSession(registration, times, clock.monotonic_ms(), rng)
+        self._session_ms = settings.timeout_ms
         self._channel = channel
         self._publisher = publisher
         self._clock = clock
@@ -89,6 +90,11 @@ class BrokerLife:
     def epoch(self) -> int:
         """Of the registration, -1 while there is none."""
         return self.session.epoch
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether the controller may have fenced this broker, which then cannot know it: a session long no answer."""
+        return self._started and self._clock.monotonic_ms() - self.session.heard_ms > self._session_ms
 
     @property
     def impediment(self) -> str | None:

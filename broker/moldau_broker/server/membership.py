@@ -101,6 +101,11 @@ class Membership:
         self.runtime.on_leader_change = self._leader_changed
 
     @property
+    def is_forgotten(self) -> bool:
+        """Whether the controller may believe that this broker is dead."""
+        return self.life is not None and self.life.is_forgotten
+
+    @property
     def broker_epoch(self) -> int:
         """Of this broker's registration, -1 while there is none."""
         if self.life is not None and self.life.epoch >= 0:

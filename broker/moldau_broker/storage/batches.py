@@ -138,9 +138,11 @@ class Scan:
         position: end of the last whole batch, where `fault` (if any) begins.
         next_offset: offset after the last whole batch.
         fault: why the scan stopped before `end`; None when it did not.
+        gapless: whether each batch must begin where the one before it ended, as where nothing was ever compacted.
+            The CRC does not cover the base offset: without this, one bit of it makes a gap that nobody notices.
     """
 
-    __slots__ = ("_base_offset", "_end", "_read", "fault", "next_offset", "position")
+    __slots__ = ("_base_offset", "_end", "_read", "fault", "gapless", "next_offset", "position")
 
     def __init__(self, read: Reader, start: int, end: int, *, base_offset: int, next_offset: int) -> None:
         self._read = read
@@ -149,6 +151,7 @@ class Scan:
         self.position = start
         self.next_offset = next_offset
         self.fault: str | None = None
+        self.gapless = False
 
     def __iter__(self) -> Iterator[Batch]:
         """Whole, valid batches in order; a batch is yielded before `position` passes it."""
@@ -213,7 +216,7 @@ class Scan:
             return f"a batch length of {length}"
         if length + LENGTH_OVERHEAD > left:
             return f"a batch of {length + LENGTH_OVERHEAD} bytes with {left} left"
-        if base < self.next_offset:
+        if base < self.next_offset or (self.gapless and self.position and base != self.next_offset):
             return f"base offset {base} where {self.next_offset} was the next"
         if delta < 0 or base + delta - self._base_offset > INT32_MAX:
             return f"a last offset delta of {delta}"

@@ -301,6 +301,7 @@ class _Loader:
             size = segment.size
             read = segment.reader()
             scan = Scan(read, position, size, base_offset=segment.base_offset, next_offset=end)
+            scan.gapless = at == len(segments) - 1  # the active segment is never compacted
             if segment.base_offset > end and at > first and not self.config.is_compacted:
                 scan.fault = f"offsets {end} to {segment.base_offset} are missing"
             else:

@@ -188,7 +188,7 @@ class ReplicaCluster:
         self, follower: Partition, leader: Partition, asked: Ask, max_bytes: int, node_id: int
     ) -> None:
         now = self.nodes[node_id].clock.wall_ms()
-        error = leader.leadership_error(asked.leader_epoch)
+        error = leader.leadership_error(asked.leader_epoch, for_replica=True)
         diverging, records = (-1, -1), None
         if error is ErrorCode.NONE and asked.last_epoch >= 0:
             epoch, end = leader.log.end_offset_for(asked.last_epoch)

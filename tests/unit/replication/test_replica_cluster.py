@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from moldau_broker.base.errors import ErrorCode
+from moldau_broker.testing.logs import make_batch
 from moldau_broker.testing.replica_cluster import ReplicaCluster
 
 
@@ -256,3 +257,66 @@ def test_a_damaged_log_is_set_aside_and_fetched_again(cluster: ReplicaCluster) -
     cluster.replicate()
     assert cluster.decide() == [(1, 2, 3)]
     assert cluster.values("t", 3) == cluster.values("t", 1)
+
+
+def test_a_bit_of_a_base_offset_does_not_make_a_gap(cluster: ReplicaCluster) -> None:
+    """No CRC covers it; in a log that was never compacted offsets have no gaps, so it is found all the same."""
+    for value in range(3):
+        commit(cluster, b"value %d" % value)
+    bench = cluster.nodes[3]
+    path = "t-0/00000000000000000000.log"
+    data = bytearray(bench.disk.read(path))
+    second = len(data) // 3
+    assert int.from_bytes(data[second : second + 8], "big") == 1
+    data[second + 7] ^= 16
+    bench.disk.write(path, bytes(data))
+    cluster.restart(3)
+    cluster.replicate()
+    cluster.decide()
+    cluster.replicate()
+    assert cluster.values("t", 3) == cluster.values("t", 1)
+
+
+def test_what_follows_a_refused_batch_is_refused_for_the_same_reason(cluster: ReplicaCluster) -> None:
+    """A producer that hears of a gap begins a new epoch, and sends again what other partitions have stored already."""
+
+    def write(sequence: int, producer: int = 7) -> ErrorCode:
+        bench = cluster.nodes[1]
+        batch = make_batch((b"v",), producer_id=producer, producer_epoch=0, base_sequence=sequence)
+        return (
+            cluster.leader("t").append(bench.accepted(batch), bench.clock.wall_ms(), all_in_sync=True).error
+        )
+
+    assert write(0) is ErrorCode.NONE
+    cluster.change("t", isr=(1,))
+    assert [write(1), write(2)] == [ErrorCode.NOT_ENOUGH_REPLICAS] * 2
+    cluster.change("t", isr=(1, 2, 3))
+    assert write(3) is ErrorCode.NOT_ENOUGH_REPLICAS, "not a gap: 1 and 2 will come again"
+    assert [write(1), write(2), write(3)] == [ErrorCode.NONE] * 3
+    assert write(5) is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+
+
+def test_a_leader_that_nobody_listens_to_sends_its_clients_away() -> None:
+    """Neither the controller nor a follower is heard of: whoever waits here would not look for the new leader."""
+    cluster = ReplicaCluster()
+    cluster.create_topic("t", min_insync_replicas="2")
+    commit(cluster, b"one")
+    zombie, bench = cluster.partition("t", 1), cluster.nodes[1]
+    forgotten = True
+    bench.replicas._is_forgotten = lambda: forgotten
+    bench.replicas.tick()
+    assert zombie.leadership_error(-1) is ErrorCode.NONE, "its followers ask"
+    told: list[ErrorCode] = []
+    outcome = cluster.write("t", b"two")
+    zombie.when_committed(outcome.next_offset, told.append)
+    bench.clock.advance(2_001)
+    forgotten = False
+    bench.replicas.tick()
+    assert told == [], "the controller is there: who is in sync is its to say"
+    forgotten = True
+    bench.replicas.tick()
+    assert told == [ErrorCode.NOT_LEADER_OR_FOLLOWER]
+    assert cluster.write("t", b"three", all_in_sync=False).error is ErrorCode.NOT_LEADER_OR_FOLLOWER
+    assert zombie.leadership_error(0, for_replica=True) is ErrorCode.NONE
+    cluster.fetch("t", 2)
+    assert cluster.write("t", b"four").error is ErrorCode.NONE, "a follower came back before anybody else led"

@@ -281,7 +281,9 @@ class _Fetch:
                 reads.append(PartitionRead(target))
                 continue
             error = target.leadership_error(
-                wish.current_leader_epoch, follower_will_do=self._from_any and not self._is_replica
+                wish.current_leader_epoch,
+                follower_will_do=self._from_any and not self._is_replica,
+                for_replica=self._is_replica,
             )
             if error is not ErrorCode.NONE:
                 leader = (target.leader_id, target.leader_epoch)
