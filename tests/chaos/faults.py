@@ -420,7 +420,6 @@ class Voters(Fault):
     """A voter that is not the leader, then the leader itself, is taken out of the quorum and put back."""
 
     name = "voters removed and added under load"
-    settings = {"controller.quorum.auto.join.enable": "false"}  # noqa: RUF012 - as in the base
 
     def hold_s(self, cluster: Cluster) -> float:
         return 0.0
@@ -438,8 +437,7 @@ class Voters(Fault):
             answer = cluster.ask_any(ApiKey.REMOVE_RAFT_VOTER, 0, request)
             assert not answer.error_code, answer
             arena.say(f"removed {node}")
-            cluster.wait("it is gone", lambda gone=node: gone not in _voters(cluster), 30)
-            time.sleep(2)
+            time.sleep(2)  # ours come back by themselves, Kafka's have to be asked
             home = cluster.nodes[node]
             listener = Listener(name="CONTROLLER", host=home.host, port=home.controller_port)
             add = AddRaftVoterRequest(
