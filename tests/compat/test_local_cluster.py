@@ -16,7 +16,7 @@ import pytest
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, Message, Producer, TopicPartition
 from tests.compat.desk import QUICKSTART, Desk, at_a_desk, wait_until_gone
 
-pytestmark = [pytest.mark.compat, pytest.mark.xdist_group("local-cluster"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.compat, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
