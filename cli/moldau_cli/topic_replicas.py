@@ -9,7 +9,7 @@ from moldau_broker.client.cluster import Cluster
 from moldau_broker.client.errors import RequestFailed
 from moldau_broker.client.metadata import NO_LEADER, TopicInfo
 from moldau_broker.client.partitions import TopicPartition
-from moldau_operator.plan.replicas import choose_replicas, replica_counts
+from moldau_operator.plan.replicas import choose_replicas, replica_counts, spread_leaders
 from moldau_operator.seams.broker_admin import PartitionView
 
 
@@ -26,7 +26,8 @@ async def plan_replicas(cluster: Cluster, name: str, factor: int) -> dict[TopicP
         words = f"{factor} replicas need {factor} brokers, and {len(homes)} are up"
         raise RequestFailed(ErrorCode.INVALID_REPLICATION_FACTOR, f"topic {name}", words)
     load = replica_counts([_placement(one) for one in everything])
-    chosen = choose_replicas(_placement(topic), factor, homes, load)
+    placement = _placement(topic)
+    chosen = spread_leaders(placement, choose_replicas(placement, factor, homes, load))
     return {TopicPartition(name, number): replicas for number, replicas in chosen.items()}
 
 

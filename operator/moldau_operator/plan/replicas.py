@@ -54,6 +54,24 @@ def choose_replicas(
     return found
 
 
+def spread_leaders(
+    placement: Sequence[PartitionView], targets: Mapping[int, tuple[int, ...]]
+) -> dict[int, tuple[int, ...]]:
+    """The same brokers, in an order that lets each of them be preferred leader of as many partitions as the others.
+
+    Only where replicas are added: what one broker led alone would else be led by it for ever.
+    """
+    first = Counter(one.replicas[0] for number, one in enumerate(placement) if number not in targets)
+    spread: dict[int, tuple[int, ...]] = {}
+    for number, target in targets.items():
+        chosen = target[0]
+        if len(target) > len(placement[number].replicas):
+            chosen = min(target, key=lambda node: (first[node], target.index(node)))
+        first[chosen] += 1
+        spread[number] = (chosen, *(node for node in target if node != chosen))
+    return spread
+
+
 def _dispensable(
     node: int,
     partition: PartitionView,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from moldau_operator.names import counted
-from moldau_operator.plan.replicas import MOVES_MAX, choose_replicas
+from moldau_operator.plan.replicas import MOVES_MAX, choose_replicas, spread_leaders
 from moldau_operator.seams.broker_admin import MoveView, Partition, TopicView
 
 
@@ -53,16 +53,18 @@ def plan_replicas(observed: TopicView, wanted: int | None, places: Places | None
     if places is None or wanted > len(places.homes):
         there = 0 if places is None else len(places.homes)
         return ReplicaStage(waiting=f"{reason}: waits for brokers, {there} of {wanted} can take replicas")
-    targets: dict[Partition, tuple[int, ...]] = {}
+    targets: dict[int, tuple[int, ...]] = {}
     load = Counter(places.load)
     for number in wrong:
-        place, one = Partition(observed.name, number), observed.placement[number]
-        if place in places.moves or len(targets) >= places.room:
+        one = observed.placement[number]
+        if Partition(observed.name, number) in places.moves or len(targets) >= places.room:
             continue
-        (targets[place],) = choose_replicas([one], wanted, places.homes, load).values()
-        load.update(set(targets[place]) - set(one.replicas))
-        load.subtract(set(one.replicas) - set(targets[place]))
-    return ReplicaStage(targets=targets, reason=reason, waiting=waiting)
+        (targets[number],) = choose_replicas([one], wanted, places.homes, load).values()
+        load.update(set(targets[number]) - set(one.replicas))
+        load.subtract(set(one.replicas) - set(targets[number]))
+    spread = spread_leaders(observed.placement, targets)
+    named = {Partition(observed.name, number): target for number, target in spread.items()}
+    return ReplicaStage(targets=named, reason=reason, waiting=waiting)
 
 
 def wrong_partitions(observed: TopicView, wanted: int | None) -> list[int]:

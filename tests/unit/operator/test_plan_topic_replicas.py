@@ -29,8 +29,17 @@ def test_a_topic_as_declared_or_undeclared_needs_nothing(wanted: int | None) -> 
 def test_every_partition_gets_the_factor_and_the_load_is_spread() -> None:
     """Each counts what those before it were given."""
     stage = plan_replicas(topic((0,), (0,), (0,), (0,)), 2, Places(homes=THREE, load={0: 4}))
-    assert sorted(target[1] for target in stage.targets.values()) == [1, 1, 2, 2]
+    assert all(0 in target for target in stage.targets.values())
+    assert sorted(node for target in stage.targets.values() for node in target if node) == [1, 1, 2, 2]
     assert (stage.reason, stage.waiting) == ("replicas 1 -> 2", "replicas 1 -> 2: 0 of 4 partitions done")
+
+
+def test_added_replicas_lead_as_well() -> None:
+    """What one broker led alone is led by all of them in turn; where replicas go, the order stays."""
+    stage = plan_replicas(topic((0,), (0,), (0,)), 3, Places(homes=THREE))
+    assert sorted(target[0] for target in stage.targets.values()) == [0, 1, 2]
+    lowered = plan_replicas(topic((2, 0, 1), (2, 1, 0)), 2, Places(homes=THREE))
+    assert [target[0] for target in lowered.targets.values()] == [2, 2]
 
 
 def test_what_is_on_its_way_is_waited_for() -> None:
