@@ -340,7 +340,7 @@ class ReplicaManager:
         for partition in self._partitions.values():
             if partition.is_leader:
                 partition.look_around(is_forgotten=is_forgotten)
-                partition.shrink_isr(self._lag_ms_max)
+                partition.tick(self._lag_ms_max)
         self._isr_changes.send()
 
     # --- the coordinators' writes ---------------------------------------------------------------------

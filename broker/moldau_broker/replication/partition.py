@@ -61,7 +61,7 @@ class Partition(FollowingPartition):
         self._leader = None
         self._hidden.clear()
         self._refused.clear()
-        if was_leader and self._waiting_commit:
+        if was_leader:
             self._fail_waiting(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         if self.is_leader:
             self._lead(image)
@@ -77,6 +77,7 @@ class Partition(FollowingPartition):
         leader.adopt(image, self._around.now_ms())
         self.partition_epoch, self.isr = leader.partition_epoch, leader.isr
         self._look_again()
+        self._release_deleted()
 
     def _lead(self, image: PartitionImage) -> None:
         log = self.log
@@ -253,6 +254,7 @@ class Partition(FollowingPartition):
         self.is_cut_off = False
         around = self._around
         follower.fetched(offset, log_start, broker_epoch, self.log.log_end_offset, around.now_ms())
+        self._release_deleted()
         proposal = leader.expulsion(replica, self.high_watermark, around.broker_epoch)
         self._follow_the_isr()
         if proposal is None:
@@ -284,11 +286,35 @@ class Partition(FollowingPartition):
             follower is not None and replica in self.isr and 0 <= follower.log_start <= offset <= follower.end
         )
 
-    def shrink_isr(self, lag_ms_max: int) -> None:
-        """Propose an ISR without those that have been behind for too long."""
+    @property
+    def low_watermark(self) -> int:
+        """First offset that a replica on a live broker still has; -1 while one of them has not said."""
+        if self._leader is None or not self.replicated:
+            return self.log.log_start_offset
+        return self._leader.low_watermark(self.log.log_start_offset, self._around.broker_epoch)
+
+    def when_deleted(self, before_offset: int, callback: Callable[[ErrorCode], None]) -> None:
+        """Call `callback(error)` once no replica on a live broker has anything below `before_offset`."""
+        if self.low_watermark >= before_offset:
+            callback(ErrorCode.NONE)
+        else:
+            self._waiting_deletion.append((before_offset, callback))
+
+    def _release_deleted(self) -> None:
+        if not self._waiting_deletion:
+            return
+        low = self.low_watermark
+        done = [callback for before, callback in self._waiting_deletion if before <= low]
+        self._waiting_deletion = [one for one in self._waiting_deletion if one[0] > low]
+        for callback in done:
+            callback(ErrorCode.NONE)
+
+    def tick(self, lag_ms_max: int) -> None:
+        """Propose an ISR without those that have been behind for too long; look again at whom to wait for."""
         leader = self._leader
         if leader is None or not self.replicated:
             return
+        self._release_deleted()
         around = self._around
         proposal = leader.shrink(self.log.log_end_offset, around.now_ms(), lag_ms_max, around.broker_epoch)
         if proposal is not None:

@@ -104,6 +104,7 @@ class PartitionBase:
         "_refused",
         "_replica_count",
         "_waiting_commit",
+        "_waiting_deletion",
         "_waiting_durable",
         "bytes_in",
         "bytes_out",
@@ -160,6 +161,7 @@ class PartitionBase:
         self._committer = committer
         self._committing = False
         self._waiting_commit: deque[tuple[int, Callable[[ErrorCode], None]]] = deque()
+        self._waiting_deletion: list[tuple[int, Callable[[ErrorCode], None]]] = []
 
     @property
     def log_start_offset(self) -> int:
@@ -231,7 +233,9 @@ class PartitionBase:
             waiter.on_visible_bytes(visible_bytes)
 
     def _fail_waiting(self, error: ErrorCode) -> None:
-        waiting, self._waiting_commit = self._waiting_commit, deque()
+        waiting = [*self._waiting_commit, *self._waiting_deletion]
+        self._waiting_commit.clear()
+        self._waiting_deletion.clear()
         for _, callback in waiting:
             callback(error)
 
@@ -314,4 +318,6 @@ class PartitionBase:
         except StorageError as failure:
             self.go_offline(str(failure))
             return ErrorCode.KAFKA_STORAGE_ERROR
+        for waiter in tuple(self.replica_waiters):
+            waiter.on_visible_bytes(0)  # followers learn of the new start by an answer
         return ErrorCode.NONE

@@ -24,6 +24,10 @@ class DelayedProduce:
 
     def add(self, partition: Partition, next_offset: int) -> None:
         """Wait for `partition` to commit everything below `next_offset`."""
+        partition.when_committed(next_offset, self._slot())
+
+    def _slot(self) -> Callable[[ErrorCode], None]:
+        """Room for one more outcome, and what takes it."""
         slot = len(self._errors)
         self._errors.append(ErrorCode.REQUEST_TIMED_OUT)
         self._open += 1
@@ -33,7 +37,7 @@ class DelayedProduce:
                 self._errors[slot] = error
                 self._close_one()
 
-        partition.when_committed(next_offset, committed)
+        return committed
 
     def all_added(self) -> bool:
         """No more batches follow; True where everything was committed already (and `done` was called)."""
@@ -53,6 +57,16 @@ class DelayedProduce:
         done, self._done = self._done, None
         if done is not None:
             done(self._errors)
+
+
+class DelayedDeletion(DelayedProduce):
+    """The same for DeleteRecords: waits until no replica on a live broker has what is to be deleted."""
+
+    __slots__ = ()
+
+    def add(self, partition: Partition, next_offset: int) -> None:
+        """Wait until nobody has anything of `partition` below `next_offset`."""
+        partition.when_deleted(next_offset, self._slot())
 
 
 class DelayedFetch:

@@ -223,6 +223,65 @@ def test_followers_take_over_the_log_start(cluster: ReplicaCluster) -> None:
     assert [cluster.partition("t", node_id).log_start_offset for node_id in cluster.nodes] == [2, 2, 2]
 
 
+def test_a_deletion_is_done_once_no_live_replica_has_the_records(cluster: ReplicaCluster) -> None:
+    """DeleteRecords' low watermark: each follower says where its log begins with its next question."""
+    for value in range(3):
+        commit(cluster, b"%d" % value)
+    leader, told = cluster.leader("t"), list[ErrorCode]()
+    leader.delete_records(2)
+    leader.when_deleted(2, told.append)
+    cluster.replicate(only=(1, 2))
+    assert (leader.low_watermark, told) == (0, [])
+    cluster.replicate()
+    assert (leader.low_watermark, told) == (2, [ErrorCode.NONE])
+
+
+def test_a_deletion_does_not_wait_for_a_broker_that_is_gone(cluster: ReplicaCluster) -> None:
+    """It will take over the log start when it comes back."""
+    commit(cluster, b"v")
+    leader, told = cluster.leader("t"), list[ErrorCode]()
+    leader.delete_records(1)
+    leader.when_deleted(1, told.append)
+    cluster.replicate(only=(1, 2))
+    assert told == []
+    cluster.fence(3)
+    cluster.nodes[1].replicas.tick()
+    assert (leader.low_watermark, told) == (1, [ErrorCode.NONE])
+
+
+def test_a_deletion_is_nobodys_once_another_one_leads(cluster: ReplicaCluster) -> None:
+    """The new leader may not have heard of it."""
+    commit(cluster, b"v")
+    leader, told = cluster.leader("t"), list[ErrorCode]()
+    leader.delete_records(1)
+    leader.when_deleted(1, told.append)
+    cluster.change("t", leader=2)
+    assert told == [ErrorCode.NOT_LEADER_OR_FOLLOWER]
+
+
+def test_the_window_of_five_batches_is_the_same_on_every_replica(cluster: ReplicaCluster) -> None:
+    """Whoever leads next knows a producer's retries, and where its sequence goes on (KIP-98)."""
+    bench = cluster.nodes[1]
+    batches = [make_batch([b"v"], producer_id=7, producer_epoch=0, base_sequence=at) for at in range(7)]
+    for batch in batches:
+        accepted = bench.accepted(bytearray(batch))
+        outcome = cluster.leader("t").append(accepted, bench.clock.wall_ms(), all_in_sync=True)
+        assert outcome.error is ErrorCode.NONE
+    cluster.replicate()
+    for leader in (2, 3):
+        cluster.change("t", leader=leader, isr=(1, 2, 3))
+        partition, now = cluster.leader("t"), bench.clock.wall_ms()
+        for at, known in ((2, True), (6, True), (1, False)):
+            outcome = partition.append(bench.accepted(bytearray(batches[at])), now, all_in_sync=True)
+            assert (outcome.error, outcome.base_offset) == (
+                (ErrorCode.NONE, at) if known else (ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, -1)
+            )
+        gap = make_batch([b"v"], producer_id=7, producer_epoch=0, base_sequence=9)
+        outcome = partition.append(bench.accepted(gap), now, all_in_sync=True)
+        assert outcome.error is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+        assert partition.log_end_offset == 7
+
+
 def test_the_high_watermark_of_several_replicas_survives_a_restart(cluster: ReplicaCluster) -> None:
     """It comes from the checkpoint: the log's end says nothing about the others."""
     commit(cluster, b"one")
