@@ -23,7 +23,10 @@ PATIENCE_S: Final = 120.0
 
 
 class Probe:
-    """One record each 10 ms to one partition, acks=all; remembers when each was acknowledged."""
+    """One record each 10 ms to one partition, acks=all; remembers when each was acknowledged.
+
+    Its patience is short: with its defaults librdkafka alone takes more than a second to turn to a new leader.
+    """
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         self.acknowledged: list[float] = []
@@ -37,6 +40,8 @@ class Probe:
                 "enable.idempotence": True,
                 "linger.ms": 0,
                 "retry.backoff.ms": 20,
+                "retry.backoff.max.ms": 100,
+                "topic.metadata.refresh.fast.interval.ms": 50,
                 "delivery.timeout.ms": 300_000,
                 "request.timeout.ms": 5_000,
                 **CLIENT,
