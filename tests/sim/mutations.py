@@ -6,17 +6,28 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.metadata import fencing, isr_control
+from moldau_broker.metadata.elections import PartitionChange
+from moldau_broker.metadata.since_registration import SinceRegistration
 from moldau_broker.raft.driver import RaftDriver
 from moldau_broker.raft.messages import Ready
 from moldau_broker.raft.node import RaftNode
 from moldau_broker.raft.progress import Progress
+from moldau_broker.replication import follower, partition_follower
+from moldau_broker.replication.follower import Advice, Step
+from moldau_broker.replication.leader import LeaderState
+from moldau_broker.replication.partition import Partition
+from moldau_broker.replication.partition_base import PartitionBase
+from moldau_broker.replication.partition_follower import FollowingPartition
+from moldau_broker.storage.producers import ACCEPTED, ProducerState
 from moldau_broker.testing.sim.swarm import Swarm
 from moldau_broker.wire.schema import replace
 
 
 @contextlib.contextmanager
-def replaced(owner: type, **members: Any) -> Iterator[None]:
-    """Class members replaced for a while."""
+def replaced(owner: Any, **members: Any) -> Iterator[None]:
+    """Members of a class or module replaced for a while."""
     before = {name: owner.__dict__.get(name) for name in members}
     for name, member in members.items():
         setattr(owner, name, member)
@@ -52,6 +63,12 @@ def _stormy(swarm: Swarm) -> Swarm:
     """Leaders come and go all the time, often in the middle of something."""
     faults = {"crash leader": 1.0, "isolate leader": 1.0, "split": 0.5, "crash all": 0.3, "one-way cut": 0.5}
     return swarm._replace(nodes=3, fault_gap_ms=700, faults=faults, dies_halfway=0.3)
+
+
+def _contested(swarm: Swarm) -> Swarm:
+    """Elections with several candidates: votes take long, and leaders are lost all the time."""
+    network = swarm.network._replace(slow=0.5, slow_ms=300, loss=0.02)
+    return _stormy(swarm)._replace(network=network)
 
 
 def _wiping(swarm: Swarm) -> Swarm:
@@ -174,7 +191,7 @@ def _new_disk_old_voice() -> contextlib.AbstractContextManager[None]:
 
 
 QUORUM = (
-    Mutation("a voter votes twice in an epoch", "quorum", _votes_twice, world=_stormy),
+    Mutation("a voter votes twice in an epoch", "quorum", _votes_twice, world=_contested),
     Mutation("a voter elects whoever asks, however short the log", "quorum", _any_log_will_do, world=_stormy),
     Mutation(
         "a leader commits entries of old epochs by counting", "quorum", _counts_old_epochs, world=_stormy
@@ -188,4 +205,148 @@ QUORUM = (
     Mutation("a wiped voter votes with its old voice", "quorum", _new_disk_old_voice, world=_wiping),
 )
 
-MUTATIONS = QUORUM
+
+# -- controller and replication -------------------------------------------------------------------------------
+
+
+def _acks_what_one_disk_has() -> contextlib.AbstractContextManager[None]:
+    def when_committed(self: Partition, next_offset: int, callback: Any) -> None:
+        self.when_durable(lambda: callback(ErrorCode.NONE))
+
+    return replaced(Partition, when_committed=when_committed)
+
+
+def _never_cuts() -> contextlib.AbstractContextManager[None]:
+    original = partition_follower.advise
+
+    def advise(*args: Any) -> Advice:
+        advice = original(*args)
+        return Advice(Step.APPEND) if advice.step is Step.TRUNCATE else advice
+
+    return replaced(partition_follower, advise=advise)
+
+
+def _one_in_sync_is_enough() -> contextlib.AbstractContextManager[None]:
+    return replaced(LeaderState, enough=lambda self, min_insync: 1)
+
+
+def _joins_without_catching_up() -> contextlib.AbstractContextManager[None]:
+    original = LeaderState.expansion
+
+    def expansion(self: LeaderState, replica: int, high_watermark: int, epochs: Any) -> Any:
+        start, self.epoch_start = self.epoch_start, -1
+        try:
+            return original(self, replica, -1, epochs)
+        finally:
+            self.epoch_start = start
+
+    return replaced(LeaderState, expansion=expansion)
+
+
+def _forgets_proposals() -> contextlib.AbstractContextManager[None]:
+    return replaced(LeaderState, maximal_isr=property(lambda self: frozenset(self.isr)))
+
+
+def _takes_duplicates() -> contextlib.AbstractContextManager[None]:
+    return replaced(ProducerState, check=lambda self, header: ACCEPTED)
+
+
+def _asks_before_fsync() -> contextlib.AbstractContextManager[None]:
+    def ask(self: FollowingPartition) -> Any:
+        if self.is_leader or self.leader_id < 0 or self.offline_reason is not None:
+            return None
+        log = self.log
+        return follower.ask(self.leader_epoch, log.log_end_offset, log.log_start_offset, log.epochs)
+
+    def when_durable(self: PartitionBase, callback: Any) -> None:
+        self.request_commit()
+        callback()
+
+    stack = contextlib.ExitStack()
+    stack.enter_context(replaced(FollowingPartition, ask=ask))
+    stack.enter_context(replaced(PartitionBase, when_durable=when_durable))
+    return stack
+
+
+def _appends_as_a_follower() -> contextlib.AbstractContextManager[None]:
+    original = PartitionBase.leadership_error
+
+    def leadership_error(self: PartitionBase, current_leader_epoch: int) -> ErrorCode:
+        if current_leader_epoch < 0 and self.leader_id >= 0:
+            return ErrorCode.NONE
+        return original(self, current_leader_epoch)
+
+    return replaced(PartitionBase, leadership_error=leadership_error)
+
+
+def _acts_on_old_images() -> contextlib.AbstractContextManager[None]:
+    def call(self: SinceRegistration, delta: Any, image: Any) -> None:
+        self._subscriber(delta, image)
+
+    return replaced(SinceRegistration, __call__=call)
+
+
+def _fenced_stay_in_sync() -> contextlib.AbstractContextManager[None]:
+    return replaced(fencing, _leaving=lambda view, broker_id: [])
+
+
+def _elects_anybody() -> contextlib.AbstractContextManager[None]:
+    return replaced(PartitionChange, _eligible=lambda self, replica: self._can_lead(replica))
+
+
+def _any_broker_epoch() -> contextlib.AbstractContextManager[None]:
+    """Every check of a broker epoch, at the leader and at the controller."""
+    stack = contextlib.ExitStack()
+    stack.enter_context(
+        replaced(isr_control, _may_be_in_sync=lambda image, member: member.broker_id in image.brokers)
+    )
+    stack.enter_context(replaced(LeaderState, expansion=_expansion_of_any_incarnation))
+    return stack
+
+
+def _expansion_of_any_incarnation(self: LeaderState, replica: int, high_watermark: int, epochs: Any) -> Any:
+    member = self.follower(replica)
+    if self.pending is not None or member is None or replica in self.isr:
+        return None
+    if member.end < max(high_watermark, self.epoch_start):
+        return None
+    return self._propose((*self.isr, replica), epochs)
+
+
+def _waits_to_be_ready() -> contextlib.AbstractContextManager[None]:
+    original = LeaderState.expansion
+
+    def expansion(self: LeaderState, replica: int, high_watermark: int, epochs: Any) -> Any:
+        return original(self, replica, high_watermark, epochs) if self.ready else None
+
+    return replaced(LeaderState, expansion=expansion)
+
+
+def _wiped_is_as_good_as_new() -> contextlib.AbstractContextManager[None]:
+    """Neither a lost disk nor an unclean stop is noticed at registration."""
+    stack = contextlib.ExitStack()
+    stack.enter_context(replaced(fencing, _is_lost=lambda partition, registration: False))
+    stack.enter_context(replaced(fencing, _is_only_choice=lambda partition, broker_id: True))
+    return stack
+
+
+BROKER = (
+    Mutation("acks=all is answered when one disk has it", "broker", _acks_what_one_disk_has),
+    Mutation("a follower never cuts what diverges", "broker", _never_cuts),
+    Mutation("the high watermark moves below min.insync.replicas", "broker", _one_in_sync_is_enough),
+    Mutation("a replica joins the ISR without having caught up", "broker", _joins_without_catching_up),
+    Mutation("a proposed ISR does not count before it is committed", "broker", _forgets_proposals),
+    Mutation("sequence numbers are not looked at", "broker", _takes_duplicates),
+    Mutation("a replica asks with what is not on its disk", "broker", _asks_before_fsync),
+    Mutation("a follower takes writes", "broker", _appends_as_a_follower),
+    Mutation(
+        "a restarted broker acts on images of its former life", "broker", _acts_on_old_images, world=_stormy
+    ),
+    Mutation("a fenced broker stays in the ISR", "controller", _fenced_stay_in_sync),
+    Mutation("any live replica may be elected", "broker", _elects_anybody),
+    Mutation("broker epochs are not compared", "broker", _any_broker_epoch),
+    Mutation("a leader that is not ready lets nobody in", "broker", _waits_to_be_ready),
+    Mutation("a lost disk is not noticed", "broker", _wiped_is_as_good_as_new),
+)
+
+MUTATIONS = QUORUM + BROKER

@@ -28,6 +28,7 @@ class BrokerCluster(ControllerCluster):
         "replica truncations",
         "record batches lost with power",
         "batches consumed",
+        "batches consumed from followers",
         "produce retries",
         "duplicate batches answered",
     )

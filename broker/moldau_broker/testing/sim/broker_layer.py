@@ -147,6 +147,6 @@ class BrokerLayer:
             answer(True)
         elif kind == "leader":
             partition = self.image.partition(message[1], message[2])
-            answer(-1 if partition is None else partition.leader)
+            answer(None if partition is None else (partition.leader_epoch, partition.leader))
         else:
             self.replicas.handle(kind, sender, message, answer)

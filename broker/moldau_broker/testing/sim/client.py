@@ -22,20 +22,28 @@ class Client:
         self.rng = cluster.kernel.stream(f"client {host_id}")
         self.host = cluster.network.host(host_id)
         self.host.handler = no_requests
-        self.leaders: dict[Key, int] = {}
+        self.leaders: dict[Key, tuple[int, int]] = {}
 
     def leader(self, key: Key) -> int:
         """Where to send what is for the leader; a guess at first."""
         found = self.leaders.get(key)
-        return found if found is not None else self.rng.choice(self.cluster.node_ids())
+        return found[1] if found is not None else self.rng.choice(self.cluster.node_ids())
+
+    def leader_epoch(self, key: Key) -> int:
+        """The newest leader epoch it has heard of, -1 before any; older leaders are not believed (KIP-320)."""
+        found = self.leaders.get(key)
+        return found[0] if found is not None else -1
 
     def look_up(self, key: Key) -> None:
         """Ask somebody who leads now."""
         node_id = self.rng.choice(self.cluster.node_ids())
 
         def answered(answer: Any) -> None:
-            if not isinstance(answer, Broken) and answer > 0:
-                self.leaders[key] = answer
+            if isinstance(answer, Broken) or answer is None:
+                return
+            epoch, leader = answer
+            if leader > 0 and epoch >= self.leader_epoch(key):
+                self.leaders[key] = (epoch, leader)
 
         self.cluster.network.call(self.host, node_id, ("leader", *key), answered)
 

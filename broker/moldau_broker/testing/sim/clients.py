@@ -137,13 +137,13 @@ class Consumer(Client):
         cluster.network.call(
             self.host,
             node_id,
-            ("consume", *key, self.positions[key]),
+            ("consume", *key, self.positions[key], self.leader_epoch(key)),
             lambda answer: self._answered(key, answer),
         )
 
     def _answered(self, key: Key, answer: Any) -> None:
         ghost = self.cluster.ghost_of(key)
-        pause_ms = 150 + self.rng.randrange(500)
+        pause_ms = 200 + self.rng.randrange(800)
         if isinstance(answer, Broken):
             self.look_up(key)
         else:
@@ -153,6 +153,8 @@ class Consumer(Client):
                     ghost.consumed(header.base_offset, batch)
                     self.positions[key] = header.next_offset
                     self.cluster.coverage.hit("batches consumed")
+                    if not leads:
+                        self.cluster.coverage.hit("batches consumed from followers")
                     pause_ms = 30
             elif error is ErrorCode.OFFSET_OUT_OF_RANGE and leads:
                 if ghost.strict:

@@ -62,6 +62,7 @@ class SimNode:
         self.kinds: dict[str, Layer] = {}
         self._wake_at = -1
         self._running = False
+        self._soon: list[Callable[[], None]] = []
 
     def stream(self, name: str) -> Random:
         """This node's own source of chance of that name."""
@@ -120,12 +121,19 @@ class SimNode:
         self._running = True
         try:
             call(*args)
+            while self._soon:
+                self._soon.pop(0)()
             self._settle()
         except NodeCrashed:
             self._running = False
+            self._soon.clear()
             self.cluster.died_halfway(self)
         finally:
             self._running = False
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """At the end of the event under way (`server.turn.Turn`)."""
+        self._soon.append(call)
 
     def resume(self, life: int, call: Callable[..., None], args: tuple[Any, ...] = ()) -> None:
         """Enter, if it is still the same process."""

@@ -283,7 +283,7 @@ class QuorumStore:
         self.disk.operation()
         self.snapshots[snapshot_id] = b"".join(pieces)
 
-    def drop_before_snapshots(self) -> None:
+    def drop_before_snapshots(self, now_ms: int) -> None:
         """Keep the newest snapshots, and of the log what the oldest kept one lacks."""
         ids = sorted(self.snapshots)
         if len(ids) <= SNAPSHOTS_KEPT:

@@ -66,6 +66,8 @@ class RaftMember:
         if newest is not None:
             app.load(newest, read_snapshot(self.store.snapshots[newest], newest.file_name))
         self.driver = self._drive()
+        self.driver.on_progress = self._progressed
+        self._deadline_ms: int | None = None
 
     def _drive(self) -> RaftDriver:
         host = self.host_node
@@ -92,8 +94,13 @@ class RaftMember:
 
     @property
     def deadline_ms(self) -> int | None:
-        """When the core wants to be ticked."""
-        return self.driver.next_deadline_ms
+        """When the core wants to be ticked; asked anew only after it has done something."""
+        if self._deadline_ms is None:
+            self._deadline_ms = self.driver.next_deadline_ms
+        return self._deadline_ms
+
+    def _progressed(self) -> None:
+        self._deadline_ms = None
 
     def tick(self) -> None:
         """Time has passed."""

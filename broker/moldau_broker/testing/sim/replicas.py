@@ -18,6 +18,7 @@ from moldau_broker.replication.validation import Rejected, validate_batch
 from moldau_broker.server.fetch_sessions import FetchSessions
 from moldau_broker.server.handlers import fetch
 from moldau_broker.server.handlers.spec import ListenerKind
+from moldau_broker.storage.errors import StorageError
 from moldau_broker.testing.sim.client import Key
 from moldau_broker.testing.sim.network import Answer
 from moldau_broker.testing.sim.partition_log import SimLog, Stored
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from moldau_broker.testing.sim.broker_layer import BrokerLayer
     from moldau_broker.testing.sim.node import SimNode
 
-_TICK_MS = 250
-_CHECKPOINT_EVERY = 20
+_TICK_MS = 400
+_CHECKPOINT_EVERY = 12
 _VERSION = API_SCHEMAS[ApiKey.FETCH].last_version
 _SESSIONS = 100
 
@@ -50,11 +51,13 @@ class ReplicaTimes(NamedTuple):
 
 
 class _Timer:
-    """A timer that may be cancelled."""
+    """A timer that may be cancelled; a cancelled one does not even enter the process."""
 
-    __slots__ = ("call",)
+    __slots__ = ("call", "life", "node")
 
-    def __init__(self, call: Callable[[], None]) -> None:
+    def __init__(self, node: SimNode, call: Callable[[], None]) -> None:
+        self.node = node
+        self.life = node.host.life
         self.call: Callable[[], None] | None = call
 
     def cancel(self) -> None:
@@ -64,6 +67,10 @@ class _Timer:
     def ring(self) -> None:
         """It rings, unless cancelled."""
         if self.call is not None:
+            self.node.resume(self.life, self._ring)
+
+    def _ring(self) -> None:
+        if self.call is not None:
             self.call()
 
 
@@ -72,6 +79,7 @@ class Replicas:
 
     Attributes:
         kinds: of requests it takes.
+        offline: partitions whose log failed; none does here.
         manager: the real one.
         deadline_ms: when it ticks next, local time.
     """
@@ -83,6 +91,7 @@ class Replicas:
         self._node = node
         self._broker = broker
         self._ticks = 0
+        self.offline: dict[Key, StorageError] = {}
         swarm = cluster.swarm
         times = ReplicaTimes(swarm.lag_ms, swarm.fetch_bytes)
         self.manager = ReplicaManager(
@@ -94,6 +103,9 @@ class Replicas:
             alter_partition=self,
             broker_epoch=lambda: broker.session.epoch,
             settings=times,
+            is_forgotten=lambda: (
+                node.clock.monotonic_ms() - broker.session.heard_ms > swarm.session_timeout_ms
+            ),
         )
         found = {key: log for key, log in node.disk.logs.items() if isinstance(log, SimLog)}
         for key, log in found.items():
@@ -103,8 +115,13 @@ class Replicas:
         self._handler_view = SimpleNamespace(
             fetch_sessions=FetchSessions(_SESSIONS, node.rng),
             replicas=self.manager,
-            settings=SimpleNamespace(network=SimpleNamespace(fetch_max_bytes=1 << 24)),
-            turn=SimpleNamespace(soon=self._soon),
+            metadata=broker,
+            node_id=node.id,
+            settings=SimpleNamespace(
+                network=SimpleNamespace(fetch_max_bytes=1 << 24),
+                replication=SimpleNamespace(selector="any"),  # consumers may read from followers (KIP-392)
+            ),
+            turn=node,
             timers=SimpleNamespace(call_later=self._call_later),
             waiting_fetches=set(),
             missing_id_error=self._missing,
@@ -113,12 +130,9 @@ class Replicas:
 
     # -- what surrounds the real parts --------------------------------------------------------------------
 
-    def _soon(self, callback: Callable[[], None]) -> None:
-        self._node.kernel.after(0, self._node.resume, self._node.host.life, callback)
-
     def _call_later(self, delay_ms: int, callback: Callable[[], None]) -> _Timer:
-        timer = _Timer(callback)
-        self._node.kernel.after(delay_ms, self._node.resume, self._node.host.life, timer.ring)
+        timer = _Timer(self._node, callback)
+        self._node.kernel.after(delay_ms, timer.ring)
         return timer
 
     def _missing(self, topic_id: bytes, index: int) -> ErrorCode:
@@ -237,14 +251,17 @@ class Replicas:
 
     def _consume(self, message: Any, answer: Answer) -> None:
         """A consumer's fetch, without a session and without waiting."""
-        _, topic, index, offset = message
+        _, topic, index, offset, leader_epoch = message
         image = self._broker.image.topics.get(topic)
         partition = self.manager.partition(topic, index)
         if image is None:
             answer((ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, b"", False))
             return
         wanted = FetchPartition(
-            partition=index, fetch_offset=offset, partition_max_bytes=self._cluster.swarm.fetch_bytes
+            partition=index,
+            fetch_offset=offset,
+            partition_max_bytes=1 << 16,
+            current_leader_epoch=leader_epoch,
         )
         request = FetchRequest(topics=[FetchTopic(topic_id=image.topic_id, partitions=[wanted])])
         leads = partition is not None and partition.is_leader
