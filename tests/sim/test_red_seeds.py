@@ -12,6 +12,11 @@ RED = [
         0,
         "a restarted broker led by an image from before its registration, and cut off replicated records",
     ),
+    (
+        "broker",
+        1050,
+        "the simulator's consumer asked without a leader epoch, and believed a leader of the past",
+    ),
     ("broker", 10, "a leader below min.insync.replicas could never grow its ISR"),
 ]
 

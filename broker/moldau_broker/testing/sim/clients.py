@@ -132,6 +132,10 @@ class Consumer(Client):
 
     def _poll(self, key: Key) -> None:
         cluster = self.cluster
+        if self.leader_epoch(key) < 0:  # without one it could not tell a leader of the past
+            self.look_up(key)
+            self.kernel.after(50, self._poll, key)
+            return
         follower = self.rng.random() < 0.2
         node_id = self.rng.choice(cluster.node_ids()) if follower else self.leader(key)
         cluster.network.call(

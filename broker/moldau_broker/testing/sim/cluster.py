@@ -112,7 +112,7 @@ class SimCluster:
         self.begin_work()
         self.nemesis.begin(CALM_MS)
         kernel.run(self.swarm.chaos_ms)
-        while self.nemesis.injected < FAULTS_MIN and kernel.now < self.swarm.chaos_ms + 30_000:
+        while self.nemesis.injected < FAULTS_MIN and kernel.now < self.swarm.chaos_ms + 90_000:
             kernel.run(kernel.now + 1_000)
         kernel.note("HEAL")
         self.chaos = False
