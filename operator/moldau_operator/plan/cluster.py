@@ -174,6 +174,8 @@ def _pool_difference(pool: PoolSpec, by_id: dict[int, ObservedNode]) -> str:
             return f"node {node.node_id} is declared and not running yet"
         if observed.wanted != node.revision or observed.settings != node.settings:
             return differences(observed.settings, node.settings)
+        if observed.drift:
+            return observed.drift
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What runs the nodes: child processes today, Kubernetes later. Pure values and one Protocol.
+"""What runs the nodes: child processes, or Kubernetes. Pure values and one Protocol.
 
 A platform keeps what it was given running by itself (a crashed node is started again without being asked,
 as a kubelet does); the reconciler only decides what should run and when a running node may be replaced.
@@ -61,6 +61,7 @@ class ObservedNode:
         restarts: how often it was started again since the platform took it over.
         message: why it is not serving, in words.
         hopeless: it failed so often without ever serving that trying again will not help.
+        drift: how what the platform keeps for its pool differs from what it would make now, in words.
     """
 
     node_id: int
@@ -77,6 +78,7 @@ class ObservedNode:
     restarts: int = 0
     message: str = ""
     hopeless: bool = False
+    drift: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,7 @@ PlatformAction = EnsurePool | RestartNode | RetireNode
 
 
 class Platform(Protocol):
-    """Runs nodes. Implementations: `adapters.processes`; Kubernetes later."""
+    """Runs nodes. Implementations: `adapters.processes`, `adapters.kube`."""
 
     @property
     def limits(self) -> PlatformLimits:

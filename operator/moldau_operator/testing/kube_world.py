@@ -1,0 +1,124 @@
+"""A whole world for the operator: an API server in memory, Kubernetes' controllers, brokers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Final
+
+from moldau_operator.handlers.passes import Passes, PassReport
+from moldau_operator.seams.api_server import Object
+from moldau_operator.testing.apiserver import Killed, MemoryApi
+from moldau_operator.testing.brokers import FakeBrokers
+from moldau_operator.testing.platform import FakeClock
+
+NAMESPACE: Final = "team"
+PASSES_MAX: Final = 60
+
+_VOLATILE: Final = frozenset(
+    {"uid", "resourceVersion", "creationTimestamp", "generation", "lastTransitionTime", "observedGeneration"}
+)
+
+
+class KubeWorld:
+    """One namespace. The operator can die at any call and is started anew.
+
+    Attributes:
+        ready: whether a pod becomes ready.
+        minted: cluster ids that were made.
+    """
+
+    def __init__(self, image: str = "moldau/broker:1") -> None:
+        self.api = MemoryApi()
+        self.brokers = FakeBrokers(brokers=0)
+        self.clock = FakeClock()
+        self.image = image
+        self.minted = 0
+        self.deaths = 0
+        self.ready: Callable[[Object], bool] = lambda _pod: True
+        self.passes = self._start()
+
+    def _start(self) -> Passes:
+        return Passes(
+            self.api,
+            NAMESPACE,
+            self.image,
+            self.clock,
+            make_admin=lambda _kafka, _http: self.brokers,
+            mint=self._mint,
+        )
+
+    def _mint(self) -> str:
+        self.minted += 1
+        return "cluster-1"
+
+    def restart(self) -> None:
+        """Another process of the operator, which knows only what the API server tells."""
+        self.passes = self._start()
+
+    def put(self, kind: str, name: str, **spec: Any) -> Object:
+        """Apply one of our resources, as a person would."""
+        metadata = {"name": name, "namespace": NAMESPACE}
+        return self.api.put(
+            {"apiVersion": "moldau.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
+        )
+
+    async def step(self) -> PassReport | None:
+        """One pass, then what Kubernetes and the brokers do by themselves; None when the operator died."""
+        report = None
+        try:
+            report = await self.passes.run()
+        except Killed:
+            self.deaths += 1
+            self.api.kill_at = None
+            self.restart()
+        self.api.settle(self.ready)
+        self._brokers_follow()
+        self.clock.advance(1_000)
+        return report
+
+    async def converge(self) -> int:
+        """Passes until one writes nothing and is not busy; gives their number.
+
+        Raises:
+            AssertionError: that never came.
+        """
+        for number in range(1, PASSES_MAX + 1):
+            before = len(self.api.writes)
+            report = await self.step()
+            if report is not None and not report.busy and len(self.api.writes) == before:
+                return number
+        raise AssertionError(f"not settled after {PASSES_MAX} passes: {self.api.writes[-5:]}")
+
+    def outcome(self) -> dict[str, Any]:
+        """Everything there is, without what differs between two ways to the same end."""
+        found = {"/".join(key): _lasting(one) for key, one in self.api.objects.items()}
+        topics = {name: (one.partitions, one.replicas) for name, one in self.brokers.topics.items()}
+        return {"objects": found, "topics": topics}
+
+    def status(self, kind: str, name: str) -> dict[str, Any]:
+        """The status of one of our resources."""
+        found: dict[str, Any] = self.api.of(kind)[name].get("status") or {}
+        return found
+
+    def ready_condition(self, kind: str, name: str) -> tuple[str, str]:
+        """Status and reason of Ready."""
+        conditions = self.status(kind, name)["conditions"]
+        found = next(one for one in conditions if one["type"] == "Ready")
+        return found["status"], found["reason"]
+
+    def _brokers_follow(self) -> None:
+        """A broker serves while its pod is ready; its disk is its claim."""
+        pods = [pod for pod in self.api.of("Pod").values() if self.ready(pod)]
+        count = sum("deletionTimestamp" not in pod["metadata"] for pod in pods)
+        if count != self.brokers.brokers:
+            self.brokers.brokers = count
+            self.brokers.voters = set(range(count))
+
+
+def _lasting(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _lasting(one) for name, one in value.items() if name not in _VOLATILE}
+    if isinstance(value, list):
+        return [_lasting(one) for one in value]
+    return copy.copy(value)

@@ -1,0 +1,273 @@
+"""The operator against an API server in memory: it converges, then writes nothing, wherever it was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from moldau_operator.seams.api_server import ApiError
+from moldau_operator.testing.kube_world import NAMESPACE, KubeWorld
+
+Scenario = Callable[[KubeWorld], Awaitable[None]]
+
+
+async def three_nodes(world: KubeWorld) -> None:
+    world.put("Cluster", "demo", replicas=3, storage={"size": "1Gi"})
+    await world.converge()
+
+
+async def create(world: KubeWorld) -> None:
+    world.put(
+        "Cluster", "demo", replicas=3, listeners=[{"name": "outside", "type": "nodeport", "port": 9094}]
+    )
+    world.put("Topic", "orders", cluster="demo", partitions=3, replicas=3, deletionPolicy="Delete")
+
+
+async def scale_out(world: KubeWorld) -> None:
+    world.put("Cluster", "demo", replicas=5, storage={"size": "1Gi"})
+
+
+async def roll(world: KubeWorld) -> None:
+    world.put("Cluster", "demo", replicas=3, storage={"size": "1Gi"}, image="moldau/broker:2")
+
+
+async def grow(world: KubeWorld) -> None:
+    world.put("Cluster", "demo", replicas=3, storage={"size": "2Gi"})
+
+
+async def delete_topic(world: KubeWorld) -> None:
+    world.put("Topic", "orders", cluster="demo", partitions=3, replicas=3, deletionPolicy="Delete")
+    await world.converge()
+    world.api.remove("Topic", NAMESPACE, "orders")
+
+
+async def test_a_cluster_becomes_its_objects_and_is_ready() -> None:
+    """One StatefulSet, its file, its Services and its budget; the status says so."""
+    world = KubeWorld()
+    await create(world)
+    await world.converge()
+    assert list(world.api.of("StatefulSet")) == ["demo-kafka"]
+    assert list(world.api.of("Pod")) == ["demo-kafka-0", "demo-kafka-1", "demo-kafka-2"]
+    assert list(world.api.of("ConfigMap")) == ["demo-kafka-config"]
+    assert len(world.api.of("Service")) == 5
+    assert world.api.of("PodDisruptionBudget")["demo-kafka"]["spec"]["maxUnavailable"] == 1
+    assert world.ready_condition("Cluster", "demo") == ("True", "AsDeclared")
+    status = world.status("Cluster", "demo")
+    assert (status["clusterId"], status["readyReplicas"]) == ("cluster-1", 3)
+    assert status["bootstrap"] == "demo-kafka-bootstrap.team.svc:9092"
+    assert world.ready_condition("Topic", "orders") == ("True", "AsDeclared")
+    assert world.brokers.topics["orders"].partitions == 3
+
+
+async def test_a_converged_namespace_causes_no_writes() -> None:
+    """Ten looks, and after a restart of the operator ten more."""
+    world = KubeWorld()
+    await create(world)
+    await world.converge()
+    before = len(world.api.writes)
+    for number in range(20):
+        if number == 10:
+            world.restart()
+        await world.step()
+    assert world.api.writes[before:] == []
+    assert not [call for call in world.api.calls[-100:] if call.verb in {"apply", "create", "delete"}]
+
+
+@pytest.mark.parametrize("after_effect", [False, True])
+@pytest.mark.parametrize(
+    ("start", "change"),
+    [
+        (None, create),
+        (three_nodes, scale_out),
+        (three_nodes, roll),
+        (three_nodes, grow),
+        (three_nodes, delete_topic),
+    ],
+)
+async def test_killed_at_every_call_it_comes_to_the_same_end(
+    start: Scenario | None, change: Scenario, after_effect: bool
+) -> None:
+    """Before or after the call took effect: the next process goes on from what the API server has."""
+
+    async def run(kill: int | None) -> tuple[KubeWorld, int]:
+        world = KubeWorld()
+        if start is not None:
+            await start(world)
+        await change(world)
+        first = len(world.api.calls)
+        world.api.kill_after_effect = after_effect
+        world.api.kill_at = None if kill is None else first + kill
+        await world.converge()
+        return world, len(world.api.calls) - first
+
+    straight, calls = await run(None)
+    assert straight.deaths == 0
+    for index in range(calls):
+        world, _ = await run(index)
+        assert world.deaths == 1, index
+        assert world.outcome() == straight.outcome(), f"killed at call {index}"
+
+
+async def test_a_change_that_pods_cannot_take_over_restarts_them_one_by_one() -> None:
+    """Never two at a time, and each with the new image."""
+    world = KubeWorld()
+    await three_nodes(world)
+    first = len(world.api.calls)
+    await roll(world)
+    most_missing = 0
+    for _ in range(30):
+        await world.passes.run()
+        going = [pod for pod in world.api.of("Pod").values() if "deletionTimestamp" in pod["metadata"]]
+        most_missing = max(most_missing, len(going))
+        world.api.settle()
+        world.clock.advance(1_000)
+    deleted = [call.name for call in world.api.calls[first:] if call.verb == "delete" and call.kind == "Pod"]
+    assert sorted(deleted) == ["demo-kafka-0", "demo-kafka-1", "demo-kafka-2"]
+    assert most_missing == 1
+    images = {pod["spec"]["containers"][0]["image"] for pod in world.api.of("Pod").values()}
+    assert images == {"moldau/broker:2"}
+
+
+async def test_a_bad_image_stops_the_roll_at_the_first_pod_and_heals() -> None:
+    """The other nodes go on with the old one."""
+    world = KubeWorld()
+    await three_nodes(world)
+    world.ready = lambda pod: pod["spec"]["containers"][0]["image"] != "bad"
+    world.put("Cluster", "demo", replicas=3, storage={"size": "1Gi"}, image="bad")
+    for _ in range(10):
+        await world.step()
+    images = [pod["spec"]["containers"][0]["image"] for pod in world.api.of("Pod").values()]
+    assert sorted(images) == ["bad", "moldau/broker:1", "moldau/broker:1"]
+    await roll(world)
+    await world.converge()
+    images = [pod["spec"]["containers"][0]["image"] for pod in world.api.of("Pod").values()]
+    assert images == ["moldau/broker:2"] * 3
+    assert world.ready_condition("Cluster", "demo")[0] == "True"
+
+
+async def test_storage_grows_without_a_restart_and_never_shrinks() -> None:
+    """Claims are patched, the set is made anew without its pods; a smaller size changes nothing."""
+    world = KubeWorld()
+    await three_nodes(world)
+    pods = {name: pod["metadata"]["uid"] for name, pod in world.api.of("Pod").items()}
+    await grow(world)
+    await world.converge()
+    sizes = {
+        c["spec"]["resources"]["requests"]["storage"] for c in world.api.of("PersistentVolumeClaim").values()
+    }
+    assert sizes == {"2Gi"}
+    assert {name: pod["metadata"]["uid"] for name, pod in world.api.of("Pod").items()} == pods
+    await three_nodes(world)
+    sizes = {
+        c["spec"]["resources"]["requests"]["storage"] for c in world.api.of("PersistentVolumeClaim").values()
+    }
+    assert sizes == {"2Gi"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("StatefulSet", "demo-kafka"),
+        ("Service", "demo-kafka-brokers"),
+        ("ConfigMap", "demo-kafka-config"),
+        ("Pod", "demo-kafka-1"),
+        ("PodDisruptionBudget", "demo-kafka"),
+    ],
+)
+async def test_what_a_hand_deletes_comes_back(kind: str, name: str) -> None:
+    """As it was, under the same cluster id."""
+    world = KubeWorld()
+    await three_nodes(world)
+    before = world.outcome()
+    world.api.remove(kind, NAMESPACE, name)
+    await world.step()
+    await world.converge()
+    assert world.outcome() == before
+
+
+async def test_a_cluster_made_again_over_its_claims_keeps_its_id() -> None:
+    """The claims say whose data there is; nothing is minted beside them."""
+    world = KubeWorld()
+    await three_nodes(world)
+    world.api.remove("Cluster", NAMESPACE, "demo")
+    await world.converge()
+    assert not world.api.of("StatefulSet")
+    assert len(world.api.of("PersistentVolumeClaim")) == 3
+    world.passes._mint = lambda: "another"
+    world.restart()
+    world._mint = lambda: "another"  # type: ignore[method-assign]
+    world.restart()
+    await three_nodes(world)
+    assert world.status("Cluster", "demo")["clusterId"] == "cluster-1"
+
+
+async def test_a_new_operator_version_restarts_nothing() -> None:
+    """Its brokers' image is used for what is made from then on."""
+    world = KubeWorld()
+    await three_nodes(world)
+    pods = {name: pod["metadata"]["uid"] for name, pod in world.api.of("Pod").items()}
+    world.image = "moldau/broker:9"
+    world.restart()
+    await world.converge()
+    assert {name: pod["metadata"]["uid"] for name, pod in world.api.of("Pod").items()} == pods
+
+
+async def test_a_bad_resource_touches_no_running_pod() -> None:
+    """A condition says what is wrong; what runs goes on."""
+    world = KubeWorld()
+    await three_nodes(world)
+    before = len(world.api.writes)
+    world.put("Cluster", "demo", replicas=3, storage={"size": "1Gi"}, template={"hostNetwork": True})
+    await world.converge()
+    assert world.ready_condition("Cluster", "demo") == ("False", "InvalidSpec")
+    assert {call.kind for call in world.api.writes[before:]} == {"Cluster"}
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+async def test_a_topic_goes_with_its_resource_only_if_it_says_so(policy: str) -> None:
+    """A finalizer is there only where the end has work to do."""
+    world = KubeWorld()
+    await three_nodes(world)
+    world.put("Topic", "orders", cluster="demo", partitions=1, replicas=3, deletionPolicy=policy)
+    await world.converge()
+    finalizers = world.api.of("Topic")["orders"]["metadata"].get("finalizers") or []
+    assert bool(finalizers) is (policy == "Delete")
+    world.api.remove("Topic", NAMESPACE, "orders")
+    await world.converge()
+    assert not world.api.of("Topic")
+    assert ("orders" in world.brokers.topics) is (policy == "Retain")
+
+
+async def test_a_topic_without_its_cluster_goes_at_once() -> None:
+    """A deleted namespace must not hang on a cluster that is gone."""
+    world = KubeWorld()
+    await three_nodes(world)
+    world.put("Topic", "orders", cluster="demo", partitions=1, replicas=3, deletionPolicy="Delete")
+    await world.converge()
+    world.api.remove("Cluster", NAMESPACE, "demo")
+    world.api.remove("Topic", NAMESPACE, "orders")
+    await world.converge()
+    assert not world.api.of("Topic")
+
+
+async def test_a_refusing_server_is_asked_again() -> None:
+    """A conflict or an outage leaves a reason, and the next pass goes on."""
+    world = KubeWorld()
+    await create(world)
+    refused: list[Any] = []
+
+    def refuse(call: Any) -> ApiError | None:
+        if call.verb == "apply" and call.kind == "StatefulSet" and len(refused) < 3:
+            refused.append(call)
+            return ApiError(500, "etcd is full")
+        return None
+
+    world.api.refuse = refuse
+    await world.step()
+    conditions = world.status("Cluster", "demo")["conditions"]
+    assert "etcd is full" in conditions[0]["message"]
+    await world.converge()
+    assert len(refused) == 3
+    assert world.ready_condition("Cluster", "demo")[0] == "True"
