@@ -260,7 +260,7 @@ class App:
             progress,
         )
         self.lifecycle.recovery = {}
-        replicas.adopt({key: log for key, log in logs.items() if key[0] in image.topics})
+        replicas.adopt(logs)  # those of deleted topics too: a namesake made later sets them aside
         for damage in log_dir.damaged:
             logger.warning("checkpoint.damaged", extra={"text": damage})
         for (topic, partition), error in log_dir.offline.items():
