@@ -14,6 +14,12 @@ from tests.compat.members import eventually
 pytestmark = pytest.mark.compat
 
 
+@pytest.fixture(scope="module")
+def broker_settings() -> dict[str, str]:
+    """Producers that look for their topic would make it, between its deletion and its creation by the test."""
+    return {"auto.create.topics.enable": "false"}
+
+
 def recreate(broker: Broker, topic: str, partitions: int = 1) -> None:
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
     admin.delete_topics([topic])[topic].result(20)
