@@ -64,6 +64,10 @@ INTERNAL_TOPICS_SETTLE_MS: Final = 3_000
 """How long the set of active brokers stays as it is before internal topics get more replicas: brokers of a new
 cluster come one after the other, and each change would move them again."""
 
+INTERNAL_TOPICS_PATIENCE_MS: Final = 30_000
+"""The same where no broker came: replicas may be few because brokers are being emptied one by one, and a new
+replica on the next of them would have to leave it again."""
+
 
 class ControllerCore:
     """One node's controller, active or not.
@@ -140,8 +144,9 @@ class ControllerCore:
     def _watch_brokers(self, now_ms: int, view: View) -> None:
         brokers = frozenset(broker.id for broker in view.image.brokers.values() if broker.active)
         if brokers != self._brokers:
+            came = bool(brokers - self._brokers)
             self._brokers = brokers
-            self._settled_ms = now_ms + INTERNAL_TOPICS_SETTLE_MS
+            self._settled_ms = now_ms + (INTERNAL_TOPICS_SETTLE_MS if came else INTERNAL_TOPICS_PATIENCE_MS)
         elif self._settled_ms is None and internal_factor_is_low(view):
             # A move ended, or the topic was made while brokers came.
-            self._settled_ms = now_ms + INTERNAL_TOPICS_SETTLE_MS
+            self._settled_ms = now_ms + INTERNAL_TOPICS_PATIENCE_MS
