@@ -17,6 +17,11 @@ RED = [
         1050,
         "the simulator's consumer asked without a leader epoch, and believed a leader of the past",
     ),
+    (
+        "broker",
+        149,
+        "the simulator blamed a wiped replica that came back by its last heartbeat and fetch, late but true",
+    ),
     ("broker", 10, "a leader below min.insync.replicas could never grow its ISR"),
 ]
 

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import NamedTuple
 
+from moldau_broker.base.ids import Uuid
 from moldau_broker.metadata.image import NO_LEADER, PartitionImage
 from moldau_broker.testing.sim.coverage import Coverage
 from moldau_broker.testing.sim.kernel import InvariantViolated
@@ -51,7 +52,8 @@ class PartitionGhost:
         self._sequences: dict[tuple[int, int, int], int] = {}
         self._consumed: dict[int, bytes] = {}
         self._highest = 0
-        self.wiped: set[int] = set()
+        self.wiped: dict[int, Uuid] = {}
+        """Replicas whose disk is gone, and the directory the controller knew it by."""
 
     # -- logs ---------------------------------------------------------------------------------------------
 
@@ -140,7 +142,7 @@ class PartitionGhost:
             members = {*self.image.isr, *self.image.elr}
         elif self.image is not None:  # a leader of the past, whose word still counts where its ISR lives on
             members &= {*self.image.isr}
-        for member in sorted(members - self.wiped - {node_id}):
+        for member in sorted(members - self.wiped.keys() - {node_id}):
             missing = self._missing(member)
             if missing is not None:
                 raise InvariantViolated(
@@ -191,12 +193,12 @@ class PartitionGhost:
     def changed(self, image: PartitionImage) -> None:
         """The controller has committed a change."""
         before, self.image = self.image, image
-        self.wiped &= set(image.isr)
+        self.wiped = {node: lost for node, lost in self.wiped.items() if self._counts_on(node, lost, image)}
         if before is None or image == before:
             return
         come = set(image.isr) - set(before.isr)
         elected = {image.leader} if image.leader != before.leader and image.leader != NO_LEADER else set()
-        for member in sorted((come | elected) - self.wiped):
+        for member in sorted((come | elected) - self.wiped.keys()):
             missing = self._missing(member)
             if missing is not None:
                 what = "elected leader" if member in elected else "taken into the ISR"
@@ -206,9 +208,17 @@ class PartitionGhost:
                 )
 
     def lost_disk(self, node_id: int) -> None:
-        """A replica's disk was replaced: until it leaves the ISR nobody can blame it for what it lacks."""
+        """A replica's disk was replaced: until nobody counts on the old one, it cannot be blamed for what it lacks."""
         if self.image is not None and node_id in (*self.image.isr, *self.image.elr):
-            self.wiped.add(node_id)
+            self.wiped[node_id] = self.image.directories[self.image.replicas.index(node_id)]
+
+    @staticmethod
+    def _counts_on(node_id: int, lost: Uuid, image: PartitionImage) -> bool:
+        """Whether a replaced disk is in the ISR, or may get there again by what the dead node said before: a heartbeat
+        and a fetch that were under way unfence it and bring it back until its new directory is registered.
+        """
+        known = image.directories[image.replicas.index(node_id)] if node_id in image.replicas else None
+        return node_id in image.isr or known == lost
 
     # -- clients ------------------------------------------------------------------------------------------
 
