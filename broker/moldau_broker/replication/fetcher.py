@@ -2,8 +2,8 @@
 
 Theory of operation: a round asks the leader for all its partitions (an incremental session, KIP-227), appends what
 comes, waits until that is fsynced, and asks again with the new ends; the leader's high watermark follows from the
-question, not from an answer. Nothing is decided here: `Partition.ask` and `Partition.take` do. A change of who leads
-what interrupts a question that waits at the leader, because a new leader is not ready before its followers asked.
+question, not from an answer. Nothing is decided here: `fetch_round` does. A change of who leads what interrupts a
+question that waits at the leader, because a new leader is not ready before its followers asked.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, TypeVar
 
 from moldau_broker.base.clock import Clock
-from moldau_broker.base.ids import Uuid
 from moldau_broker.client.config import ClientConfig
 from moldau_broker.client.connection import Connection
 from moldau_broker.client.errors import ClientError
 from moldau_broker.metadata.delta import MetadataDelta
-from moldau_broker.metadata.image import NO_LEADER, Endpoint, MetadataImage
-from moldau_broker.replication.fetch_session import Key, ReplicaSession
-from moldau_broker.replication.follower import Step
+from moldau_broker.metadata.image import Endpoint, MetadataImage
+from moldau_broker.replication.fetch_round import FetchRounds, by_leader, when_durable
+from moldau_broker.replication.follower import Advice, Ask
 from moldau_broker.replication.manager import ReplicaManager
 from moldau_broker.replication.partition import Partition
 from moldau_broker.replication.settings import ReplicaSettings
-from moldau_broker.wire.messages.fetch import FetchRequest, FetchResponse, PartitionData
+from moldau_broker.wire.messages.fetch import FetchRequest, FetchResponse
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +66,7 @@ class ReplicaFetchers:
         """A subscriber of the publisher: fetch from whoever leads what we hold."""
         if self._closed:
             return
-        wanted: dict[int, list[Partition]] = {leader: [] for leader in self._fetchers}
-        for partition in self._replicas.partitions():
-            if not partition.is_leader and partition.leader_id != NO_LEADER:
-                wanted.setdefault(partition.leader_id, []).append(partition)
+        wanted = by_leader(self._replicas.partitions(), self._fetchers)
         moved = delta.changed_brokers()
         for leader, partitions in wanted.items():
             fetcher = self._fetchers.get(leader)
@@ -100,24 +96,15 @@ class _LeaderFetcher:
     def __init__(self, owner: ReplicaFetchers, leader: int) -> None:
         self._owner = owner
         self._leader = leader
-        self._assigned: dict[Key, tuple[Partition, int]] = {}
-        self._resting: dict[Key, int] = {}
+        self._rounds = FetchRounds(owner.settings, owner.throttles, owner.clock, self._told)
         self._changed = asyncio.Event()
         self._connection: Connection | None = None
-        self._session = ReplicaSession()
         self._unreachable = False
         self.task = asyncio.get_running_loop().create_task(self._run(), name=f"fetcher-{leader}")
 
     def assign(self, partitions: Iterable[Partition], *, moved: bool) -> None:
         """From now on fetch these; `moved`: the leader's broker has changed, perhaps its address."""
-        assigned = {(one.topic_id, one.index): (one, one.leader_epoch) for one in partitions}
-        if assigned == self._assigned and not moved:
-            return
-        # Losing partitions need not disturb a question that waits: the answer's late part is ignored.
-        disturb = moved or any(self._assigned.get(key) != one for key, one in assigned.items())
-        self._assigned = assigned
-        if disturb:
-            self._resting.clear()
+        if self._rounds.assign(partitions, moved=moved):
             self._changed.set()
 
     def stop(self) -> None:
@@ -153,7 +140,7 @@ class _LeaderFetcher:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        self._session = ReplicaSession()
+        self._rounds.begin_session()
 
     async def _pause(self, ms: float) -> None:
         """Wait that long, or until something changes."""
@@ -184,38 +171,25 @@ class _LeaderFetcher:
     # --- one round ------------------------------------------------------------------------------------
 
     async def _round(self) -> None:
-        delays = {key: self._delay_ms(key, one) for key, (one, _) in self._assigned.items()}
-        wanted = {key: one for key, (one, _) in self._assigned.items() if not delays[key]}
+        wanted, delay_ms = self._rounds.due()
         if not wanted:
-            await self._pause(min(delays.values(), default=_IDLE_MS))
+            await self._pause(_IDLE_MS if delay_ms is None else delay_ms)
             return
-        await self._until_durable(wanted.values())
-        asks = {key: ask for key, one in wanted.items() if (ask := one.ask()) is not None}
+        await _until_durable(wanted)
+        asks = self._rounds.asks(wanted)
         if not asks:
             await self._pause(self._owner.settings.fetch_backoff_ms)
             return
         if self._connection is None or self._connection.closed:
             self._hang_up()
             self._connection = await self._unless_changed(self._connect())
-        settings = self._owner.settings
-        request = self._session.request(
-            asks,
-            node_id=self._owner.node_id,
-            broker_epoch=self._owner.broker_epoch(),
-            max_wait_ms=settings.fetch_wait_ms_max,
-            min_bytes=settings.fetch_bytes_min,
-            max_bytes=settings.fetch_response_bytes_max,
-            partition_bytes=settings.fetch_bytes_max,
+        request = self._rounds.request(
+            asks, node_id=self._owner.node_id, broker_epoch=self._owner.broker_epoch()
         )
         answer = await self._unless_changed(self._exchange(request))
-        if not self._session.understood(answer):
-            return
-        await self._take(answer)
-
-    def _delay_ms(self, key: Key, partition: Partition) -> int:
-        """How long that partition is not to be asked for: it was refused just now, or is throttled."""
-        resting = self._resting.get(key, 0) - self._owner.clock.monotonic_ms()
-        return max(0, resting, self._owner.throttles.fetch_delay_ms(partition))
+        written = self._rounds.take(answer)
+        if written is not None:
+            await _until_durable(written)
 
     async def _connect(self) -> Connection:
         endpoint = self._owner.endpoint_of(self._leader)
@@ -229,68 +203,24 @@ class _LeaderFetcher:
             request, FetchResponse, timeout_ms=request.max_wait_ms + ANSWER_MS_MAX
         )
 
-    async def _take(self, answer: FetchResponse) -> None:
-        """Append what came, and wait until it is on disk."""
-        written = []
-        for topic in answer.responses:
-            topic_id = Uuid(topic.topic_id)
-            for data in topic.partitions:
-                key = (topic_id, data.partition_index)
-                found = self._assigned.get(key)
-                if found is not None and self._take_one(key, found[0], data):
-                    written.append(found[0])
-        await self._until_durable(written)
-
-    def _take_one(self, key: Key, partition: Partition, data: PartitionData) -> bool:
-        asked = self._session.asked(key)
-        if asked is None:
-            return False
-        advice = partition.take(
-            asked,
-            data.error_code,
-            data.records,
-            (data.diverging_epoch.epoch, data.diverging_epoch.end_offset),
-            data.high_watermark,
-            data.log_start_offset,
-            self._owner.clock.wall_ms(),
+    def _told(self, partition: Partition, asked: Ask, advice: Advice) -> None:
+        logger.info(
+            "replica.advice",
+            extra={
+                "topic": partition.topic,
+                "partition": partition.index,
+                "leader": self._leader,
+                "leader_epoch": asked.leader_epoch,
+                "asked_offset": asked.offset,
+                "step": advice.step.name,
+                "offset": advice.offset,
+                "reason": advice.why,
+            },
         )
-        if data.records:
-            self._owner.throttles.fetched(partition, len(data.records))
-        if advice is None:
-            return False
-        if advice.step is Step.BACK_OFF:
-            self._resting[key] = self._owner.clock.monotonic_ms() + self._owner.settings.fetch_backoff_ms
-        if advice.step is not Step.APPEND:
-            logger.info(
-                "replica.advice",
-                extra={
-                    "topic": partition.topic,
-                    "partition": partition.index,
-                    "leader": self._leader,
-                    "leader_epoch": asked.leader_epoch,
-                    "asked_offset": asked.offset,
-                    "step": advice.step.name,
-                    "offset": advice.offset,
-                    "reason": advice.why,
-                },
-            )
-            return False
-        return bool(data.records)
 
-    async def _until_durable(self, partitions: Iterable[Partition]) -> None:
-        """Wait until these logs are on disk as they are now."""
-        waiting = [one for one in partitions if one.log.durable_offset < one.log.log_end_offset]
-        if not waiting:
-            return
-        done = asyncio.get_running_loop().create_future()
-        left = len(waiting)
 
-        def durable() -> None:
-            nonlocal left
-            left -= 1
-            if not left and not done.done():
-                done.set_result(None)
-
-        for partition in waiting:
-            partition.when_durable(durable)
-        await done
+async def _until_durable(partitions: Iterable[Partition]) -> None:
+    """Wait until these logs are on disk as they are now."""
+    done = asyncio.get_running_loop().create_future()
+    when_durable(partitions, lambda: None if done.done() else done.set_result(None))
+    await done

@@ -131,7 +131,7 @@ class ReplicaBench:
         logs = self.log_dir.load_logs(
             lambda topic: self.replicas.topic_config(self.image, topic)  # as the composed broker does
         )
-        self.replicas.adopt({key: log for key, log in logs.items() if key[0] in self.image.topics})
+        self.replicas.adopt(logs)
         self.replicas.apply(MetadataDelta(MetadataImage("cluster"), self.image), self.image)
 
     # --- the image ------------------------------------------------------------------------------------

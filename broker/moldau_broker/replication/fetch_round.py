@@ -1,0 +1,160 @@
+"""What a follower fetches from one leader, round by round: what to ask, what to make of the answer. Pure.
+
+Whoever drives it sends, waits and sleeps: `fetcher` on sockets, the simulator on its network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+from moldau_broker.base.ids import Uuid
+from moldau_broker.metadata.image import NO_LEADER
+from moldau_broker.replication.fetch_session import Key, ReplicaSession
+from moldau_broker.replication.follower import Advice, Ask, Step
+from moldau_broker.wire.messages.fetch import FetchRequest, FetchResponse, PartitionData
+
+if TYPE_CHECKING:
+    from moldau_broker.base.clock import Clock
+    from moldau_broker.replication.partition import Partition
+    from moldau_broker.replication.settings import ReplicaSettings
+    from moldau_broker.replication.throttle import ReplicationThrottles
+
+Told: TypeAlias = "Callable[[Partition, Ask, Advice], None]"
+"""Hears of every answer that was not simply appended."""
+
+
+class FetchRounds:
+    """All that is followed of one leader."""
+
+    __slots__ = ("_assigned", "_clock", "_resting", "_session", "_settings", "_throttles", "_told")
+
+    def __init__(
+        self, settings: ReplicaSettings, throttles: ReplicationThrottles, clock: Clock, told: Told
+    ) -> None:
+        self._settings = settings
+        self._throttles = throttles
+        self._clock = clock
+        self._told = told
+        self._assigned: dict[Key, tuple[Partition, int]] = {}
+        self._resting: dict[Key, int] = {}
+        self._session = ReplicaSession()
+
+    def assign(self, partitions: Iterable[Partition], *, moved: bool) -> bool:
+        """From now on fetch these; `moved`: the leader's broker has changed, perhaps its address.
+
+        Returns:
+            Whether a question that waits at the leader is to be given up. Losing partitions is no reason: the late
+            part of the answer is ignored.
+        """
+        assigned = {(one.topic_id, one.index): (one, one.leader_epoch) for one in partitions}
+        disturb = moved or any(self._assigned.get(key) != one for key, one in assigned.items())
+        self._assigned = assigned
+        if disturb:
+            self._resting.clear()
+        return disturb
+
+    def begin_session(self) -> None:
+        """The next question asks for everything (KIP-227)."""
+        self._session = ReplicaSession()
+
+    def due(self) -> tuple[list[Partition], int | None]:
+        """The partitions to ask for now; if none, in how many ms there will be some, None where none is assigned.
+
+        A partition rests that was refused just now, or is throttled.
+        """
+        now = self._clock.monotonic_ms()
+        wanted, soonest = [], None
+        for key, (one, _) in self._assigned.items():
+            delay = max(0, self._resting.get(key, 0) - now, self._throttles.fetch_delay_ms(one))
+            if not delay:
+                wanted.append(one)
+            elif soonest is None or delay < soonest:
+                soonest = delay
+        return wanted, soonest
+
+    @staticmethod
+    def asks(wanted: Iterable[Partition]) -> dict[Key, Ask]:
+        """The questions of partitions whose logs are on disk; some may have none."""
+        return {(one.topic_id, one.index): ask for one in wanted if (ask := one.ask()) is not None}
+
+    def request(self, asks: Mapping[Key, Ask], *, node_id: int, broker_epoch: int) -> FetchRequest:
+        """The request that asks them, by the session that stands."""
+        return self._session.request(
+            asks,
+            node_id=node_id,
+            broker_epoch=broker_epoch,
+            max_wait_ms=self._settings.fetch_wait_ms_max,
+            min_bytes=self._settings.fetch_bytes_min,
+            max_bytes=self._settings.fetch_response_bytes_max,
+            partition_bytes=self._settings.fetch_bytes_max,
+        )
+
+    def take(self, answer: FetchResponse) -> list[Partition] | None:
+        """Append what came.
+
+        Returns:
+            The partitions that were written, to be waited for until they are on disk; None where the session is gone
+            and everything has to be asked for again.
+        """
+        if not self._session.understood(answer):
+            return None
+        written = []
+        for topic in answer.responses:
+            topic_id = Uuid(topic.topic_id)
+            for data in topic.partitions:
+                key = (topic_id, data.partition_index)
+                found = self._assigned.get(key)
+                if found is not None and self._take_one(key, found[0], data):
+                    written.append(found[0])
+        return written
+
+    def _take_one(self, key: Key, partition: Partition, data: PartitionData) -> bool:
+        asked = self._session.asked(key)
+        if asked is None:
+            return False
+        advice = partition.take(
+            asked,
+            data.error_code,
+            data.records,
+            (data.diverging_epoch.epoch, data.diverging_epoch.end_offset),
+            data.high_watermark,
+            data.log_start_offset,
+            self._clock.wall_ms(),
+        )
+        if data.records:
+            self._throttles.fetched(partition, len(data.records))
+        if advice is None:
+            return False
+        if advice.step is Step.BACK_OFF:
+            self._resting[key] = self._clock.monotonic_ms() + self._settings.fetch_backoff_ms
+        if advice.step is not Step.APPEND:
+            self._told(partition, asked, advice)
+            return False
+        return bool(data.records)
+
+
+def by_leader(partitions: Iterable[Partition], known: Iterable[int]) -> dict[int, list[Partition]]:
+    """What is to be followed, by who leads it; leaders `known` from before are named although nothing is left."""
+    wanted: dict[int, list[Partition]] = {leader: [] for leader in known}
+    for one in partitions:
+        if not one.is_leader and one.leader_id != NO_LEADER:
+            wanted.setdefault(one.leader_id, []).append(one)
+    return wanted
+
+
+def when_durable(partitions: Iterable[Partition], callback: Callable[[], None]) -> None:
+    """Call back, once, when these logs are on disk as they are now; at once where they are."""
+    waiting = [one for one in partitions if one.log.durable_offset < one.log.log_end_offset]
+    left = len(waiting)
+    if not left:
+        callback()
+
+    def durable() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            callback()
+
+    for one in waiting:
+        one.when_durable(durable)
