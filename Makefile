@@ -8,7 +8,7 @@ QUICKSTART ?= examples/quickstart.yaml
 SEEDS ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast sim lint types contracts format map compat nightly chaos bench bench-cluster lock wheel clean
+.PHONY: help up test test-fast sim lint types contracts format map compat nightly chaos bench bench-cluster bench-balance lock wheel clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -195,6 +195,12 @@ class Election(RaftCore):
         named = getattr(asked, "replica_epoch" if event.key is ApiKey.VOTE else "leader_epoch", 0)
         return ErrorCode.INVALID_REQUEST if named > self.epoch + _EPOCHS_AHEAD_MAX else None
 
+    def _may_lead(self, asked: Any) -> bool:
+        """Whether the request comes from somebody else who may lead its epoch: an epoch has one leader."""
+        return asked.leader_id not in (NO_LEADER, self.me.key.node_id) and (
+            asked.leader_epoch != self.epoch or self._election.leader_id in (NO_LEADER, asked.leader_id)
+        )
+
     # -- epochs begin and end -----------------------------------------------------------------------------
 
     def _on_begin(self, event: Request) -> None:
@@ -210,10 +216,8 @@ class Election(RaftCore):
             error = ErrorCode.FENCED_LEADER_EPOCH
         elif not self._is_me(request.voter_id, asked.voter_directory_id):
             error = ErrorCode.INVALID_VOTER_KEY
-        elif asked.leader_id in (NO_LEADER, self.me.key.node_id) or (
-            asked.leader_epoch == self.epoch and self._election.leader_id not in (NO_LEADER, asked.leader_id)
-        ):
-            error = ErrorCode.INVALID_REQUEST  # an epoch has one leader
+        elif not self._may_lead(asked):
+            error = ErrorCode.INVALID_REQUEST
         else:
             endpoints = tuple(VoterEndpoint(at.name, at.host, at.port) for at in request.leader_endpoints)
             following = self.role is Role.FOLLOWER and asked.leader_epoch == self.epoch
@@ -232,9 +236,7 @@ class Election(RaftCore):
         if asked.leader_epoch < self.epoch:
             self._answer(event.token, end_answer(ErrorCode.FENCED_LEADER_EPOCH, self.leader))
             return
-        if asked.leader_id in (NO_LEADER, self.me.key.node_id) or (
-            asked.leader_epoch == self.epoch and self._election.leader_id not in (NO_LEADER, asked.leader_id)
-        ):
+        if not self._may_lead(asked):
             self._answer(event.token, end_answer(ErrorCode.INVALID_REQUEST, self.leader))
             return
         if asked.leader_epoch > self.epoch:

@@ -13,6 +13,7 @@ from moldau_operator.errors import OperatorError
 from moldau_operator.handlers.lease import RENEW_S, Lease
 from moldau_operator.handlers.passes import Passes, PassReport
 from moldau_operator.handlers.watches import WATCHED, Watches
+from moldau_operator.reconcile.report import rfc3339
 from moldau_operator.resources.meta import Key
 from moldau_operator.seams.api_server import EVENTS, RESOURCES, ApiError, ApiServer, Object
 from moldau_operator.settings import OperatorSettings
@@ -179,8 +180,6 @@ class Operator:
 
 
 def _event(key: Key, about: Object, text: str, warning: bool, wall_ms: int, number: int) -> Object:
-    from moldau_operator.reconcile.report import rfc3339
-
     resource, when = RESOURCES[key.kind], rfc3339(wall_ms)
     return {
         "apiVersion": EVENTS.api_version,

@@ -12,7 +12,7 @@ from moldau_operator.adapters.kube import KubePlatform, spec_problem
 from moldau_operator.errors import AdminError
 from moldau_operator.handlers.statuses import read_cluster_status, read_group_status, read_topic_status
 from moldau_operator.handlers.store import FINALIZER, KubeStatuses
-from moldau_operator.plan.topic import ClusterFacts
+from moldau_operator.plan.cluster_facts import ClusterFacts
 from moldau_operator.reconcile.cluster import ClusterReconciler, mint_cluster_id
 from moldau_operator.reconcile.consumergroup import GroupReconciler
 from moldau_operator.reconcile.events import Event
@@ -21,7 +21,7 @@ from moldau_operator.reconcile.topic import TopicReconciler
 from moldau_operator.resources import conditions
 from moldau_operator.resources.bundle import Resource as Declared
 from moldau_operator.resources.bundle import read_resource
-from moldau_operator.resources.cluster import Cluster, Role
+from moldau_operator.resources.cluster import Cluster
 from moldau_operator.resources.conditions import Condition, Reason
 from moldau_operator.resources.consumergroup import ConsumerGroup
 from moldau_operator.resources.located import Problem, locate
@@ -219,16 +219,7 @@ class Passes:
         groups: Sequence[ConsumerGroup],
         report: PassReport,
     ) -> None:
-        view = managed.cluster.seen.view
-        facts = ClusterFacts(
-            brokers=cluster.spec.brokers,
-            config=cluster.spec.config,
-            paused=cluster.spec.pause,
-            registered=len(view.broker_ids) + len(view.fenced_ids) if view is not None else None,
-            staying=frozenset(
-                node for pool in cluster.spec.pools if Role.BROKER in pool.roles for node in pool.node_ids
-            ),
-        )
+        facts = ClusterFacts.of(cluster, managed.cluster.seen.view)
         topic_statuses = _statuses(mine, Kind.TOPIC, read_topic_status)
         first = await managed.topics.reconcile(topics, topic_statuses, facts)
         group_statuses = _statuses(mine, Kind.CONSUMER_GROUP, read_group_status)

@@ -8,14 +8,14 @@ from moldau_broker.base.clock import Clock
 from moldau_operator.errors import AdminError
 from moldau_operator.local.memory import Memory
 from moldau_operator.local.overview import Overview, look_around, remembered
-from moldau_operator.plan.topic import ClusterFacts
+from moldau_operator.plan.cluster_facts import ClusterFacts
 from moldau_operator.reconcile.cluster import ClusterReconciler
 from moldau_operator.reconcile.consumergroup import GroupReconciler
 from moldau_operator.reconcile.events import Event
 from moldau_operator.reconcile.topic import TopicReconciler
 from moldau_operator.resources import conditions
 from moldau_operator.resources.bundle import Bundle
-from moldau_operator.resources.cluster import Cluster, Role
+from moldau_operator.resources.cluster import Cluster
 from moldau_operator.resources.conditions import Condition, ConditionType
 from moldau_operator.resources.meta import Key
 from moldau_operator.resources.status import ClusterStatus, GroupStatus, TopicStatus
@@ -96,16 +96,7 @@ class Reconciliation:
         result.stalled += _stalled(report.statuses)
 
     async def _reconcile_contents(self, bundle: Bundle, cluster: Cluster, result: PassResult) -> None:
-        view = self._cluster.seen.view
-        facts = ClusterFacts(
-            brokers=cluster.spec.brokers,
-            config=cluster.spec.config,
-            paused=cluster.spec.pause,
-            registered=len(view.broker_ids) + len(view.fenced_ids) if view is not None else None,
-            staying=frozenset(
-                node for pool in cluster.spec.pools if Role.BROKER in pool.roles for node in pool.node_ids
-            ),
-        )
+        facts = ClusterFacts.of(cluster, self._cluster.seen.view)
         topics = await self._topics.reconcile(bundle.topics, self._memory.statuses(TopicStatus), facts)
         result.actions += topics.actions
         result.events += topics.events

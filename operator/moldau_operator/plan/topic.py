@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from moldau_operator.names import counted
-from moldau_operator.plan.topic_replicas import Places, ReplicaStage, plan_replicas
+from moldau_operator.plan.cluster_facts import ClusterFacts
+from moldau_operator.plan.topic_replicas import ReplicaStage, plan_replicas
 from moldau_operator.resources import conditions
 from moldau_operator.resources.conditions import Condition, ConditionType, Reason
 from moldau_operator.resources.meta import DeletionPolicy, Key
@@ -90,27 +91,6 @@ class SetReplicas:
 
 
 TopicAction = CreateTopic | GrowPartitions | AlterTopic | SetReplicas | DeleteTopic
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterFacts:
-    """What a topic's plan needs to know of its cluster.
-
-    Attributes:
-        brokers: how many are declared to hold replicas.
-        config: the Cluster's broker settings.
-        paused: whether nothing may be changed.
-        registered: how many brokers there are; None while nobody could be asked.
-        staying: ids of the declared brokers; empty: all there are.
-        places: where replicas may lie; asked for only when some topic's replicas are not as declared.
-    """
-
-    brokers: int
-    config: Mapping[str, str]
-    paused: bool = False
-    registered: int | None = None
-    staying: frozenset[int] = frozenset()
-    places: Places | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,10 +14,10 @@ from typing import Final, TypeVar
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.errors import ErrorCode
 from moldau_operator.errors import AdminError
+from moldau_operator.plan.cluster_facts import ClusterFacts
 from moldau_operator.plan.replicas import MOVES_MAX, replica_counts
 from moldau_operator.plan.topic import (
     AlterTopic,
-    ClusterFacts,
     CreateTopic,
     GrowPartitions,
     SetReplicas,

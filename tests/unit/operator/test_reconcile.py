@@ -8,7 +8,7 @@ import pytest
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_operator.errors import AdminError
-from moldau_operator.plan.topic import ClusterFacts
+from moldau_operator.plan.cluster_facts import ClusterFacts
 from moldau_operator.reconcile.cluster import ClusterReconciler
 from moldau_operator.reconcile.consumergroup import GroupReconciler
 from moldau_operator.reconcile.holdoff import LONGEST_MS, HoldOff

@@ -6,7 +6,6 @@ the files anew; read the diff. Commands stand in `COMMANDS`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ import pytest
 from moldau_broker.raft.messages import Leader
 from moldau_broker.raft.protocol import end_request
 from moldau_broker.testing.raft import CLUSTER_ID, RaftCluster
+from moldau_broker.testing.transcript import check_transcript
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.add_raft_voter import AddRaftVoterRequest, Listener
 from moldau_broker.wire.messages.remove_raft_voter import RemoveRaftVoterRequest
@@ -171,29 +171,10 @@ COMMANDS: Final[dict[str, Callable[[Stage, list[str]], None]]] = {
 }
 
 
-def played(text: str) -> str:
-    """The file as it is when its commands are carried out now. Comments before a command stay."""
-    stage = Stage()
-    blocks = []
-    for block in text.strip().split("\n\n"):
-        commands, _, _ = block.partition("\n----")
-        lines: list[str] = []
-        for command in commands.splitlines():
-            if not command.startswith("#"):
-                lines += stage.run(command)
-        blocks.append("\n".join([commands, "----", *(lines or ["(nothing)"])]))
-    return "\n\n".join(blocks) + "\n"
-
-
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_transcript_is_what_happens(path: Path) -> None:
     """The trace of the commands is the recorded one, line by line."""
-    recorded = path.read_text()
-    now = played(recorded)
-    if os.environ.get("MOLDAU_RECORD"):
-        path.write_text(now)
-    else:
-        assert now == recorded
+    check_transcript(path, Stage().run)
 
 
 def test_transcripts_are_there() -> None:
