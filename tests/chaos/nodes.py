@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from typing import Any, Final
 
 from tests.chaos.network import Network
 
+from moldau_broker.testing.node import free_ports
 from moldau_broker.testing.raw import ConnectionClosed, RawClient
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.describe_quorum import (
@@ -318,16 +318,6 @@ class Cluster(ABC):
         return time.monotonic() - begun
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that are free now."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [int(one.getsockname()[1]) for one in held]
-    finally:
-        for one in held:
-            one.close()
-
-
 class Moldau(Cluster):
     """Our brokers, each broker and controller."""
 
@@ -381,7 +371,7 @@ class Kafka(Cluster):
         return os.environ["MOLDAU_KAFKA_TOOLS"]
 
     def prepare(self) -> None:
-        base = free_ports(1)[0] % 20_000 + 20_000
+        base = free_ports(1)[0]
         home = self.folder / "kafka"
         heap = ["--heap", self.heap, "--set", "offsets.topic.num.partitions=6"]
         sets = [part for name, value in self.settings.items() for part in ("--set", f"{name}={value}")]

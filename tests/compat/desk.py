@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -102,6 +103,28 @@ class Desk:
         """The process that looks after the instance."""
         return int((self.folder / "lock").read_text())
 
+    @contextmanager
+    def asleep(self, node: int) -> Iterator[str]:
+        """A node under SIGSTOP, fenced by now; gives `bootstrap.servers` of the others.
+
+        Its keeper sleeps too: that one would end it after 20 s, which is not what is tried.
+        """
+        nodes, keeper = self.status()["nodes"], self.keeper()
+        sleeper = int(nodes[node]["pid"])
+        others = ",".join(one["kafka"] for one in nodes if one["id"] != node)
+        admin = AdminClient({"bootstrap.servers": others})
+        for pid in (keeper, sleeper):
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            deadline = time.monotonic() + PATIENCE_S
+            while node in admin.list_topics(timeout=10).brokers:
+                assert time.monotonic() < deadline, f"node {node} is not fenced"
+                time.sleep(0.1)
+            yield others
+        finally:
+            for pid in (sleeper, keeper):
+                os.kill(pid, signal.SIGCONT)
+
     def admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.status()["bootstrap"]})
 
@@ -121,6 +144,13 @@ class Desk:
         for number in range(count):
             producer.produce(topic, f"record {number}", partition=0)
         assert producer.flush(20) == 0
+
+    def fill(self, topic: str, megabytes: int) -> None:
+        """So much into partition 0."""
+        producer = Producer({"bootstrap.servers": self.status()["bootstrap"], "acks": "all"})
+        for _ in range(megabytes * 10):
+            producer.produce(topic, b"x" * 100_000, partition=0)
+        assert producer.flush(60) == 0
 
     def consumer(self, bootstrap: str) -> Consumer:
         return Consumer(

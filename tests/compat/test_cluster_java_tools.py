@@ -37,9 +37,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 @pytest.fixture
 def run(kafka_tools: KafkaTools, desk: Desk) -> Run:
     """`run("kafka-topics", "--list")`: what the tool printed."""
-    bootstrap = desk.status()["bootstrap"]
+    everybody = desk.status()["bootstrap"]
 
-    def start(tool: str, *arguments: str, **options: bool) -> str:
+    def start(tool: str, *arguments: str, bootstrap: str = everybody, **options: bool) -> str:
         at = ("--bootstrap-server", bootstrap)
         order = (*arguments, *at) if tool == "kafka-cluster" else (*at, *arguments)
         return kafka_tools.run(tool, *order, **options).stdout  # type: ignore[arg-type]
@@ -145,22 +145,17 @@ def test_kafka_reassign_partitions_generates_executes_and_verifies(
 def test_kafka_reassign_partitions_lists_and_cancels(
     run: Run, desk: Desk, topic: str, tmp_path: Path
 ) -> None:
-    """A move to a broker that sleeps does not end; cancelled, everything is where it was."""
-    sleeper = next(node for node in (2, 1, 0) if node != desk.status()["quorum"]["leader"])
+    """A move throttled to a trickle does not end; cancelled, everything is where it was."""
     before = placement(desk, topic)
-    number = next(n for n, replicas in enumerate(before) if sleeper not in replicas)
-    target = {"topic": topic, "partition": number, "replicas": [before[number][0], sleeper]}
+    desk.fill(topic, megabytes=8)
+    number, newcomer = 0, next(node for node in range(3) if node not in before[0])
+    target = {"topic": topic, "partition": number, "replicas": [before[number][0], newcomer]}
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps({"version": 1, "partitions": [target]}))
     file = ("--reassignment-json-file", str(plan))
-    pid = desk.status()["nodes"][sleeper]["pid"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        run("kafka-reassign-partitions", "--execute", *file)
-        assert f"{topic}-{number}: replicas:" in run("kafka-reassign-partitions", "--list")
-        assert "Successfully cancelled" in run("kafka-reassign-partitions", "--cancel", *file)
-    finally:
-        os.kill(pid, signal.SIGCONT)
+    run("kafka-reassign-partitions", "--execute", *file, "--throttle", "1000")
+    assert f"{topic}-{number}: replicas:" in run("kafka-reassign-partitions", "--list")
+    assert "Successfully cancelled" in run("kafka-reassign-partitions", "--cancel", *file)
     assert "No partition reassignments found." in run("kafka-reassign-partitions", "--list")
     assert placement(desk, topic) == before
 
@@ -210,24 +205,24 @@ def test_kafka_topics_finds_what_is_under_replicated(run: Run, desk: Desk, topic
     assert topic not in run("kafka-topics", "--describe", "--under-replicated-partitions")
     sleeper = next(node for node in (2, 1, 0) if node != desk.status()["quorum"]["leader"])
     mine = [n for n, replicas in enumerate(placement(desk, topic)) if sleeper in replicas]
-    pid = desk.status()["nodes"][sleeper]["pid"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with desk.asleep(sleeper) as others:
         deadline = time.monotonic() + 60
         while True:
-            found = run("kafka-topics", "--describe", "--under-replicated-partitions", "--topic", topic)
+            arguments = ("--describe", "--under-replicated-partitions", "--topic", topic)
+            found = run("kafka-topics", *arguments, bootstrap=others)
             under = [int(n) for n in re.findall(rf"Topic: {topic}\s+Partition: (\d+)", found)]
             if under == mine or time.monotonic() > deadline:
                 break
         assert under == mine
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_kafka_verifiable_clients_work_through_a_bounce(
     kafka_tools: KafkaTools, desk: Desk, topic: str
 ) -> None:
-    """A broker is killed and comes back; every record that was acknowledged is consumed."""
+    """A broker is killed and comes back; every record that was acknowledged is consumed.
+
+    The producer does not retry (`retries=0` is its own), so what was under way to the killed broker fails.
+    """
     bootstrap = desk.status()["bootstrap"]
     producing = kafka_tools.popen(
         "kafka-verifiable-producer",
@@ -244,32 +239,36 @@ def test_kafka_verifiable_clients_work_through_a_bounce(
             topic,
             "--reset-policy",
             "earliest",
+            "--verbose",
         ],
     )
     assert producing.stdout is not None
     assert consuming.stdout is not None
     try:
-        sent: dict[str, int] = {}
+        sent: set[str] = set()
+        failed = 0
         killed = False
         for line in producing.stdout:
             event = json.loads(line) if line.startswith("{") else {}
             if event.get("name") == "producer_send_success":
-                sent[event["value"]] = sent.get(event["value"], 0) + 1
+                assert event["value"] not in sent
+                sent.add(event["value"])
+            failed += event.get("name") == "producer_send_error"
             if len(sent) > 500 and not killed:
                 killed = True
                 os.kill(desk.status()["nodes"][1]["pid"], signal.SIGKILL)
-            assert event.get("name") != "producer_send_error", event
         assert killed
-        assert len(sent) == 3000
-        consumed, deadline = 0, time.monotonic() + 60
+        assert len(sent) + failed == 3000
+        assert failed < 1500
+        missing, deadline = set(sent), time.monotonic() + 60
         for line in consuming.stdout:
             event = json.loads(line) if line.startswith("{") else {}
-            if event.get("name") == "records_consumed":
-                consumed += event["count"]
-            if consumed >= 3000 + 300:
+            if event.get("name") == "record_data":
+                missing.discard(event["value"])
+            if not missing:
                 break
-            assert time.monotonic() < deadline, consumed
+            assert time.monotonic() < deadline, len(missing)
     finally:
         for process in (producing, consuming):
             process.kill()
-            process.wait()
+            process.communicate()

@@ -35,6 +35,8 @@ PAGE_S_MAX: Final = 10.0
 """For one page: the first one waits until the HTTP server is imported."""
 _PORTS: Final = range(15_000, 32_000)
 """Below those the kernel gives to outgoing connections: a node that is started again finds its own still free."""
+_given: Final[set[int]] = set()
+"""Ports given by this process: a node that does not run now, or not yet, keeps its own."""
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -191,16 +193,22 @@ class ProcessNode:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listens on now."""
-    held: list[socket.socket] = []
-    try:
-        while len(held) < count:
-            with suppress(OSError):
-                held.append(socket.create_server((HOST, random.SystemRandom().choice(_PORTS))))
-        return [int(one.getsockname()[1]) for one in held]
-    finally:
-        for one in held:
-            one.close()
+    """Ports of the loopback that nobody listens on now and that were not given before.
+
+    Raises:
+        OSError: this process has used up half of them.
+    """
+    if len(_given) + count > len(_PORTS) // 2:
+        raise OSError(f"{len(_given)} ports were given already")
+    found: list[int] = []
+    while len(found) < count:
+        port = random.SystemRandom().choice(_PORTS)
+        if port in _given:
+            continue
+        with suppress(OSError), socket.create_server((HOST, port)):
+            _given.add(port)
+            found.append(port)
+    return found
 
 
 def dies_with_its_parent() -> Callable[[], None] | None:
