@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, Message, Producer, TopicPartition
 from tests.compat.desk import QUICKSTART, Desk, at_a_desk, wait_until_gone
+from tests.compat.writer import Writer, judge
 
 pytestmark = [pytest.mark.compat, pytest.mark.timeout(180)]
 
@@ -24,95 +21,6 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     """A cluster of three nodes, not started yet."""
     with at_a_desk(tmp_path, 3) as desk:
         yield desk
-
-
-class Writer:
-    """Writes unique values to `orders` with acks=all until left, and knows which were acknowledged.
-
-    Fast enough to be in the middle of everything, slow enough to leave the machine to the brokers.
-    """
-
-    def __init__(self, bootstrap: str) -> None:
-        self.acknowledged: list[bytes] = []
-        self.refused: list[str] = []
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap,
-                "acks": "all",
-                "enable.idempotence": True,
-                "linger.ms": 1,
-                "delivery.timeout.ms": 60_000,
-                "request.timeout.ms": 5_000,
-                "socket.timeout.ms": 5_000,
-                "reconnect.backoff.max.ms": 500,
-            }
-        )
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-        assert self._producer.flush(60) == 0, "everything is answered in the end"
-
-    def _run(self) -> None:
-        number = 0
-        while not self._stop.is_set():
-            self._producer.produce("orders", b"%d" % number, on_delivery=self._delivered)
-            number += 1
-            self._producer.poll(0.005)
-
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        value = message.value()
-        if error is not None:
-            self.refused.append(str(error))
-        elif value is not None:
-            self.acknowledged.append(value)
-
-    def wait_for_more(self, count: int = 50, patience_s: float = 60) -> None:
-        """Until so many more were acknowledged from now on."""
-        goal, deadline = len(self.acknowledged) + count, time.monotonic() + patience_s
-        while len(self.acknowledged) < goal:
-            assert time.monotonic() < deadline, f"{len(self.acknowledged)} acknowledged, wanted {goal}"
-            time.sleep(0.05)
-
-
-def read_everything(desk: Desk, topic: str = "orders") -> dict[bytes, list[tuple[int, int]]]:
-    """Where each value is in the topic (partition, offset), up to where every partition ends now."""
-    consumer = desk.consumer(desk.status()["bootstrap"])
-    partitions = len(consumer.list_topics(topic, timeout=20).topics[topic].partitions)
-    ends = {
-        number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=20)[1]
-        for number in range(partitions)
-    }
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
-    found: dict[bytes, list[tuple[int, int]]] = {}
-    deadline = time.monotonic() + 60
-    while any(
-        consumer.position([TopicPartition(topic, n)])[0].offset < end for n, end in ends.items() if end
-    ):
-        assert time.monotonic() < deadline, f"read {len(found)} of {sum(ends.values())}"
-        for message in consumer.consume(1_000, timeout=0.5):
-            if message.error() is None and message.timestamp()[0] != TIMESTAMP_NOT_AVAILABLE:
-                place = (message.partition() or 0, message.offset() or 0)
-                found.setdefault(message.value() or b"", []).append(place)
-    consumer.close()
-    return found
-
-
-def judge(desk: Desk, writer: Writer) -> None:
-    """Nothing acknowledged is lost, nothing is there twice, and something was acknowledged at all."""
-    found = read_everything(desk)
-    lost = [value for value in writer.acknowledged if value not in found]
-    doubled = {value: places for value, places in found.items() if len(places) > 1}
-    assert len(writer.acknowledged) > 100
-    assert (lost, doubled, writer.refused) == ([], {}, [])
 
 
 def in_sync(desk: Desk) -> bool:
@@ -169,7 +77,7 @@ def test_any_broker_may_be_killed_while_a_client_works(desk: Desk) -> None:
             back = nodes(desk)[node_id]
             assert (back["kafka"], back["pid"] != victim["pid"]) == (victim["kafka"], True)
         writer.wait_for_more()
-    judge(desk, writer)
+    judge(writer)
 
 
 def test_a_lost_data_folder_is_refilled_by_the_others(desk: Desk) -> None:
@@ -191,7 +99,7 @@ def test_a_lost_data_folder_is_refilled_by_the_others(desk: Desk) -> None:
     assert after != before
     cluster = [line for line in before.splitlines() if line.startswith("cluster.id=")]
     assert set(cluster) <= set(after.splitlines()), "the same cluster"
-    judge(desk, writer)
+    judge(writer)
 
 
 def test_one_node_grows_to_three_and_shrinks_to_one(desk: Desk) -> None:
@@ -215,7 +123,7 @@ def test_one_node_grows_to_three_and_shrinks_to_one(desk: Desk) -> None:
         writer.wait_for_more()
     assert sorted(path.name for path in (desk.folder / "nodes").iterdir()) == ["0"]
     assert desk.topic("orders")["replicas"] == 1
-    judge(desk, writer)
+    judge(writer)
     again = desk.up()
     assert "nothing to change" in again.stdout
 
@@ -254,4 +162,4 @@ def test_settings_change_with_no_restart_where_they_can_and_one_by_one_where_not
         )
         writer.wait_for_more()
     desk.eventually(lambda: in_sync(desk), "all in sync")
-    judge(desk, writer)
+    judge(writer)
