@@ -7,7 +7,6 @@ one start shows them all.
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,12 +36,11 @@ from moldau_broker.base.config_types import SettingError, clip
 from moldau_broker.base.limits import FRAME_OVERHEAD_BYTES_MAX
 from moldau_broker.base.properties import PropertiesSyntaxError, parse_lines
 from moldau_broker.base.topic_config import TopicConfig, resolve_topic_config
+from moldau_broker.server.config_variables import UnknownVariable, fill_in, has_variables
 from moldau_broker.server.listeners_config import Listener, ListenerError, build_listeners
 
 ENVIRONMENT_PREFIX: Final = "MOLDAU_"
 _LIKELY_MEANT: Final = 0.85
-_VARIABLE: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
-"""As Kafka's EnvVarConfigProvider under the name `env` (KIP-887); no config.providers is needed for it."""
 
 
 class ConfigError(Exception):
@@ -170,17 +168,13 @@ class _Collector:
             self._problems.append(f"{file}: {error}")
 
     def _add_from_file(self, name: str, value: str, origin: str, environment: Mapping[str, str]) -> None:
-        """`${env:NAME}` is what the environment says; a value that is nothing but that and empty is left out."""
-        named = _VARIABLE.findall(value)
-        missing = [variable for variable in named if variable not in environment]
-        if missing:
-            self._problems.append(
-                f"{name}={clip(value)}: the environment has no {', '.join(missing)} ({origin})"
-            )
+        try:
+            filled = fill_in(value, environment)
+        except UnknownVariable as error:
+            self._problems.append(f"{name}={clip(value)}: {clip(str(error))} ({origin})")
             return
-        value = _VARIABLE.sub(lambda match: environment[match[1]], value)
-        if value or not named:
-            self._add(name, value, origin)
+        if filled or not has_variables(value):
+            self._add(name, filled, origin)
 
     def add_environment(self, environment: Mapping[str, str]) -> None:
         names = [name for name in environment if name.startswith(ENVIRONMENT_PREFIX)]

@@ -17,8 +17,11 @@ from moldau_operator.adapters.kube_objects import (
     sets_of,
 )
 from moldau_operator.adapters.kube_pods import pod_message, pod_state
+from moldau_operator.adapters.kube_zones import Zones, racks_condition
 from moldau_operator.errors import PlatformError
+from moldau_operator.resources import conditions
 from moldau_operator.resources.cluster import REPLICAS_MAX, Cluster, Pool
+from moldau_operator.resources.conditions import Condition, ConditionType, Reason
 from moldau_operator.seams.api_server import (
     BUDGETS,
     CLAIMS,
@@ -58,6 +61,13 @@ from moldau_operator.specs.pdb import disruption_budget
 from moldau_operator.specs.statefulset import name_problem, revision_of, started_with
 from moldau_operator.specs.template import template_problem
 
+_PLAINTEXT: Final = conditions.flag(
+    ConditionType.PLAINTEXT,
+    True,
+    Reason.NO_TLS,
+    "listeners are not encrypted and ask for no password: whoever reaches them may read and write",
+)
+
 LIMITS: Final = PlatformLimits(nodes_max=REPLICAS_MAX, nodes_reason="no larger cluster was ever tried")
 
 
@@ -75,11 +85,13 @@ class KubePlatform:
 
     Args:
         image: of the nodes, where the Cluster names none.
+        zones: of the machines, shared by all Clusters.
     """
 
-    def __init__(self, api: ApiServer, cluster: Cluster, image: str) -> None:
+    def __init__(self, api: ApiServer, cluster: Cluster, image: str, zones: Zones | None = None) -> None:
         self._api = api
         self._image = image
+        self._zones = zones or Zones(api)
         self.cluster = cluster
         """What is declared now; set it before every pass."""
         self._nodes: tuple[ObservedNode, ...] = ()
@@ -88,6 +100,11 @@ class KubePlatform:
     def limits(self) -> PlatformLimits:
         """What it cannot do."""
         return LIMITS
+
+    @property
+    def remarks(self) -> tuple[Condition, ...]:
+        """That nothing is encrypted yet, and where the brokers' racks come from."""
+        return (_PLAINTEXT, racks_condition(self.cluster, known=self._zones.known))
 
     def nodes(self) -> tuple[ObservedNode, ...]:
         """What was last observed."""
@@ -113,7 +130,7 @@ class KubePlatform:
         drift = differs(
             [
                 *services_of(self.cluster, names),
-                *configs_of(self.cluster, pools, names, found),
+                *configs_of(self.cluster, pools, names, found, await self._zones.by_machine()),
                 *sets,
             ],
             found,
@@ -191,7 +208,8 @@ class KubePlatform:
         names = names_of(self.cluster, pools)
         await self._apply_each(services_of(self.cluster, names), found)
         found = await self._look()  # the server chose ports
-        await self._apply_each(configs_of(self.cluster, pools, names, found), found)
+        zones = await self._zones.by_machine()
+        await self._apply_each(configs_of(self.cluster, pools, names, found, zones), found)
         for wanted in sets_of(self.cluster, pools, self._image, cluster_id, found):
             there = found.of(wanted)
             if there is not None and grows(wanted, there):

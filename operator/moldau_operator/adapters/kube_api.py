@@ -147,5 +147,6 @@ def _path_of(one: Object) -> str:
 
 def _path(resource: Resource, namespace: str, name: str = "") -> str:
     root = f"/apis/{resource.api_version}" if "/" in resource.api_version else f"/api/{resource.api_version}"
-    path = f"{root}/namespaces/{quote(namespace, safe='')}/{resource.plural}"
+    path = f"{root}/namespaces/{quote(namespace, safe='')}" if namespace else root
+    path += f"/{resource.plural}"
     return f"{path}/{quote(name, safe='')}" if name else path

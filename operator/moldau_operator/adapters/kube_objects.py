@@ -59,11 +59,15 @@ def node_ports_of(
 
 
 def configs_of(
-    cluster: Cluster, pools: Sequence[PoolSpec], names: Mapping[int, NodeName], found: Found
+    cluster: Cluster,
+    pools: Sequence[PoolSpec],
+    names: Mapping[int, NodeName],
+    found: Found,
+    zones: Mapping[str, str] | None,
 ) -> list[Manifest]:
     """The ConfigMaps of all pools."""
     ports = node_ports_of(cluster, names, found)
-    return [config_map(cluster, pool, controllers_of(pools), names, ports) for pool in pools]
+    return [config_map(cluster, pool, controllers_of(pools), names, ports, zones) for pool in pools]
 
 
 def sets_of(

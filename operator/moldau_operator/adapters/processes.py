@@ -34,6 +34,7 @@ from moldau_operator.adapters.ports import (
 )
 from moldau_operator.adapters.supervision import ProcessSpec, SupervisedProcess
 from moldau_operator.errors import PlatformError
+from moldau_operator.resources.conditions import Condition
 from moldau_operator.seams.platform import (
     EnsurePool,
     NodeSpec,
@@ -117,6 +118,11 @@ class ProcessPlatform:
             write_note(path, None)
         pids = [note.pid for note in notes.values() if note is not None]
         return [pid for pid, was_alive in zip(pids, ended, strict=True) if was_alive]
+
+    @property
+    def remarks(self) -> tuple[Condition, ...]:
+        """Nothing: what listens here is reached from this machine alone."""
+        return ()
 
     async def volumes(self) -> Mapping[int, str]:
         """The nodes that have data, and the id of the cluster it belongs to; nodes being removed are left out."""

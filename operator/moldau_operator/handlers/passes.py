@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from moldau_broker.base.clock import Clock
 from moldau_operator.adapters.brokers import KafkaAdmin
 from moldau_operator.adapters.kube import KubePlatform, spec_problem
+from moldau_operator.adapters.kube_zones import Zones
 from moldau_operator.errors import AdminError
 from moldau_operator.handlers.statuses import read_cluster_status, read_group_status, read_topic_status
 from moldau_operator.handlers.store import FINALIZER, KubeStatuses
@@ -93,6 +94,7 @@ class Passes:
         self._make_admin = make_admin
         self._mint = mint
         self._statuses = KubeStatuses(api, clock)
+        self._zones = Zones(api)
         self._managed: dict[str, _Managed] = {}
 
     async def close(self) -> None:
@@ -280,7 +282,7 @@ class Passes:
     def _of(self, cluster: Cluster) -> _Managed:
         name = cluster.metadata.name
         if name not in self._managed:
-            platform = KubePlatform(self._api, cluster, self._image)
+            platform = KubePlatform(self._api, cluster, self._image, self._zones)
             admin = self._make_admin(
                 lambda: ",".join(node.kafka for node in platform.nodes()),
                 lambda: [

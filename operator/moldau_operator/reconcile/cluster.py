@@ -95,7 +95,9 @@ class ClusterReconciler:
             self._platform.limits,
             seen,
         )
-        status = record(report, key, old, plan.status, self._clock.wall_ms())
+        remarks = self._platform.remarks
+        planned = replace(plan.status, conditions=(*plan.status.conditions, *remarks))
+        status = record(report, key, old, planned, self._clock.wall_ms())
         if status != old:
             await self._store.save({key: status})
         if not conditions.is_settled(status.conditions):
@@ -104,7 +106,8 @@ class ClusterReconciler:
             problem = await self._apply(action, alone=len(nodes) == 1)
             if problem:
                 reason = Reason.ROLLING if isinstance(action, RestartNode) else Reason.RETRYING
-                failed = replace(status, conditions=conditions.reconciling(reason, problem))
+                waiting = conditions.reconciling(reason, problem)
+                failed = replace(status, conditions=(*waiting, *remarks))
                 await self._store.save({key: record(report, key, status, failed, self._clock.wall_ms())})
                 report.pending.add(key)
                 break

@@ -25,6 +25,8 @@ PODS: Final = Resource("v1", "Pod", "pods")
 CLAIMS: Final = Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 BUDGETS: Final = Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 EVENTS: Final = Resource("v1", "Event", "events")
+MACHINES: Final = Resource("v1", "Node", "nodes")
+"""Kubernetes' own nodes. They belong to no namespace, and not every operator may read them."""
 LEASES: Final = Resource("coordination.k8s.io/v1", "Lease", "leases")
 CLUSTERS: Final = Resource("moldau.dev/v1alpha1", "Cluster", "clusters")
 TOPICS: Final = Resource("moldau.dev/v1alpha1", "Topic", "topics")
@@ -40,6 +42,7 @@ RESOURCES: Final[Mapping[str, Resource]] = {
         CLAIMS,
         BUDGETS,
         EVENTS,
+        MACHINES,
         LEASES,
         CLUSTERS,
         TOPICS,
@@ -67,7 +70,7 @@ class ApiError(PlatformError):
 
 
 class ApiServer(Protocol):
-    """One namespace's objects. Implementations: `adapters.kube_api`, `testing.apiserver`.
+    """Objects of a namespace, and of none where it is "". Implementations: `adapters.kube_api`, `testing.apiserver`.
 
     Every method raises `ApiError` when the server refuses or cannot be asked.
     """

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from moldau_operator.resources.conditions import Condition
+
 
 class NodeState(StrEnum):
     """A node's state as its users see it."""
@@ -141,6 +143,11 @@ class Platform(Protocol):
     @property
     def limits(self) -> PlatformLimits:
         """What it cannot do."""
+        ...
+
+    @property
+    def remarks(self) -> tuple[Condition, ...]:
+        """What people should know of the ground a cluster stands on, as conditions of its Cluster."""
         ...
 
     async def volumes(self) -> Mapping[int, str]:

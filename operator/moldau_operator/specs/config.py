@@ -27,6 +27,9 @@ DATA_FOLDER: Final = "/var/lib/moldau/data"
 CONFIG_FOLDER: Final = "/etc/moldau"
 HOST_IP: Final = "HOST_IP"
 ZONE: Final = "ZONE"
+MACHINE: Final = "MACHINE"
+ZONES_KEY: Final = "zones.properties"
+"""Which machine is in which zone; a pod looks its own up when it starts, wherever it was placed."""
 
 CLIENT: Final = "CLIENT"
 INTERNAL: Final = "INTERNAL"
@@ -49,7 +52,9 @@ PLATFORM_SETTINGS: Final = frozenset(
 )
 """Settings added here to those that follow from the resource."""
 
-_ZONE_VALUE: Final = f"${{env:{ZONE}}}"
+_ZONE_OF_POD: Final = f"${{env:{ZONE}}}"
+_ZONE_OF_MACHINE: Final = f"${{file:{CONFIG_FOLDER}/{ZONES_KEY}:${{env:{MACHINE}}}}}"
+_ZONE_VALUES: Final = frozenset({_ZONE_OF_POD, _ZONE_OF_MACHINE})
 
 
 def properties_key(node: NodeName) -> str:
@@ -63,19 +68,23 @@ def config_map(
     controllers: Collection[int],
     names: Mapping[int, NodeName],
     node_ports: NodePorts,
+    zones: Mapping[str, str] | None = None,
 ) -> Manifest:
     """The ConfigMap of a pool.
 
     Args:
+        zones: of machines, by their names; None where nobody may know.
         controllers: of the whole cluster, in the order in which nodes ask them for the quorum; the first founds it.
         names: of all nodes of the cluster.
     """
     data = {
         properties_key(names[node.node_id]): format_properties(
-            node_settings(cluster, node, controllers, names, node_ports)
+            node_settings(cluster, node, controllers, names, node_ports, zones is not None)
         )
         for node in pool.nodes
     }
+    if zones is not None:
+        data[ZONES_KEY] = format_properties(dict(sorted(zones.items())))
     name = config_name(cluster.metadata.name, pool.name)
     return manifest("v1", "ConfigMap", name, cluster, {"data": data}, pool.name)
 
@@ -86,11 +95,12 @@ def node_settings(
     controllers: Collection[int],
     names: Mapping[int, NodeName],
     node_ports: NodePorts,
+    zones_known: bool = False,
 ) -> dict[str, str]:
     """Everything a node's file says."""
     servers = ",".join(f"{names[one].host}:{CONTROLLER_PORT}" for one in controllers)
     settings = {
-        "broker.rack": _ZONE_VALUE,
+        "broker.rack": _ZONE_OF_MACHINE if zones_known else _ZONE_OF_POD,
         **node.settings,
         "controller.quorum.bootstrap.servers": servers,
         "controller.listener.names": CONTROLLER,
@@ -109,7 +119,7 @@ def declared_settings(text: str) -> dict[str, str]:
     return {
         name: value
         for name, value in parse_properties(text).items()
-        if name not in PLATFORM_SETTINGS and value != _ZONE_VALUE
+        if name not in PLATFORM_SETTINGS and value not in _ZONE_VALUES
     }
 
 

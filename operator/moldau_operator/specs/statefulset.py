@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from moldau_operator.resources.cluster import Cluster, PodRevision, Pool, Resources
 from moldau_operator.resources.meta import DeletionPolicy
-from moldau_operator.specs.config import CONFIG_FOLDER, DATA_FOLDER, HOST_IP, ZONE, client_ports
+from moldau_operator.specs.config import CONFIG_FOLDER, DATA_FOLDER, HOST_IP, MACHINE, ZONE, client_ports
 from moldau_operator.specs.nodes import is_dynamic
 from moldau_operator.specs.objects import (
     ANNOTATION_CLUSTER_ID,
@@ -246,6 +246,7 @@ def _container(cluster: Cluster, pool: Pool, image: str) -> Manifest:
         "env": [
             _from_pod("POD_NAME", "metadata.name"),
             _from_pod(HOST_IP, "status.hostIP"),
+            _from_pod(MACHINE, "spec.nodeName"),
             # Kubernetes from 1.35 on copies the machine's zone to its pods; before, it is empty.
             _from_pod(ZONE, "metadata.labels['topology.kubernetes.io/zone']"),
         ],

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from moldau_operator.errors import PlatformError
+from moldau_operator.resources.conditions import Condition
 from moldau_operator.resources.meta import Key
 from moldau_operator.seams.platform import (
     NodeState,
@@ -36,6 +37,11 @@ class FakePlatform:
         self.stops: list[str] = []
         self.actions: list[PlatformAction] = []
         self.refusal = ""
+
+    @property
+    def remarks(self) -> tuple[Condition, ...]:
+        """Nothing: what listens here is reached from this machine alone."""
+        return ()
 
     async def volumes(self) -> Mapping[int, str]:
         """As the protocol."""

@@ -59,6 +59,18 @@ def test_config_a_file_may_refer_to_the_environment(properties):
     assert any("the environment has no HOST_IP" in problem for problem in problems)
 
 
+def test_config_a_file_may_refer_to_another_file(properties, tmp_path):
+    """By a key that the environment knows; one that is not there counts as empty, a missing file is said."""
+    zones = tmp_path / "zones.properties"
+    zones.write_text("machine-1=zone-a\nmachine-2=zone-b\n")
+    text = f"broker.rack=${{file:{zones}:${{env:MACHINE}}}}\n"
+    assert load_config(properties(text), environment={"MACHINE": "machine-2"}).node.rack == "zone-b"
+    assert load_config(properties(text), environment={"MACHINE": "machine-3"}).node.rack is None
+    zones.unlink()
+    problems = _problems(file=properties(text), environment={"MACHINE": "machine-1"})
+    assert any("broker.rack=${file:" in problem and "zones" in problem for problem in problems)
+
+
 def test_config_stock_kafka_file_starts(properties):
     """The settings of the file that Kafka ships start here; those without effect are named once."""
     config = load_config(
