@@ -6,9 +6,15 @@ RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
 QUICKSTART ?= examples/quickstart.yaml
 SEEDS ?= 1000
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+DOCKER ?= docker
+KIND ?= kind
+HELM ?= helm
+BASE_IMAGE ?= python:3.11-slim
+BUILD_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast sim lint types contracts format map compat nightly chaos bench bench-cluster bench-balance lock wheel clean
+.PHONY: help up test test-fast sim lint types contracts format map compat nightly chaos bench bench-cluster bench-balance lock wheel images manifests kind-up deploy kind-down e2e clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,8 +23,8 @@ up: $(RUN_STAMP) ## install, then run the quickstart in the foreground until Ctr
 	@exec $(BIN)/moldau up -f $(QUICKSTART)
 
 test: $(DEV_STAMP) ## install what the tests need and run all that need no Kubernetes (15 min)
-	$(BIN)/python -m pytest -m "not slow and not cluster" -n 2 --dist loadgroup
-	$(BIN)/python -m pytest -m "not slow and cluster"
+	$(BIN)/python -m pytest -m "not slow and not cluster and not e2e" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow and cluster and not e2e"
 
 test-fast: $(DEV_STAMP) ## unit and tidy tests only (1 min)
 	$(BIN)/python -m pytest tests/unit tests/tidy -q
@@ -51,7 +57,7 @@ map: ## what every module is for, by its own first line
 	@$(PYTHON) tests/tidy/module_map.py
 
 nightly: $(DEV_STAMP) ## everything marked slow: long properties, big compactions, soaks; prints its counts (60 min)
-	MOLDAU_NIGHTLY=1 HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -m "slow or not slow" -n 2 --dist loadgroup
+	MOLDAU_NIGHTLY=1 HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -m "not e2e" -n 2 --dist loadgroup
 
 chaos: $(DEV_STAMP) ## every fault against three real brokers and real clients, and what each cost (25 min)
 	$(BIN)/python -m tests.chaos
@@ -78,6 +84,26 @@ lock: $(DEV_STAMP) ## pin every dependency with hashes into requirements/*.lock
 
 wheel: $(DEV_STAMP) ## one wheel of everything in dist/, for the images (10 s)
 	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
+
+images: wheel ## the broker's and the operator's image, by docker (1 min)
+	$(DOCKER) build $(BUILD_FLAGS) --build-arg BASE_IMAGE=$(BASE_IMAGE) -t moldau/broker:$(VERSION) -f broker/Dockerfile .
+	$(DOCKER) build $(BUILD_FLAGS) --build-arg BASE_IMAGE=$(BASE_IMAGE) -t moldau/operator:$(VERSION) -f operator/Dockerfile .
+
+manifests: ## the chart as one file for kubectl apply -f, into deploy/moldau.yaml (needs helm)
+	$(HELM) template moldau charts/moldau --namespace moldau --include-crds > deploy/moldau.yaml
+
+kind-up: ## a Kubernetes of three machines in containers (needs docker and kind; 1 min)
+	$(KIND) create cluster --config kind-config.yaml --wait 120s
+
+deploy: images ## images into that Kubernetes, and the operator by its chart (needs helm; 2 min)
+	$(KIND) load docker-image --name moldau moldau/broker:$(VERSION) moldau/operator:$(VERSION)
+	$(HELM) upgrade --install moldau charts/moldau --set clusterRole.create=true --wait --timeout 3m
+
+kind-down: ## remove that Kubernetes and everything in it
+	$(KIND) delete cluster --name moldau
+
+e2e: $(DEV_STAMP) ## end to end on the Kubernetes of KUBECONFIG, which must have the images (needs kubectl, helm; 20 min)
+	$(BIN)/python -m pytest tests/e2e -m e2e -v -s
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -96,7 +96,9 @@ class Operator:
         asked = (self._stop.is_set() or signalled) and not renewing.done()
         if not asked:
             why = "the Lease is lost" if renewing.done() else "a task ended by itself"
-            logger.error("operator.leaves", extra={"reason": why})
+            failed = [task.exception() for task in tasks if task.done() and not task.cancelled()]
+            cause = next((error for error in failed if error is not None), None)
+            logger.error("operator.leaves", extra={"reason": why}, exc_info=cause)
         self.request_stop()
         for task in (renewing, working, stopping):
             task.cancel()

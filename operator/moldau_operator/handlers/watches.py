@@ -12,10 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import kopf
+from kopf._core.engines import peering
 
 from moldau_operator.names import API_GROUP
 from moldau_operator.specs.objects import LABEL_CLUSTER
 
+_IDENTITY: Final = peering.Identity("moldau-operator")
+"""kopf would ask the system for the name of its user, and in our image that one has none."""
 WATCHED: Final = ("clusters", "topics", "consumergroups")
 _OWNED: Final = (("", "v1", "pods"), ("apps", "v1", "statefulsets"), ("", "v1", "services"))
 
@@ -51,6 +54,7 @@ class Watches:
             registry=registry,
             settings=_settings(),
             standalone=True,
+            identity=_IDENTITY,
             namespaces=[self._namespace],
             stop_flag=stop,
         )

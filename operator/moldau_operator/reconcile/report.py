@@ -46,13 +46,18 @@ class Report(Generic[S]):
 
 def record(report: Report[S], key: Key, old: S | None, new: S, now_ms: int) -> S:
     """Put a plan's status into the report: transition times from the old one, events for the difference."""
-    before = old.conditions if old is not None else ()
-    stamped = replace(
-        new, conditions=conditions.merge(before, new.conditions, new.observed_generation, rfc3339(now_ms))
-    )
+    stamped = stamp(old, new, now_ms)
     report.statuses[key] = stamped
+    before = old.conditions if old is not None else ()
     report.events.extend(transitions(key, before, stamped.conditions))
     return stamped
+
+
+def stamp(old: S | None, new: S, now_ms: int) -> S:
+    """A plan's status with the times at which its conditions last changed, and the generation they are about."""
+    before = old.conditions if old is not None else ()
+    merged = conditions.merge(before, new.conditions, new.observed_generation, rfc3339(now_ms))
+    return replace(new, conditions=merged)
 
 
 def changed(old: Mapping[Key, S], new: Mapping[Key, S]) -> dict[Key, S]:

@@ -31,7 +31,7 @@ from moldau_operator.plan.topic import (
 from moldau_operator.plan.topic_replicas import Places, wrong_partitions
 from moldau_operator.reconcile.events import Event
 from moldau_operator.reconcile.holdoff import HoldOff
-from moldau_operator.reconcile.report import Report, changed, record
+from moldau_operator.reconcile.report import Report, changed, record, stamp
 from moldau_operator.resources import conditions
 from moldau_operator.resources.conditions import Condition, ConditionType, Reason
 from moldau_operator.resources.meta import DeletionPolicy, Key
@@ -103,7 +103,10 @@ class TopicReconciler:
             elif _reports_drift(plan, statuses.get(key)):
                 self._holds.pause(key, generation, self._clock.monotonic_ms() + DRIFT_SHOWN_MS)
             actions.extend((key, action) for action in plans[key].actions)
-        ahead = {key: plan.status for key, plan in plans.items() if plan.actions}
+        now = self._clock.wall_ms()
+        ahead = {
+            key: stamp(statuses.get(key), plan.status, now) for key, plan in plans.items() if plan.actions
+        }
         await self._save(statuses, ahead)
         failures = await self._apply(actions, declared, report)
         for key, plan in plans.items():
