@@ -90,7 +90,10 @@ images: wheel ## the broker's and the operator's image, by docker (1 min)
 	$(DOCKER) build $(BUILD_FLAGS) --build-arg BASE_IMAGE=$(BASE_IMAGE) -t moldau/operator:$(VERSION) -f operator/Dockerfile .
 
 manifests: ## the chart as one file for kubectl apply -f, into deploy/moldau.yaml (needs helm)
-	$(HELM) template moldau charts/moldau --namespace moldau --include-crds > deploy/moldau.yaml
+	printf '%s\n' '# Everything the operator needs, in a namespace of its own; made from the chart by make manifests.' \
+	  'apiVersion: v1' 'kind: Namespace' 'metadata: {name: moldau}' > deploy/moldau.yaml
+	$(HELM) template moldau charts/moldau --namespace moldau --kube-version 1.34.0 --include-crds \
+	  --set clusterRole.create=true >> deploy/moldau.yaml
 
 kind-up: ## a Kubernetes of three machines in containers (needs docker and kind; 1 min)
 	$(KIND) create cluster --config kind-config.yaml --wait 120s
