@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from moldau_broker.base.broker_config import BROKER_SETTINGS
 from moldau_broker.base.config_types import SettingError
 from moldau_operator.seams.broker_admin import ConfigChange
-from moldau_operator.specs.nodes import is_dynamic
+from moldau_operator.specs.nodes import default_of, is_dynamic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +45,21 @@ def plan_broker_settings(
     to_set: dict[str, str] = {}
     for name, value in wanted.items():
         now = (
-            {overrides[name]} if name in overrides else {file.get(name) or _default(name) for file in running}
+            {overrides[name]}
+            if name in overrides
+            else {file.get(name) or _default(name, declared) for file in running}
         )
         if any(not same_value(name, one, value) for one in now):
             to_set[name] = value
     to_remove: list[str] = []
     known = {name for file in running for name in file if is_dynamic(name)}
     for name in sorted((known | set(managed)) - wanted.keys()):
-        stale = any(name in file and not same_value(name, file[name], _default(name)) for file in running)
+        stale = any(
+            name in file and not same_value(name, file[name], _default(name, declared)) for file in running
+        )
         ours = name in managed and name in overrides
-        if stale and not (name in overrides and same_value(name, overrides[name], _default(name))):
-            to_set[name] = _default(name)
+        if stale and not (name in overrides and same_value(name, overrides[name], _default(name, declared))):
+            to_set[name] = _default(name, declared)
         elif ours and not stale:
             to_remove.append(name)
     kept = {name for name in managed if name in overrides and name not in to_remove}
@@ -78,5 +82,5 @@ def same_value(name: str, one: str, other: str) -> bool:
         return False
 
 
-def _default(name: str) -> str:
-    return BROKER_SETTINGS[name].default or ""
+def _default(name: str, declared: Mapping[str, str]) -> str:
+    return default_of(name, declared) or ""

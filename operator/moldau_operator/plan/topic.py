@@ -159,8 +159,9 @@ def plan_removed(
 def find_conflicts(topics: Iterable[Topic], statuses: Mapping[Key, TopicStatus]) -> dict[Key, Key | None]:
     """Which resources may not have the topic they name, and who has it (None: nobody, see below).
 
-    The oldest resource wins, ties broken by uid. A resource that lost once is not promoted silently when the
-    winner goes: it stays refused until its own spec changes.
+    The oldest resource wins; of those made in the same second the one that has the topic already, then the lower
+    uid: creation times have no fractions, and a topic must not change hands because of that. A resource that lost
+    once is not promoted silently when the winner goes: it stays refused until its own spec changes.
     """
     claims: dict[tuple[str, str], list[Topic]] = {}
     for topic in topics:
@@ -168,7 +169,7 @@ def find_conflicts(topics: Iterable[Topic], statuses: Mapping[Key, TopicStatus])
     losers: dict[Key, Key | None] = {}
     for rivals in claims.values():
         standing = [topic for topic in rivals if not _lost_before(topic, statuses)]
-        winner = min(standing, key=_seniority).key if standing else None
+        winner = min(standing, key=lambda one: _seniority(one, statuses)).key if standing else None
         for topic in rivals:
             if topic.key != winner:
                 losers[topic.key] = winner
@@ -200,8 +201,10 @@ def _lost_before(topic: Topic, statuses: Mapping[Key, TopicStatus]) -> bool:
     return status is not None and bool(status.lost_to) and status.lost_generation == topic.metadata.generation
 
 
-def _seniority(topic: Topic) -> tuple[str, str, str]:
-    return (topic.metadata.created_at, topic.metadata.uid, topic.metadata.name)
+def _seniority(topic: Topic, statuses: Mapping[Key, TopicStatus]) -> tuple[str, bool, str, str]:
+    status = statuses.get(topic.key)
+    has_it = status is not None and status.owned
+    return (topic.metadata.created_at, not has_it, topic.metadata.uid, topic.metadata.name)
 
 
 def _unchanged(topic: Topic, status: TopicStatus, found: tuple[Condition, ...]) -> TopicPlan:

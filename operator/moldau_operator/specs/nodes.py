@@ -14,6 +14,20 @@ from moldau_operator.seams.platform import NodeSpec, PoolSpec
 CONTROLLERS_MAX: Final = 5
 """Nodes that are broker and controller in one: five voters survive the loss of two; more only make commits slower."""
 
+_HOUR_MS: Final = 3_600_000
+_COARSER: Final = {
+    "log.retention.ms": (("log.retention.minutes", 60_000), ("log.retention.hours", _HOUR_MS)),
+    "log.roll.ms": (("log.roll.hours", _HOUR_MS),),
+    "log.roll.jitter.ms": (("log.roll.jitter.hours", _HOUR_MS),),
+}
+_UNSET_MEANS: Final = {
+    "log.retention.ms": str(168 * _HOUR_MS),
+    "log.roll.ms": str(168 * _HOUR_MS),
+    "log.roll.jitter.ms": "0",
+    "log.flush.interval.ms": str(2**63 - 1),
+}
+"""Kafka's defaults of the settings that have none of their own, as their own unit would say them."""
+
 _DIFFERENCES_SHOWN: Final = 4
 
 
@@ -80,7 +94,20 @@ def node_spec(
 def is_dynamic(name: str) -> bool:
     """Whether running brokers take a new value of this setting, and its default is known should it go."""
     setting = BROKER_SETTINGS.get(name)
-    return setting is not None and setting.dynamic and setting.default is not None
+    return setting is not None and setting.dynamic and default_of(name, {}) is not None
+
+
+def default_of(name: str, declared: Mapping[str, str]) -> str | None:
+    """What counts where a broker setting is not given; None where nothing does.
+
+    A few settings in milliseconds have no default of their own: a coarser one counts then, declared or not.
+    """
+    for coarser, factor in _COARSER.get(name, ()):
+        value = declared.get(coarser, "").strip()
+        if value.lstrip("-").isdigit():
+            return value if int(value) < 0 else str(int(value) * factor)
+    setting = BROKER_SETTINGS.get(name)
+    return _UNSET_MEANS.get(name, setting.default if setting is not None else None)
 
 
 def revision_of(settings: Mapping[str, str], restarted_at: str) -> str:

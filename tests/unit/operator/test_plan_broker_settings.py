@@ -52,3 +52,17 @@ def test_other_peoples_overrides_stay_unless_the_resource_says_otherwise() -> No
 def test_two_ways_to_write_a_value_are_one() -> None:
     """No change for a blank or a capital letter."""
     assert plan_broker_settings({BYTES: " 1000"}, OLD, [{}], (BYTES,)).change is None
+
+
+def test_a_setting_whose_default_is_another_setting_is_dynamic_too() -> None:
+    """Retention in milliseconds: what counts without it is what the hours say, declared or not."""
+    plan = plan_broker_settings({"log.retention.ms": "1000"}, {}, [{}], ())
+    assert plan.change is not None
+    assert plan.change.set == {"log.retention.ms": "1000"}
+    files = [{"log.retention.ms": "1000"}]
+    plan = plan_broker_settings({}, {}, files, ())
+    assert plan.change is not None
+    assert plan.change.set == {"log.retention.ms": "604800000"}
+    plan = plan_broker_settings({"log.retention.hours": "2"}, {}, files, ())
+    assert plan.change is not None
+    assert plan.change.set == {"log.retention.ms": "7200000"}
