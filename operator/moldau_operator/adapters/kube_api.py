@@ -43,10 +43,25 @@ async def connect() -> KubeApi:
 
 
 class KubeApi:
-    """Implements `ApiServer`."""
+    """Implements `ApiServer`.
 
-    def __init__(self, transport: client.ApiClient) -> None:
+    Args:
+        manager: whose fields an apply sets; `force` takes them from whoever has them.
+        page: most objects of one answer to a list.
+    """
+
+    def __init__(
+        self,
+        transport: client.ApiClient,
+        manager: str = FIELD_MANAGER,
+        *,
+        force: bool = True,
+        page: int = PAGE,
+    ) -> None:
         self._transport = transport
+        self._manager = manager
+        self._force = force
+        self._page = page
 
     async def close(self) -> None:
         """Close all connections."""
@@ -62,8 +77,18 @@ class KubeApi:
             raise
 
     async def select(self, resource: Resource, namespace: str, labels: Mapping[str, str]) -> list[Object]:
-        """As the protocol, in pages."""
-        query = {"limit": str(PAGE)}
+        """As the protocol, in pages; a list that grew too old between two pages is asked for once more, whole."""
+        try:
+            return await self._list(resource, namespace, labels, self._page)
+        except ApiError as error:
+            if error.status != 410:
+                raise
+        return await self._list(resource, namespace, labels, 0)
+
+    async def _list(
+        self, resource: Resource, namespace: str, labels: Mapping[str, str], page_size: int
+    ) -> list[Object]:
+        query = {"limit": str(page_size)} if page_size else {}
         if labels:
             query["labelSelector"] = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
         found: list[Object] = []
@@ -83,17 +108,21 @@ class KubeApi:
         """As the protocol."""
         path = _path_of(wanted) + (f"/{subresource}" if subresource else "")
         return await self._ask(
-            "PATCH", path, {"fieldManager": FIELD_MANAGER, "force": "true"}, wanted, content=_APPLY
+            "PATCH",
+            path,
+            {"fieldManager": self._manager, "force": str(self._force).lower()},
+            wanted,
+            content=_APPLY,
         )
 
     async def create(self, wanted: Object) -> Object:
         """As the protocol."""
         path = _path_of(wanted).rpartition("/")[0]
-        return await self._ask("POST", path, {"fieldManager": FIELD_MANAGER}, wanted)
+        return await self._ask("POST", path, {"fieldManager": self._manager}, wanted)
 
     async def replace(self, wanted: Object) -> Object:
         """As the protocol."""
-        return await self._ask("PUT", _path_of(wanted), {"fieldManager": FIELD_MANAGER}, wanted)
+        return await self._ask("PUT", _path_of(wanted), {"fieldManager": self._manager}, wanted)
 
     async def delete(
         self, resource: Resource, namespace: str, name: str, *, uid: str = "", orphan: bool = False
@@ -129,7 +158,9 @@ class KubeApi:
             )
             data = await answer.read()
         except (ClientError, OSError, TimeoutError) as error:
-            raise ApiError(0, f"the API server does not answer: {error or type(error).__name__}") from error
+            raise ApiError(
+                0, f"the API server does not answer: {str(error) or type(error).__name__}"
+            ) from error
         try:
             found = json.loads(data)
         except ValueError:

@@ -1,17 +1,41 @@
-"""An API server in memory, as far as an operator can tell: versions, generations, conflicts, server-side apply.
+"""An API server in memory, as far as an operator can tell: versions, generations, conflicts, server-side apply,
+finalizers, custom resource definitions, and the story of changes that watches tell.
 
-Beside it a stand-in for Kubernetes' own controllers: StatefulSets get pods and claims, pods become ready, what is
-being deleted goes. Every call can be made the last one of its caller, before or after it took effect.
+`testing.controllers` does what Kubernetes' own controllers do, `testing.apiserver_http` serves it over HTTP. Every call
+can be made the last one of its caller, before or after it took effect.
 """
 
 from __future__ import annotations
 
-import copy
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from moldau_operator.seams.api_server import RESOURCES, ApiError, Object, Resource
+from moldau_operator.specs.objects import FIELD_MANAGER
+from moldau_operator.testing.apply import Managers
+from moldau_operator.testing.copying import copied
+from moldau_operator.testing.defaults import add_defaults
+from moldau_operator.testing.schema import Definition
+from moldau_operator.testing.validation import check_change
+
+ObjectKey: TypeAlias = tuple[str, str, str]
+"""Kind, namespace, name."""
+
+HISTORY_MAX: Final = 1_000
+"""Changes that a watch can begin behind, as etcd keeps five minutes of them."""
+
+PERSON: Final = "kubectl"
+"""The field manager of `put`."""
+
+_LINGER: Final = frozenset({"Pod", "PersistentVolumeClaim"})
+"""They go when a kubelet, or their last user, lets go."""
+
+_STATUS_KINDS: Final = frozenset(RESOURCES) - {"ConfigMap", "Event", "Lease"}
+_SERVER_FIELDS: Final = frozenset(
+    {"name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp"}
+)
 
 
 class Killed(BaseException):
@@ -31,6 +55,14 @@ class Call:
         return f"{self.verb} {self.kind} {self.name}".rstrip()
 
 
+class Change(NamedTuple):
+    """What a watch tells: ADDED, MODIFIED or DELETED, and the object as it is (was)."""
+
+    version: int
+    verb: str
+    one: Object
+
+
 @dataclass(slots=True)
 class MemoryApi:
     """Implements `ApiServer`.
@@ -39,16 +71,27 @@ class MemoryApi:
         calls: every request, in order.
         kill_at: the index in `calls` at which the caller dies, before the call's effect unless
             `kill_after_effect`.
-        refuse: called with each request; an error it gives is raised.
+        refuse: called with each request; an error it gives is raised instead of the effect.
+        lose: called with each request after its effect; an error it gives is what the caller hears.
+        definitions: of custom resources, by kind; a kind without one is taken as it is.
+        expandable: whether volumes can grow.
+        history: the latest changes, for watches.
+        forgotten: the version of the last change that is not in `history` any more.
     """
 
-    objects: dict[tuple[str, str, str], Object] = field(default_factory=dict)
+    objects: dict[ObjectKey, Object] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     kill_at: int | None = None
     kill_after_effect: bool = False
     refuse: Callable[[Call], ApiError | None] = lambda _call: None
-    _applied: dict[tuple[str, str, str, str], Object] = field(default_factory=dict)
-    _version: int = 0
+    lose: Callable[[Call], ApiError | None] = lambda _call: None
+    definitions: Mapping[str, Definition] = field(default_factory=dict)
+    expandable: bool = True
+    history: deque[Change] = field(default_factory=deque)
+    forgotten: int = 0
+    changed: Callable[[], None] = lambda: None
+    _managers: dict[ObjectKey, Managers] = field(default_factory=dict)
+    version: int = 0
 
     @property
     def writes(self) -> list[Call]:
@@ -57,69 +100,62 @@ class MemoryApi:
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """As the protocol."""
-        self._begin("get", resource.kind, name)
+        call = self._begin("get", resource.kind, name)
         found = self.objects.get((resource.kind, namespace, name))
-        self._end()
-        return copy.deepcopy(found)
+        self._end(call)
+        return copied(found)
 
     async def select(self, resource: Resource, namespace: str, labels: Mapping[str, str]) -> list[Object]:
         """As the protocol."""
-        self._begin("list", resource.kind, "")
-        found = [
-            copy.deepcopy(one)
-            for (kind, space, _), one in sorted(self.objects.items())
-            if kind == resource.kind
-            and space == namespace
-            and labels.items() <= (one["metadata"].get("labels") or {}).items()
-        ]
-        self._end()
+        call = self._begin("list", resource.kind, "")
+        found = [copied(one) for one in self.matching(resource.kind, namespace, labels)]
+        self._end(call)
         return found
 
-    async def apply(self, wanted: Object, *, subresource: str = "") -> Object:
-        """As the protocol, for one field manager: fields it named before and no longer does go."""
-        key = _key(wanted)
+    async def apply(
+        self, wanted: Object, *, subresource: str = "", manager: str = FIELD_MANAGER, force: bool = True
+    ) -> Object:
+        """As the protocol, for any field manager."""
+        key = object_key(wanted)
         call = self._begin("apply", wanted["kind"], key[2])
         there = self.objects.get(key)
         uid = wanted["metadata"].get("uid")
         if there is None and (subresource or uid):
-            raise ApiError(404 if subresource else 409, f"{call}: it is not there")
+            raise ApiError(409 if uid else 404, f"{call}: it is not there")
         if there is not None and uid and uid != there["metadata"]["uid"]:
             raise ApiError(409, f"{call}: another object has this name now")
-        before = self._applied.get((*key, subresource), {})
-        now = {"status": wanted["status"]} if subresource else _without_identity(wanted)
-        merged = copy.deepcopy(there) if there is not None else self._fresh(wanted)
-        _remove(merged, before, now)
-        _merge(merged, now)
-        _keep_sets_valid(wanted["kind"], there, merged)
-        self._applied[(*key, subresource)] = copy.deepcopy(now)
-        call.wrote = self._store(key, there, merged)
-        self._end()
-        return copy.deepcopy(merged)
+        now = {"status": wanted["status"]} if subresource else _writable(wanted)
+        managers = self._managers.get(key) or Managers()
+        trial = Managers(dict(managers.sets))
+        merged = trial.apply(there or self._fresh(wanted), now, manager, subresource, force=force)
+        call.wrote = self._store(key, there, merged, subresource)
+        self._managers[key] = trial
+        self._end(call)
+        return copied(self.objects.get(key, merged))
 
-    async def create(self, wanted: Object) -> Object:
+    async def create(self, wanted: Object, *, manager: str = FIELD_MANAGER) -> Object:
         """As the protocol."""
-        key = _key(wanted)
+        key = object_key(wanted)
         call = self._begin("create", wanted["kind"], key[2])
         if key in self.objects:
             raise ApiError(409, f"{call}: it is there already")
-        merged = self._fresh(wanted)
-        _merge(merged, _without_identity(wanted))
-        call.wrote = self._store(key, None, merged)
-        self._end()
-        return copy.deepcopy(merged)
+        call.wrote = self._update(key, None, wanted, manager)
+        self._end(call)
+        return copied(self.objects[key])
 
-    async def replace(self, wanted: Object) -> Object:
-        """As the protocol."""
-        key = _key(wanted)
+    async def replace(self, wanted: Object, *, manager: str = FIELD_MANAGER) -> Object:
+        """As the protocol; without a resourceVersion it is over whatever is there."""
+        key = object_key(wanted)
         call = self._begin("replace", wanted["kind"], key[2])
         there = self.objects.get(key)
         if there is None:
             raise ApiError(404, f"{call}: it is not there")
-        if wanted["metadata"].get("resourceVersion") != there["metadata"]["resourceVersion"]:
+        version = wanted["metadata"].get("resourceVersion")
+        if version and version != there["metadata"]["resourceVersion"]:
             raise ApiError(409, f"{call}: the object has been modified")
-        call.wrote = self._store(key, there, copy.deepcopy(wanted))
-        self._end()
-        return copy.deepcopy(self.objects[key])
+        call.wrote = self._update(key, there, wanted, manager)
+        self._end(call)
+        return copied(self.objects.get(key, wanted))
 
     async def delete(
         self, resource: Resource, namespace: str, name: str, *, uid: str = "", orphan: bool = False
@@ -133,172 +169,184 @@ class MemoryApi:
                 raise ApiError(409, f"{call}: another object has this name now")
             call.wrote = True
             self._remove(key, orphan=orphan)
-        self._end()
+        self._end(call)
+
+    def matching(self, kind: str, namespace: str, labels: Mapping[str, str]) -> list[Object]:
+        """The stored objects of a kind that have all these labels, by name; not copies."""
+        return [
+            one
+            for (found, space, _), one in sorted(self.objects.items())
+            if found == kind
+            and space == namespace
+            and labels.items() <= (one["metadata"].get("labels") or {}).items()
+        ]
 
     def put(self, one: Object) -> Object:
-        """As a person would, with kubectl: make or replace the spec and labels of an object."""
-        key = _key(one)
+        """As a person would, with kubectl: make an object, or replace its spec and add to its metadata."""
+        key = object_key(one)
         there = self.objects.get(key)
-        merged = copy.deepcopy(there) if there is not None else self._fresh(one)
-        for name, value in _without_identity(one).items():
-            if name == "metadata":
-                merged["metadata"].update(copy.deepcopy(value))
-            else:
-                merged[name] = copy.deepcopy(value)
-        self._store(key, there, merged)
+        wanted = copied(one)
+        if there is not None:
+            metadata = {**there["metadata"], **wanted["metadata"], "resourceVersion": ""}
+            wanted = {**there, **wanted, "metadata": metadata}
+        self._update(key, there, wanted, PERSON)
         return self.objects[key]
+
+    def patch(self, key: ObjectKey, change: Callable[[Object], object]) -> None:
+        """As one of Kubernetes' own controllers would: change an object in place, its status too."""
+        there = self.objects[key]
+        merged = copied(there)
+        change(merged)
+        self._store(key, there, merged, "status" if merged.get("status") != there.get("status") else "")
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """As a person would, with kubectl."""
         self._remove((kind, namespace, name), orphan=False)
 
+    def finish(self, key: ObjectKey) -> None:
+        """Whoever held an object that is being deleted lets go."""
+        self._gone(key)
+
     def of(self, kind: str) -> dict[str, Object]:
         """All objects of a kind, by name."""
         return {name: one for (found, _, name), one in sorted(self.objects.items()) if found == kind}
 
-    def settle(self, ready: Callable[[Object], bool] = lambda _pod: True) -> None:
-        """What Kubernetes does by itself, once: pods end and are made, claims are bound, pods become ready."""
-        for key, one in list(self.objects.items()):
-            if key[0] == "Pod" and "deletionTimestamp" in one["metadata"]:
-                del self.objects[key]
-        mounted = {f"data-{name}" for name in self.of("Pod")}
-        for key, one in list(self.objects.items()):
-            gone = key[0] == "PersistentVolumeClaim" and "deletionTimestamp" in one["metadata"]
-            if gone and key[2] not in mounted:
-                del self.objects[key]
-        for one in self.of("StatefulSet").values():
-            self._run_set(one)
-        for pod in self.of("Pod").values():
-            state = "True" if ready(pod) else "False"
-            pod["status"] = {"conditions": [{"type": "Ready", "status": state}]}
-
-    def _run_set(self, one: Object) -> None:
-        meta, spec = one["metadata"], one["spec"]
-        wanted = {f"{meta['name']}-{n}" for n in range(spec["replicas"])}
-        for name, pod in self.of("Pod").items():
-            owner = name.rpartition("-")[0] == meta["name"]
-            if owner and name not in wanted and "deletionTimestamp" not in pod["metadata"]:
-                self._remove(("Pod", meta["namespace"], name), orphan=False)
-        for name in sorted(wanted):
-            for template in spec["volumeClaimTemplates"]:
-                claim = f"{template['metadata']['name']}-{name}"
-                key = ("PersistentVolumeClaim", meta["namespace"], claim)
-                if key not in self.objects:
-                    body = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", **copy.deepcopy(template)}
-                    body["metadata"] |= {"name": claim, "namespace": meta["namespace"]}
-                    self.put(body)
-            if ("Pod", meta["namespace"], name) not in self.objects:
-                pod = {"apiVersion": "v1", "kind": "Pod", **copy.deepcopy(spec["template"])}
-                pod["metadata"] |= {"name": name, "namespace": meta["namespace"]}
-                self.put(pod)
+    def compact(self) -> None:
+        """Forget every change: watches and lists that began before must begin anew."""
+        self.history.clear()
+        self.forgotten = self.version
 
     def _begin(self, verb: str, kind: str, name: str) -> Call:
         call = Call(verb, kind, name)
         if self.kill_at == len(self.calls) and not self.kill_after_effect:
             raise Killed
+        self.calls.append(call)
         error = self.refuse(call)
         if error is not None:
             raise error
-        self.calls.append(call)
         return call
 
-    def _end(self) -> None:
+    def _end(self, call: Call) -> None:
         if self.kill_after_effect and self.kill_at == len(self.calls) - 1:
             raise Killed
+        error = self.lose(call)
+        if error is not None:
+            raise error
 
     def _fresh(self, wanted: Object) -> Object:
         meta = wanted["metadata"]
-        self._version += 1
+        self.version += 1
+        minute, second = divmod(self.version, 60)
+        hour, minute = divmod(minute, 60)
         return {
             "apiVersion": wanted["apiVersion"],
             "kind": wanted["kind"],
             "metadata": {
                 "name": meta["name"],
                 "namespace": meta["namespace"],
-                "uid": f"uid-{self._version}",
+                "uid": f"uid-{self.version}",
                 "generation": 1,
-                "creationTimestamp": f"2027-01-01T00:00:00Z+{self._version:06d}",
+                "creationTimestamp": f"2027-01-{1 + hour // 24 % 28:02d}T{hour % 24:02d}:{minute:02d}:{second:02d}Z",
             },
         }
 
-    def _store(self, key: tuple[str, str, str], there: Object | None, merged: Object) -> bool:
+    def _update(self, key: ObjectKey, there: Object | None, wanted: Object, manager: str) -> bool:
+        """A write of the whole object, by its resourceVersion or without."""
+        merged = self._fresh(wanted)
+        if there is not None:
+            kept = {name: value for name, value in there["metadata"].items() if name in _SERVER_FIELDS}
+            merged = {"apiVersion": there["apiVersion"], "kind": there["kind"], "metadata": kept}
+        body = _writable(wanted)
+        merged["metadata"] |= body.pop("metadata")
+        merged |= body
+        if there is not None and "status" in there:
+            merged["status"] = there["status"]
+        before = copied(there)
+        wrote = self._store(key, there, merged)
+        if key in self.objects:
+            managers = self._managers.setdefault(key, Managers())
+            managers.update(_writable(before) if before else None, _writable(merged), manager)
+        return wrote
+
+    def _store(self, key: ObjectKey, there: Object | None, merged: Object, subresource: str = "") -> bool:
+        taken = {
+            port.get("nodePort", 0)
+            for one in self.of("Service").values()
+            for port in one["spec"].get("ports", ())
+        }
+        add_defaults(merged, taken)
+        definition = self.definitions.get(key[0])
+        if definition is not None:
+            merged = definition.admit(merged, there)
+        if subresource != "status" and key[0] in _STATUS_KINDS:
+            merged.pop("status", None)
+            if there is not None and "status" in there:
+                merged["status"] = there["status"]
         if there is not None and _content(there) == _content(merged):
             return False
-        self._version += 1
-        merged["metadata"]["resourceVersion"] = str(self._version)
+        check_change(there, merged, expandable=self.expandable)
+        self.version += 1
+        merged["metadata"]["resourceVersion"] = str(self.version)
         if there is not None and there.get("spec") != merged.get("spec"):
             merged["metadata"]["generation"] = there["metadata"]["generation"] + 1
         self.objects[key] = merged
         ends = "deletionTimestamp" in merged["metadata"] and not merged["metadata"].get("finalizers")
         if ends and key[0] not in _LINGER:
             self._gone(key)
+        else:
+            self._tell("ADDED" if there is None else "MODIFIED", merged)
         return True
 
-    def _gone(self, key: tuple[str, str, str]) -> None:
-        self._applied = {one: value for one, value in self._applied.items() if one[:3] != key}
-        self.objects.pop(key, None)
+    def _gone(self, key: ObjectKey) -> None:
+        self._managers.pop(key, None)
+        one = self.objects.pop(key)
+        self.version += 1
+        last = copied(one)
+        last["metadata"]["resourceVersion"] = str(self.version)
+        self._tell("DELETED", last)
 
-    def _remove(self, key: tuple[str, str, str], *, orphan: bool) -> None:
+    def _tell(self, verb: str, one: Object) -> None:
+        self.history.append(Change(self.version, verb, copied(one)))
+        while len(self.history) > HISTORY_MAX:
+            self.forgotten = self.history.popleft().version
+        self.changed()
+
+    def _remove(self, key: ObjectKey, *, orphan: bool) -> None:
         one = self.objects[key]
+        uid = one["metadata"]["uid"]
         if key[0] in _LINGER or one["metadata"].get("finalizers"):
-            one["metadata"].setdefault("deletionTimestamp", "2027-01-01T00:00:00Z")
+            if "deletionTimestamp" not in one["metadata"]:
+                self.patch(key, lambda it: it["metadata"].update(deletionTimestamp="2027-02-01T00:00:00Z"))
             return
         self._gone(key)
-        if orphan:
-            return
-        uid = one["metadata"]["uid"]
         for other, child in list(self.objects.items()):
             owners = child["metadata"].get("ownerReferences") or ()
-            in_set = key[0] == "StatefulSet" and other[0] == "Pod" and other[2].rpartition("-")[0] == key[2]
-            if other in self.objects and (in_set or any(owner["uid"] == uid for owner in owners)):
+            if other not in self.objects or not any(owner["uid"] == uid for owner in owners):
+                continue
+            if orphan:
+                kept = [owner for owner in owners if owner["uid"] != uid]
+                self.patch(other, lambda it, kept=kept: it["metadata"].update(ownerReferences=kept))  # type: ignore[misc]
+            else:
                 self._remove(other, orphan=False)
 
 
-_LINGER: Final = frozenset({"Pod", "PersistentVolumeClaim"})
-"""They go when a kubelet, or their last user, lets go."""
-
-
-def _key(one: Object) -> tuple[str, str, str]:
+def object_key(one: Object) -> ObjectKey:
+    """The key of an object in `MemoryApi.objects`."""
     assert one["kind"] in RESOURCES, one["kind"]
     return one["kind"], one["metadata"]["namespace"], one["metadata"]["name"]
 
 
 def _content(one: Object) -> Object:
-    metadata = {k: v for k, v in one["metadata"].items() if k not in {"resourceVersion", "generation"}}
+    metadata: dict[str, Any] = {
+        name: value
+        for name, value in one["metadata"].items()
+        if name not in {"resourceVersion", "generation"} and value not in ([], {})
+    }
     return {**one, "metadata": metadata}
 
 
-def _without_identity(one: Object) -> Object:
+def _writable(one: Object) -> Object:
+    """What callers may set by a write of the object itself."""
     found = {name: value for name, value in one.items() if name not in {"apiVersion", "kind", "status"}}
-    skip = {"name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp"}
-    found["metadata"] = {name: value for name, value in one["metadata"].items() if name not in skip}
-    return copy.deepcopy(found)
-
-
-def _merge(into: Object, new: Mapping[str, Any]) -> None:
-    """Mappings are merged, lists replaced: our lists have one manager."""
-    for name, value in new.items():
-        if isinstance(value, Mapping) and isinstance(into.get(name), dict):
-            _merge(into[name], value)
-        else:
-            into[name] = copy.deepcopy(value)
-
-
-def _remove(into: Object, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    for name, value in before.items():
-        if name not in into:
-            continue
-        if isinstance(value, Mapping) and isinstance(now.get(name), Mapping) and isinstance(into[name], dict):
-            _remove(into[name], value, now[name])
-        elif name not in now and name != "metadata":
-            del into[name]
-
-
-def _keep_sets_valid(kind: str, there: Object | None, merged: Object) -> None:
-    """What the server refuses of a StatefulSet's change."""
-    if kind != "StatefulSet" or there is None:
-        return
-    fixed = ("serviceName", "podManagementPolicy", "selector", "volumeClaimTemplates")
-    for name in fixed:
-        if there["spec"].get(name) != merged["spec"].get(name):
-            raise ApiError(422, f"StatefulSet {merged['metadata']['name']}: spec.{name} is immutable")
+    found["metadata"] = {name: value for name, value in one["metadata"].items() if name not in _SERVER_FIELDS}
+    return copied(found)

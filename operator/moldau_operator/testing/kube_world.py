@@ -10,7 +10,9 @@ from moldau_operator.handlers.passes import Passes, PassReport
 from moldau_operator.seams.api_server import Object
 from moldau_operator.testing.apiserver import Killed, MemoryApi
 from moldau_operator.testing.brokers import FakeBrokers
+from moldau_operator.testing.controllers import settle
 from moldau_operator.testing.platform import FakeClock
+from moldau_operator.testing.schema import shipped_definitions
 
 NAMESPACE: Final = "team"
 PASSES_MAX: Final = 60
@@ -29,7 +31,7 @@ class KubeWorld:
     """
 
     def __init__(self, image: str = "moldau/broker:1") -> None:
-        self.api = MemoryApi()
+        self.api = MemoryApi(definitions=shipped_definitions())
         self.brokers = FakeBrokers(brokers=0)
         self.clock = FakeClock()
         self.image = image
@@ -72,7 +74,7 @@ class KubeWorld:
             self.deaths += 1
             self.api.kill_at = None
             self.restart()
-        self.api.settle(self.ready)
+        settle(self.api, self.ready)
         self._brokers_follow()
         self.clock.advance(1_000)
         return report

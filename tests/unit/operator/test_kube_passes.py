@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from moldau_operator.seams.api_server import ApiError
+from moldau_operator.testing.controllers import settle
 from moldau_operator.testing.kube_world import NAMESPACE, KubeWorld
 
 Scenario = Callable[[KubeWorld], Awaitable[None]]
@@ -121,7 +122,7 @@ async def test_a_change_that_pods_cannot_take_over_restarts_them_one_by_one() ->
         await world.passes.run()
         going = [pod for pod in world.api.of("Pod").values() if "deletionTimestamp" in pod["metadata"]]
         most_missing = max(most_missing, len(going))
-        world.api.settle()
+        settle(world.api)
         world.clock.advance(1_000)
     deleted = [call.name for call in world.api.calls[first:] if call.verb == "delete" and call.kind == "Pod"]
     assert sorted(deleted) == ["demo-kafka-0", "demo-kafka-1", "demo-kafka-2"]
