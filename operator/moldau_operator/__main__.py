@@ -15,6 +15,8 @@ from aiohttp import web
 from moldau_broker.base.clock import SystemClock
 from moldau_operator.adapters.kube_api import connect
 from moldau_operator.errors import OperatorError
+from moldau_operator.handlers.fence import FencedApi
+from moldau_operator.handlers.lease import Lease
 from moldau_operator.handlers.operator import Operator
 from moldau_operator.handlers.passes import Passes
 from moldau_operator.settings import OperatorSettings, SettingsError, read_settings
@@ -56,9 +58,10 @@ async def _run(settings: OperatorSettings) -> int:
     api = await connect()
     clock = SystemClock()
     try:
-        operator = Operator(
-            api, Passes(api, settings.namespace, settings.broker_image, clock), settings, clock
-        )
+        lease = Lease(api, settings.namespace, settings.identity, clock)
+        fenced = FencedApi(api, lambda: lease.is_held)
+        passes = Passes(fenced, settings.namespace, settings.broker_image, clock)
+        operator = Operator(api, lease, passes, settings, clock)
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, operator.request_stop)

@@ -39,6 +39,11 @@ class Lease:
             return False
         return self._clock.monotonic_ms() - self.renewed_ms > GIVE_UP_S * 1000
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it is held for certain, by this process's own clock."""
+        return self.renewed_ms is not None and not self.is_lost
+
     async def try_hold(self) -> bool:
         """Take it or renew it; False when somebody else has it or was faster.
 

@@ -33,6 +33,7 @@ class Operator:
     """One process. `run` returns when it should leave; the exit status is 0 when it was asked to.
 
     Args:
+        lease: held before anything else; `passes` may write only while it is (`handlers.fence`).
         passes: what reconciles.
         make_watches: makes the watches, given what to call when something changed.
     """
@@ -40,16 +41,19 @@ class Operator:
     def __init__(
         self,
         api: ApiServer,
+        lease: Lease,
         passes: Passes,
         settings: OperatorSettings,
         clock: Clock,
         make_watches: Callable[[str, Callable[[], None], Callable[[], int]], Watches] = Watches,
+        renew_s: float = RENEW_S,
     ) -> None:
         self._api = api
         self._passes = passes
         self._settings = settings
         self._clock = clock
-        self._lease = Lease(api, settings.namespace, settings.identity, clock)
+        self._lease = lease
+        self._renew_s = renew_s
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._watches = make_watches(settings.namespace, self._wake.set, clock.monotonic_ms)
@@ -124,12 +128,13 @@ class Operator:
     async def _renew(self) -> None:
         """Ends when the Lease is lost."""
         while not self._lease.is_lost:
-            await asyncio.sleep(RENEW_S)
+            await asyncio.sleep(self._renew_s)
             try:
-                if not await self._lease.try_hold() and self._lease.renewed_ms is None:
-                    return
-            except ApiError as error:
-                logger.warning("lease.unknown", extra={"reason": str(error)})
+                async with asyncio.timeout(self._renew_s):  # an answer later than that would hide the loss
+                    if not await self._lease.try_hold() and self._lease.renewed_ms is None:
+                        return
+            except (ApiError, TimeoutError) as error:
+                logger.warning("lease.unknown", extra={"reason": str(error) or "no answer in time"})
 
     async def _work(self) -> None:
         while not self._stop.is_set():

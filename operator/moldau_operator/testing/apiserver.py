@@ -211,6 +211,12 @@ class MemoryApi:
         """All objects of a kind, by name."""
         return {name: one for (found, _, name), one in sorted(self.objects.items()) if found == kind}
 
+    def take(self, other: MemoryApi) -> None:
+        """Begin with another server's objects."""
+        self.objects = {key: copied(one) for key, one in other.objects.items()}
+        self._managers = {key: Managers(dict(one.sets)) for key, one in other._managers.items()}
+        self.version = self.forgotten = other.version
+
     def compact(self) -> None:
         """Forget every change: watches and lists that began before must begin anew."""
         self.history.clear()

@@ -93,6 +93,8 @@ class Managers:
         """Note a write that is no apply: what it changed is its manager's, and what it removed is nobody's."""
         old, new = leaves(before or {}), leaves(after)
         for owner, paths in list(self.sets.items()):
+            if owner[2] != subresource:
+                continue
             self._keep(owner, frozenset(path for path in paths if path in new and old.get(path) == new[path]))
         owner = (manager, "Update", subresource)
         fresh = {path for path, value in new.items() if path not in old or old[path] != value}

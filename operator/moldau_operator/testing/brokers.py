@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moldau_broker.base.errors import ErrorCode
@@ -75,6 +75,8 @@ class FakeBrokers:
         voters: of the metadata quorum.
         moves: under way; `finish_moves` ends them.
         busy: why a broker may not stop, by id.
+        min_isr: min.insync.replicas of every topic; a broker without which a partition of several replicas would have
+            fewer may not stop.
     """
 
     def __init__(self, brokers: int = 1, disks: Mapping[int, str] | None = None) -> None:
@@ -87,6 +89,7 @@ class FakeBrokers:
         self.overrides: dict[str, str] = {}
         self.busy: dict[int, tuple[Obstacle, ...]] = {}
         self.num_partitions = 1
+        self.min_isr = 1
         self.topics: dict[str, FakeTopic] = {}
         self.groups: dict[str, FakeGroup] = {}
         self.calls: list[str] = []
@@ -252,7 +255,22 @@ class FakeBrokers:
     async def may_stop(self, broker_id: int) -> tuple[Obstacle, ...]:
         """As the protocol."""
         self._called("may_stop")
-        return self.busy.get(broker_id, ())
+        short = tuple(
+            Obstacle(f"{name}-{number} would be below its min.insync.replicas", Partition(name, number))
+            for name, topic in self.topics.items()
+            for number, one in enumerate(topic.placement)
+            if broker_id in one.in_sync and len(one.in_sync) <= self.min_isr and len(one.replicas) > 1
+        )
+        return (*self.busy.get(broker_id, ()), *short)
+
+    def replicas_follow(self, serving: Collection[int]) -> None:
+        """Replicas of brokers that serve are in sync, others are not; a leader that serves not is replaced."""
+        for topic in self.topics.values():
+            for number, one in enumerate(topic.placement):
+                in_sync = tuple(node for node in one.replicas if node in serving)
+                leader = one.leader if one.leader in in_sync else next(iter(in_sync), None)
+                topic.placement[number] = PartitionView(leader, one.replicas, in_sync or one.in_sync[:1])
+            topic.leaderless = sum(one.leader is None for one in topic.placement)
 
     async def remove_voter(self, voter: QuorumMember) -> AdminError | None:
         """As the protocol."""

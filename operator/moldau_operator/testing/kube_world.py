@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any, Final
 
+from moldau_operator.errors import OperatorError
 from moldau_operator.handlers.passes import Passes, PassReport
 from moldau_operator.seams.api_server import Object
 from moldau_operator.testing.apiserver import Killed, MemoryApi
@@ -27,7 +28,9 @@ class KubeWorld:
 
     Attributes:
         ready: whether a pod becomes ready.
+        slow: pods take a step to become ready.
         minted: cluster ids that were made.
+        failures: why passes ended early.
     """
 
     def __init__(self, image: str = "moldau/broker:1") -> None:
@@ -37,7 +40,9 @@ class KubeWorld:
         self.image = image
         self.minted = 0
         self.deaths = 0
+        self.failures: list[str] = []
         self.ready: Callable[[Object], bool] = lambda _pod: True
+        self.slow = False
         self.passes = self._start()
 
     def _start(self) -> Passes:
@@ -54,6 +59,16 @@ class KubeWorld:
         self.minted += 1
         return "cluster-1"
 
+    def fork(self) -> KubeWorld:
+        """A world of its own that is as this one is now, with an operator just started."""
+        found = KubeWorld(self.image)
+        found.api.take(self.api)
+        found.brokers = copy.deepcopy(self.brokers)
+        found.clock.now_ms = self.clock.now_ms
+        found.slow, found.ready, found.minted = self.slow, self.ready, self.minted
+        found.restart()
+        return found
+
     def restart(self) -> None:
         """Another process of the operator, which knows only what the API server tells."""
         self.passes = self._start()
@@ -66,7 +81,7 @@ class KubeWorld:
         )
 
     async def step(self) -> PassReport | None:
-        """One pass, then what Kubernetes and the brokers do by themselves; None when the operator died."""
+        """One pass, then what Kubernetes and the brokers do by themselves; None when it ended early."""
         report = None
         try:
             report = await self.passes.run()
@@ -74,7 +89,9 @@ class KubeWorld:
             self.deaths += 1
             self.api.kill_at = None
             self.restart()
-        settle(self.api, self.ready)
+        except OperatorError as error:
+            self.failures.append(str(error))
+        settle(self.api, self.ready, slow=self.slow)
         self._brokers_follow()
         self.clock.advance(1_000)
         return report
@@ -110,12 +127,22 @@ class KubeWorld:
         return found["status"], found["reason"]
 
     def _brokers_follow(self) -> None:
-        """A broker serves while its pod is ready; its disk is its claim."""
-        pods = [pod for pod in self.api.of("Pod").values() if self.ready(pod)]
-        count = sum("deletionTimestamp" not in pod["metadata"] for pod in pods)
-        if count != self.brokers.brokers:
+        """A broker serves while its pod is ready; its disk is its claim, and its moves arrive."""
+        serving = {int(name.rpartition("-")[2]) for name, pod in self.api.of("Pod").items() if is_ready(pod)}
+        count = max(serving, default=-1) + 1
+        if count > self.brokers.brokers or (serving and count < self.brokers.brokers):
+            self.brokers.voters = {*self.brokers.voters, *range(count)} & set(range(count))
             self.brokers.brokers = count
-            self.brokers.voters = set(range(count))
+        self.brokers.fenced = set(range(count)) - serving
+        self.brokers.forgotten -= serving
+        self.brokers.finish_moves()
+        self.brokers.replicas_follow(serving)
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether a pod serves."""
+    found = (pod.get("status") or {}).get("conditions") or ()
+    return "deletionTimestamp" not in pod["metadata"] and {"type": "Ready", "status": "True"} in found
 
 
 def _lasting(value: Any) -> Any:

@@ -76,41 +76,6 @@ async def test_a_converged_namespace_causes_no_writes() -> None:
     assert not [call for call in world.api.calls[-100:] if call.verb in {"apply", "create", "delete"}]
 
 
-@pytest.mark.parametrize("after_effect", [False, True])
-@pytest.mark.parametrize(
-    ("start", "change"),
-    [
-        (None, create),
-        (three_nodes, scale_out),
-        (three_nodes, roll),
-        (three_nodes, grow),
-        (three_nodes, delete_topic),
-    ],
-)
-async def test_killed_at_every_call_it_comes_to_the_same_end(
-    start: Scenario | None, change: Scenario, after_effect: bool
-) -> None:
-    """Before or after the call took effect: the next process goes on from what the API server has."""
-
-    async def run(kill: int | None) -> tuple[KubeWorld, int]:
-        world = KubeWorld()
-        if start is not None:
-            await start(world)
-        await change(world)
-        first = len(world.api.calls)
-        world.api.kill_after_effect = after_effect
-        world.api.kill_at = None if kill is None else first + kill
-        await world.converge()
-        return world, len(world.api.calls) - first
-
-    straight, calls = await run(None)
-    assert straight.deaths == 0
-    for index in range(calls):
-        world, _ = await run(index)
-        assert world.deaths == 1, index
-        assert world.outcome() == straight.outcome(), f"killed at call {index}"
-
-
 async def test_a_change_that_pods_cannot_take_over_restarts_them_one_by_one() -> None:
     """Never two at a time, and each with the new image."""
     world = KubeWorld()
