@@ -91,10 +91,14 @@ class KubeWorld:
             self.restart()
         except OperatorError as error:
             self.failures.append(str(error))
-        settle(self.api, self.ready, slow=self.slow)
-        self._brokers_follow()
+        self.settle()
         self.clock.advance(1_000)
         return report
+
+    def settle(self) -> None:
+        """What Kubernetes and the brokers do by themselves, once."""
+        settle(self.api, self.ready, slow=self.slow)
+        self._brokers_follow()
 
     async def converge(self) -> int:
         """Passes until one writes nothing and is not busy; gives their number.
@@ -125,6 +129,11 @@ class KubeWorld:
         conditions = self.status(kind, name)["conditions"]
         found = next(one for one in conditions if one["type"] == "Ready")
         return found["status"], found["reason"]
+
+    def is_ready(self, kind: str, name: str) -> bool:
+        """Whether one of our resources is there and says it is Ready."""
+        conditions = (self.api.of(kind).get(name, {}).get("status") or {}).get("conditions") or ()
+        return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
     def _brokers_follow(self) -> None:
         """A broker serves while its pod is ready; its disk is its claim, and its moves arrive."""
