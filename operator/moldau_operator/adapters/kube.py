@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from moldau_operator.adapters.kube_objects import (
     Found,
-    claim_size,
     configs_of,
     differs,
     grows,
@@ -17,6 +17,7 @@ from moldau_operator.adapters.kube_objects import (
     sets_of,
 )
 from moldau_operator.adapters.kube_pods import pod_message, pod_state
+from moldau_operator.adapters.kube_volumes import small_claims, storage_problem
 from moldau_operator.adapters.kube_zones import Zones, racks_condition
 from moldau_operator.errors import PlatformError
 from moldau_operator.resources import conditions
@@ -68,6 +69,9 @@ _PLAINTEXT: Final = conditions.flag(
     "listeners are not encrypted and ask for no password: whoever reaches them may read and write",
 )
 
+_REFUSED: Final = frozenset({403, 422})
+"""A storage class that cannot grow, or a quota."""
+
 LIMITS: Final = PlatformLimits(nodes_max=REPLICAS_MAX, nodes_reason="no larger cluster was ever tried")
 
 
@@ -95,6 +99,8 @@ class KubePlatform:
         self.cluster = cluster
         """What is declared now; set it before every pass."""
         self._nodes: tuple[ObservedNode, ...] = ()
+        self._refused: dict[str, tuple[str, str]] = {}
+        """By claim: the size that the server would not give it, and why."""
 
     @property
     def limits(self) -> PlatformLimits:
@@ -135,14 +141,18 @@ class KubePlatform:
             ],
             found,
         )
-        observed = [
-            self._observe(node, name, found, revision_of(wanted), drift)
-            for pool, spec, wanted in zip(self.cluster.spec.pools, pools, sets, strict=True)
-            if (there := found.sets.get(set_name(self.cluster.metadata.name, pool.name))) is not None
-            for node in spec.nodes
-            if (name := node_name(self.cluster, pool, node.node_id - pool.node_id_base)).ordinal
-            < int(there["spec"].get("replicas", 0))
-        ]
+        drift = drift or self._too_small(sets, found)
+        observed = []
+        for pool, spec, wanted in zip(self.cluster.spec.pools, pools, sets, strict=True):
+            there = found.sets.get(set_name(self.cluster.metadata.name, pool.name))
+            for node in spec.nodes if there is not None else ():
+                name = node_name(self.cluster, pool, node.node_id - pool.node_id_base)
+                if name.ordinal >= int((there or {})["spec"].get("replicas", 0)):
+                    continue
+                one = self._observe(node, name, found, revision_of(wanted), drift)
+                refused = self._refused.get(name.claim, ("", ""))[1]
+                problem = "; ".join(filter(None, (storage_problem(pool, there), refused)))
+                observed.append(replace(one, volume_problem=problem))
         self._nodes = tuple(sorted(observed, key=lambda node: node.node_id))
         return self._nodes
 
@@ -212,31 +222,36 @@ class KubePlatform:
         await self._apply_each(configs_of(self.cluster, pools, names, found, zones), found)
         for wanted in sets_of(self.cluster, pools, self._image, cluster_id, found):
             there = found.of(wanted)
-            if there is not None and grows(wanted, there):
-                await self._grow(wanted, found)
+            await self._grow_claims(wanted, found)
+            if there is not None and grows(
+                wanted, there
+            ):  # a claim template cannot change; pods and claims stay
+                await self._api.delete(
+                    STATEFUL_SETS, self._namespace, wanted["metadata"]["name"], orphan=True
+                )
             await self._apply_each([wanted], found)
 
-    async def _grow(self, wanted: Manifest, found: Found) -> None:
-        """Claims first; then the set goes without its pods, because a claim template cannot change."""
-        size = claim_size(wanted["spec"]["volumeClaimTemplates"][0])
-        prefix = f"data-{wanted['metadata']['name']}-"
-        for name, claim in found.claims.items():
-            now = claim_size(claim)
-            ours = name.startswith(prefix) and name.removeprefix(prefix).isdigit()
-            if ours and size is not None and now is not None and now.amount < size.amount:
-                await self._api.apply(
-                    {
-                        "apiVersion": CLAIMS.api_version,
-                        "kind": CLAIMS.kind,
-                        "metadata": {
-                            "name": name,
-                            "namespace": self._namespace,
-                            "uid": claim["metadata"]["uid"],
-                        },
-                        "spec": {"resources": {"requests": {"storage": size.text}}},
-                    }
-                )
-        await self._api.delete(STATEFUL_SETS, self._namespace, wanted["metadata"]["name"], orphan=True)
+    async def _grow_claims(self, wanted: Manifest, found: Found) -> None:
+        """Ask for more; a claim that cannot have it keeps what it has, and is asked again by the next process."""
+        for name, claim, size in small_claims(wanted, found.claims):
+            if self._refused.get(name, ("", ""))[0] == size:
+                continue
+            metadata = {"name": name, "namespace": self._namespace, "uid": claim["metadata"]["uid"]}
+            larger = {"apiVersion": CLAIMS.api_version, "kind": CLAIMS.kind, "metadata": metadata}
+            larger["spec"] = {"resources": {"requests": {"storage": size}}}
+            try:
+                await self._api.apply(larger)
+            except ApiError as error:
+                if error.status not in _REFUSED:
+                    raise
+                self._refused[name] = (size, f"volume {name} stays smaller than {size}: {error}")
+
+    def _too_small(self, sets: Iterable[Manifest], found: Found) -> str:
+        for wanted in sets:
+            for name, _, size in small_claims(wanted, found.claims):
+                if self._refused.get(name, ("", ""))[0] != size:
+                    return f"volume {name} is to have {size}"
+        return ""
 
     async def _apply_each(self, wanted: Iterable[Manifest], found: Found) -> None:
         for one in wanted:

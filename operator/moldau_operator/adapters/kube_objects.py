@@ -88,8 +88,17 @@ def sets_of(
         )
         if there is not None and not grows(wanted, there):
             wanted["spec"]["volumeClaimTemplates"] = there["spec"]["volumeClaimTemplates"]
+        elif there is not None:
+            _keep_class(wanted, there)
         sets.append(wanted)
     return sets
+
+
+def _keep_class(wanted: Manifest, there: Object) -> None:
+    (claim,), (now,) = (one["spec"]["volumeClaimTemplates"] for one in (wanted, there))
+    claim["spec"].pop("storageClassName", None)
+    if "storageClassName" in now["spec"]:
+        claim["spec"]["storageClassName"] = now["spec"]["storageClassName"]
 
 
 def names_of(cluster: Cluster, pools: Sequence[PoolSpec]) -> dict[int, NodeName]:

@@ -10,7 +10,7 @@ from moldau_broker.base.clock import Clock
 from moldau_operator.adapters.brokers import KafkaAdmin
 from moldau_operator.adapters.kube import KubePlatform, spec_problem
 from moldau_operator.adapters.kube_zones import Zones
-from moldau_operator.errors import AdminError
+from moldau_operator.errors import AdminError, PlatformError
 from moldau_operator.handlers.statuses import read_cluster_status, read_group_status, read_topic_status
 from moldau_operator.handlers.store import FINALIZER, KubeStatuses
 from moldau_operator.plan.cluster_facts import ClusterFacts
@@ -124,8 +124,14 @@ class Passes:
         for name in self._managed.keys() - clusters.keys():
             await self._managed.pop(name).admin.close()
         await self._pend(objects, declared, clusters, report)
+        failed: list[PlatformError] = []
         for cluster in clusters.values():
-            await self._reconcile(cluster, objects, declared, report)
+            try:
+                await self._reconcile(cluster, objects, declared, report)
+            except PlatformError as error:  # no reason to pass over the next one
+                failed.append(error)
+        if failed:
+            raise failed[0]
         return report
 
     async def _read(self, objects: Mapping[Key, Object], report: PassReport) -> dict[Key, Declared]:

@@ -11,7 +11,14 @@ from typing import Any
 
 from moldau_operator.resources.conditions import Condition, ConditionStatus, ConditionType, Reason
 from moldau_operator.resources.meta import DeletionPolicy
-from moldau_operator.resources.status import ClusterStatus, GroupStatus, PendingReset, TopicStatus
+from moldau_operator.resources.status import (
+    Blocked,
+    ClusterStatus,
+    GroupStatus,
+    PendingReset,
+    RolloutStatus,
+    TopicStatus,
+)
 from moldau_operator.seams.status_store import Status
 
 Json = dict[str, Any]
@@ -31,6 +38,8 @@ def write_status(status: Status) -> Json:
                 "nodes": [{"id": node} for node in status.node_ids],
                 "managedSettings": list(status.broker_settings),
             }
+            if status.rollout is not None:
+                found["rollout"] = _write_rollout(status.rollout)
         case TopicStatus():
             found |= {
                 "topicName": status.topic_name,
@@ -38,6 +47,7 @@ def write_status(status: Status) -> Json:
                 "topicId": status.topic_id,
                 "partitions": status.partitions,
                 "replicas": status.replicas,
+                "underReplicated": status.under_replicated,
                 "owned": status.owned,
                 "settledGeneration": status.settled_generation,
                 "lostTo": status.lost_to,
@@ -73,6 +83,7 @@ def read_cluster_status(found: Json | None) -> ClusterStatus | None:
         node_id_bases={str(pool): int(base) for pool, base in (found.get("nodeIdBases") or {}).items()},
         node_ids=tuple(sorted(int(node["id"]) for node in found.get("nodes") or ())),
         broker_settings=tuple(found.get("managedSettings") or ()),
+        rollout=_read_rollout(found.get("rollout")),
     )
 
 
@@ -87,6 +98,7 @@ def read_topic_status(found: Json | None) -> TopicStatus | None:
         topic_id=str(found.get("topicId", "")),
         partitions=int(found.get("partitions", 0)),
         replicas=int(found.get("replicas", 0)),
+        under_replicated=int(found.get("underReplicated", 0)),
         owned=bool(found.get("owned", False)),
         settled_generation=int(found.get("settledGeneration", -1)),
         lost_to=str(found.get("lostTo", "")),
@@ -121,6 +133,35 @@ def _read_common(found: Json) -> Json:
             if (condition := _read_condition(one)) is not None
         ),
     }
+
+
+def _write_rollout(one: RolloutStatus) -> Json:
+    found: Json = {"total": one.total, "updated": one.updated, "reason": one.reason}
+    if one.current is not None:
+        found["current"] = one.current
+    if one.blocked_by is not None:
+        blocked = one.blocked_by
+        found["blockedBy"] = {"node": blocked.node, "reason": blocked.reason, "since": blocked.since}
+    return found
+
+
+def _read_rollout(found: Json | None) -> RolloutStatus | None:
+    if not found:
+        return None
+    blocked = found.get("blockedBy")
+    return RolloutStatus(
+        total=int(found.get("total", 0)),
+        updated=int(found.get("updated", 0)),
+        current=None if found.get("current") is None else int(found["current"]),
+        reason=str(found.get("reason", "")),
+        blocked_by=None
+        if not blocked
+        else Blocked(
+            node=int(blocked.get("node", 0)),
+            reason=str(blocked.get("reason", "")),
+            since=str(blocked.get("since", "")),
+        ),
+    )
 
 
 def _read_reset(found: Mapping[str, Any]) -> PendingReset:

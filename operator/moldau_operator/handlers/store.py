@@ -10,7 +10,7 @@ from moldau_broker.base.clock import Clock
 from moldau_operator.handlers.statuses import write_status
 from moldau_operator.resources.meta import Key
 from moldau_operator.resources.status import GroupStatus
-from moldau_operator.seams.api_server import RESOURCES, ApiServer, Object
+from moldau_operator.seams.api_server import RESOURCES, ApiError, ApiServer, Object
 from moldau_operator.seams.status_store import Status
 
 FINALIZER: Final = "moldau.dev/finalizer"
@@ -50,19 +50,14 @@ class KubeStatuses:
             if before == wanted or self._is_too_soon(key, status, before, wanted):
                 continue
             resource = RESOURCES[key.kind]
-            applied = await self._api.apply(
-                {
-                    "apiVersion": resource.api_version,
-                    "kind": resource.kind,
-                    "metadata": {
-                        "name": key.name,
-                        "namespace": key.namespace,
-                        "uid": there["metadata"]["uid"],
-                    },
-                    "status": wanted,
-                },
-                subresource="status",
-            )
+            metadata = {"name": key.name, "namespace": key.namespace, "uid": there["metadata"]["uid"]}
+            one = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
+            try:
+                applied = await self._api.apply({**one, "status": wanted}, subresource="status")
+            except ApiError as error:
+                if error.status == 404 or error.is_conflict:  # it went, or was made anew, since it was read
+                    continue
+                raise
             self._objects[key] = applied
             if isinstance(status, GroupStatus):
                 self._lag_written_ms[key] = self._clock.monotonic_ms()

@@ -137,7 +137,9 @@ def _spec_hash(bundle: Bundle, key: Key) -> str:
 def _lasting(status: Status) -> Status:
     if isinstance(status, GroupStatus):
         return replace(status, state="", members=0, lag=None, lag_by_topic={})
-    return status
+    if isinstance(status, ClusterStatus):
+        return replace(status, rollout=None)
+    return replace(status, under_replicated=0)
 
 
 def _text(key: Key) -> str:
@@ -157,7 +159,7 @@ def _status(kind: Kind, data: dict[str, Any]) -> Status:
             "broker_settings",
         ):  # tuples, and not there before clusters had several nodes
             data[name] = tuple(data.get(name, ()))
-        return ClusterStatus(**data)
+        return ClusterStatus(**{**data, "rollout": None})  # seen anew with the first look
     data["deletion_policy"] = DeletionPolicy(data["deletion_policy"])
     if kind is Kind.TOPIC:
         return TopicStatus(**data)

@@ -9,6 +9,7 @@ from moldau_operator.names import counted
 from moldau_operator.plan.actions import AlterBrokers, BrokerAction
 from moldau_operator.plan.broker_settings import plan_broker_settings
 from moldau_operator.plan.departure import ClusterSeen, Departure, Stay, plan_departure, plan_forgotten
+from moldau_operator.plan.rollout import describe_rollout, outdated_nodes
 from moldau_operator.resources import conditions
 from moldau_operator.resources.cluster import Cluster, Role
 from moldau_operator.resources.conditions import Condition, ConditionType, Reason
@@ -140,8 +141,15 @@ def plan_cluster(
     if not actions and not departure.waiting:
         staying = [node for node in wanted if node.node_id in declared]
         actions += _next_restart(staying, by_id, seen.view)
-    found = (*_health(wanted, declared, by_id, actions, departure, seen), *_warnings(pools, leaving))
-    return ClusterPlan(actions=tuple(actions), status=replace(status, conditions=found))
+    found = (*_health(wanted, declared, by_id, actions, departure, seen), *_warnings(pools, leaving, nodes))
+    rollout = describe_rollout(
+        [node for node in wanted if node.node_id in declared],
+        by_id,
+        [action for action in actions if isinstance(action, RestartNode)],
+        departure.waiting or "; ".join(map(str, actions)),
+        status.rollout,
+    )
+    return ClusterPlan(actions=tuple(actions), status=replace(status, conditions=found, rollout=rollout))
 
 
 def _settings(
@@ -185,9 +193,7 @@ def _next_restart(
     """The one node that may be restarted now: never while another one is not serving, the controller last."""
     controller_id = view.controller_id if view is not None else None
     fenced = view.fenced_ids if view is not None else ()
-    outdated = [
-        by_id[node.node_id] for node in wanted if by_id[node.node_id].running not in {None, node.revision}
-    ]
+    outdated = [by_id[node] for node in outdated_nodes(wanted, by_id)]
     if not outdated or any(node.state is NodeState.DRAINING for node in outdated):
         return []  # the last restart is still under way
     node = min(
@@ -267,11 +273,20 @@ def _say(nodes: Sequence[ObservedNode]) -> str:
     )
 
 
-def _warnings(pools: Sequence[PoolSpec], leaving: Collection[int]) -> tuple[Condition, ...]:
+def _warnings(
+    pools: Sequence[PoolSpec], leaving: Collection[int], nodes: Sequence[ObservedNode]
+) -> tuple[Condition, ...]:
+    """One condition for all that works and still should be looked at; its reason is the first one's."""
+    found: list[tuple[Reason, str]] = []
     controllers = len(set(controllers_of(pools)) - set(leaving))
     if controllers % 2 == 0:
         words = (
             f"{controllers} controllers survive no more failures than {controllers - 1}: use an odd number"
         )
-        return (conditions.flag(ConditionType.WARNING, True, Reason.EVEN_QUORUM, words),)
-    return ()
+        found.append((Reason.EVEN_QUORUM, words))
+    volumes = sorted({node.volume_problem for node in nodes if node.volume_problem})
+    found += [(Reason.STORAGE_REFUSED, words) for words in volumes]
+    if not found:
+        return ()
+    words = "; ".join(words for _, words in found)
+    return (conditions.flag(ConditionType.WARNING, True, found[0][0], words),)

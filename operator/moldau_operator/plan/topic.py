@@ -289,6 +289,7 @@ def _plan_present(topic: Topic, status: TopicStatus, observed: TopicView, facts:
         owned=True,
         partitions=observed.partitions,
         replicas=observed.replicas,
+        under_replicated=observed.under_replicated,
     )
     refusal = _refusal(topic, observed)
     stage = plan_replicas(observed, spec.replicas, facts.places)

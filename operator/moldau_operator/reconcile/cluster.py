@@ -17,10 +17,11 @@ from moldau_operator.plan.actions import (
     RemoveVoter,
     UnregisterBroker,
 )
-from moldau_operator.plan.cluster import ClusterAction, choose_cluster_id, plan_cluster
+from moldau_operator.plan.cluster import ClusterAction, ClusterPlan, choose_cluster_id, plan_cluster
 from moldau_operator.plan.departure import ClusterSeen
+from moldau_operator.plan.rollout import blocked, stamped
 from moldau_operator.reconcile.events import Event
-from moldau_operator.reconcile.report import Report, record
+from moldau_operator.reconcile.report import Report, record, rfc3339
 from moldau_operator.resources import conditions
 from moldau_operator.resources.cluster import Cluster
 from moldau_operator.resources.conditions import Reason
@@ -95,19 +96,20 @@ class ClusterReconciler:
             self._platform.limits,
             seen,
         )
+        plan = await self._ask_leave(plan, known, alone=len(nodes) == 1)
         remarks = self._platform.remarks
-        planned = replace(plan.status, conditions=(*plan.status.conditions, *remarks))
+        rollout = stamped(plan.status.rollout, rfc3339(self._clock.wall_ms()))
+        planned = replace(plan.status, conditions=(*plan.status.conditions, *remarks), rollout=rollout)
         status = record(report, key, old, planned, self._clock.wall_ms())
         if status != old:
             await self._store.save({key: status})
         if not conditions.is_settled(status.conditions):
             report.pending.add(key)
         for action in plan.actions:
-            problem = await self._apply(action, alone=len(nodes) == 1)
+            problem = await self._apply(action)
             if problem:
-                reason = Reason.ROLLING if isinstance(action, RestartNode) else Reason.RETRYING
-                waiting = conditions.reconciling(reason, problem)
-                failed = replace(status, conditions=(*waiting, *remarks))
+                waiting = conditions.progress(Reason.RETRYING, problem, status.conditions)
+                failed = replace(status, conditions=waiting)
                 await self._store.save({key: record(report, key, status, failed, self._clock.wall_ms())})
                 report.pending.add(key)
                 break
@@ -149,14 +151,38 @@ class ClusterReconciler:
             return replace(seen, quorum=None)  # the next pass asks again
         return seen
 
-    async def _apply(self, action: ClusterAction, *, alone: bool) -> str:
+    async def _ask_leave(self, plan: ClusterPlan, old: ClusterStatus, *, alone: bool) -> ClusterPlan:
+        """The plan without a restart that the brokers do not allow now: it says what it waits for instead."""
+        kept: list[ClusterAction] = []
+        status = plan.status
+        for action in plan.actions:
+            words = "" if alone or not isinstance(action, RestartNode) else await self._obstacle(action)
+            if words and status.rollout is not None and isinstance(action, RestartNode):
+                waiting = conditions.progress(Reason.ROLLING, words, status.conditions)
+                rollout = replace(status.rollout, current=None)
+                status = replace(
+                    status,
+                    conditions=waiting,
+                    rollout=blocked(rollout, action.node_id, words, old.rollout),
+                )
+            else:
+                kept.append(action)
+        return replace(plan, actions=tuple(kept), status=status)
+
+    async def _obstacle(self, action: RestartNode) -> str:
+        """Why a node must not be restarted now, in words."""
+        try:
+            obstacles = await self._worth_waiting(await self._admin.may_stop(action.node_id))
+        except AdminError as error:
+            return f"node {action.node_id} waits with its restart: {error}"
+        more = f" and {len(obstacles) - 1} more" if len(obstacles) > 1 else ""
+        return (
+            f"node {action.node_id} waits with its restart: {obstacles[0].words}{more}" if obstacles else ""
+        )
+
+    async def _apply(self, action: ClusterAction) -> str:
         """Carry out an action; gives why it could not be, in words."""
         try:
-            if isinstance(action, RestartNode) and not alone:
-                obstacles = await self._worth_waiting(await self._admin.may_stop(action.node_id))
-                if obstacles:
-                    more = f" and {len(obstacles) - 1} more" if len(obstacles) > 1 else ""
-                    return f"node {action.node_id} waits with its restart: {obstacles[0].words}{more}"
             if isinstance(action, EnsurePool | RestartNode | RetireNode):
                 await self._platform.apply(action)
                 return ""

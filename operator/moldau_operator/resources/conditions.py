@@ -50,6 +50,7 @@ class Reason(StrEnum):
     REFUSED_BY_BROKER = "RefusedByBroker"
     MIN_ISR_IS_REPLICAS = "MinIsrIsReplicas"
     EVEN_QUORUM = "EvenQuorum"
+    STORAGE_REFUSED = "StorageRefused"
     NO_TLS = "NoTls"
     FROM_MACHINES = "FromMachines"
     FROM_SPEC = "FromSpec"
@@ -119,6 +120,12 @@ def flag(kind: ConditionType, status: bool | None, reason: Reason, message: str 
 
 def _make(kind: ConditionType, status: ConditionStatus, reason: Reason, message: str) -> Condition:
     return Condition(type=kind, status=status, reason=reason, message=message)
+
+
+def progress(reason: Reason, message: str, others: Iterable[Condition]) -> tuple[Condition, ...]:
+    """`reconciling`, beside the domain conditions that were found with another state of progress."""
+    states = {ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED}
+    return (*reconciling(reason, message), *(one for one in others if one.type not in states))
 
 
 def find(conditions: Iterable[Condition], kind: ConditionType) -> Condition | None:

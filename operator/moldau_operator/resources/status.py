@@ -13,6 +13,31 @@ from moldau_operator.resources.meta import DeletionPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Blocked:
+    """The node that a rolling change waits for, why in words, and since when (RFC 3339)."""
+
+    node: int
+    reason: str
+    since: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutStatus:
+    """A rolling change under way.
+
+    Attributes:
+        total, updated: nodes, and those of them that serve what they should.
+        current: the node whose turn it is; None between two.
+    """
+
+    total: int
+    updated: int
+    current: int | None = None
+    reason: str = ""
+    blocked_by: Blocked | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterStatus:
     """Of a Cluster.
 
@@ -21,6 +46,7 @@ class ClusterStatus:
         node_id_bases: by pool, kept because they can never change.
         node_ids: nodes that were set up and have not been emptied and removed since.
         broker_settings: settings that all brokers were given while they run, and not by somebody else.
+        rollout: None while no node waits for a restart.
     """
 
     observed_generation: int = 0
@@ -29,6 +55,7 @@ class ClusterStatus:
     node_id_bases: Mapping[str, int] = field(default_factory=dict)
     node_ids: tuple[int, ...] = ()
     broker_settings: tuple[str, ...] = ()
+    rollout: RolloutStatus | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +65,7 @@ class TopicStatus:
     Attributes:
         topic_name, deletion_policy: as declared last; needed when the resource is gone, and to see a change.
         topic_id: of the topic this resource stands for; empty until it was seen.
+        under_replicated: partitions that lack an in-sync replica.
         owned: whether this resource created or adopted the topic, or is about to.
         settled_generation: the generation for which everything was done once; a difference that appears
             later without a new generation is drift.
@@ -52,6 +80,7 @@ class TopicStatus:
     topic_id: str = ""
     partitions: int = 0
     replicas: int = 0
+    under_replicated: int = 0
     owned: bool = False
     settled_generation: int = -1
     lost_to: str = ""

@@ -63,6 +63,7 @@ class ObservedNode:
         restarts: how often it was started again since the platform took it over.
         message: why it is not serving, in words.
         hopeless: it failed so often without ever serving that trying again will not help.
+        volume_problem: what of the declared storage its volume will not get, in words.
         drift: how what the platform keeps for its pool differs from what it would make now, in words.
     """
 
@@ -80,6 +81,7 @@ class ObservedNode:
     restarts: int = 0
     message: str = ""
     hopeless: bool = False
+    volume_problem: str = ""
     drift: str = ""
 
 

@@ -26,6 +26,9 @@ _VOLATILE: Final = frozenset(
 class KubeWorld:
     """One namespace. The operator can die at any call and is started anew.
 
+    Args:
+        admission: whether the server holds resources against their definitions.
+
     Attributes:
         ready: whether a pod becomes ready.
         slow: pods take a step to become ready.
@@ -33,8 +36,8 @@ class KubeWorld:
         failures: why passes ended early.
     """
 
-    def __init__(self, image: str = "moldau/broker:1") -> None:
-        self.api = MemoryApi(definitions=shipped_definitions())
+    def __init__(self, image: str = "moldau/broker:1", *, admission: bool = True) -> None:
+        self.api = MemoryApi(definitions=shipped_definitions() if admission else {})
         self.brokers = FakeBrokers(brokers=0)
         self.clock = FakeClock()
         self.image = image
@@ -129,6 +132,11 @@ class KubeWorld:
         conditions = self.status(kind, name)["conditions"]
         found = next(one for one in conditions if one["type"] == "Ready")
         return found["status"], found["reason"]
+
+    def condition(self, kind: str, name: str, of_type: str) -> Object | None:
+        """A condition of one of our resources, if it is there."""
+        found: list[Object] = self.status(kind, name).get("conditions") or []
+        return next((one for one in found if one["type"] == of_type), None)
 
     def is_ready(self, kind: str, name: str) -> bool:
         """Whether one of our resources is there and says it is Ready."""
