@@ -19,6 +19,7 @@ class Writer:
     def __init__(self, bootstrap: str, topic: str = "orders") -> None:
         self.bootstrap = bootstrap
         self.topic = topic
+        self.run = b"%d" % time.monotonic_ns()
         self.acknowledged: list[bytes] = []
         self.gap_s = 0.0
         """The longest time in which nothing was acknowledged."""
@@ -34,6 +35,7 @@ class Writer:
                 "request.timeout.ms": 5_000,
                 "socket.timeout.ms": 5_000,
                 "reconnect.backoff.max.ms": 500,
+                "log_level": 0,
             }
         )
         self._stop = threading.Event()
@@ -54,7 +56,7 @@ class Writer:
     def _run(self) -> None:
         number = 0
         while not self._stop.is_set():
-            self._producer.produce(self.topic, b"%d" % number, on_delivery=self._delivered)
+            self._producer.produce(self.topic, b"%s-%d" % (self.run, number), on_delivery=self._delivered)
             number += 1
             self._producer.poll(0.005)
 

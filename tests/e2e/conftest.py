@@ -119,7 +119,7 @@ class Demo:
     @property
     def outside(self) -> str:
         """`bootstrap.servers` for clients on this computer: every machine leads to every broker."""
-        return ",".join(f"{address_of(one)}:{NODE_PORT}" for one in machines()[:3])
+        return ",".join(f"{address_of(one)}:{NODE_PORT + node}" for node, one in enumerate(machines()[:3]))
 
     @property
     def inside(self) -> str:

@@ -19,7 +19,7 @@ class IsrWatch:
     def __init__(self, bootstrap: str) -> None:
         self.fewest = 99
         self.looks = 0
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, "socket.timeout.ms": 3000})
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "socket.timeout.ms": 3000, "log_level": 0})
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
