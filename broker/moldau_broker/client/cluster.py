@@ -23,7 +23,8 @@ from moldau_broker.client.errors import (
     code_of,
     raise_for,
 )
-from moldau_broker.client.metadata import Metadata, TopicInfo, read_metadata
+from moldau_broker.client.metadata import Metadata, Node, TopicInfo, read_metadata
+from moldau_broker.client.partitions import TopicPartition
 from moldau_broker.client.pool import ConnectionPool, parse_bootstrap
 from moldau_broker.wire.messages.find_coordinator import FindCoordinatorRequest, FindCoordinatorResponse
 from moldau_broker.wire.messages.metadata import (
@@ -139,6 +140,14 @@ class Cluster:
             return None
         old = self.clock.monotonic_ms() - refreshed_ms > self.config.metadata_age_ms_max
         return None if old else info
+
+    def learn_leader(
+        self, partition: TopicPartition, leader: int, leader_epoch: int, nodes: Iterable[Node]
+    ) -> bool:
+        """Take over whom a refusing broker named as the leader (KIP-951); whether that was news."""
+        before = self.metadata
+        self.metadata = before.moved(partition, leader, leader_epoch, nodes)
+        return self.metadata is not before
 
     # requests
 

@@ -19,6 +19,7 @@ from moldau_broker.client.errors import ClientError, ProtocolViolation, RequestF
 from moldau_broker.client.fetched import read_fetched
 from moldau_broker.client.leaders import group_by_leader
 from moldau_broker.client.partitions import LATEST, TopicPartition, by_topic
+from moldau_broker.client.told_leader import learn_leader
 from moldau_broker.wire.errors import WireError
 from moldau_broker.wire.messages.fetch import (
     FetchPartition,
@@ -207,7 +208,14 @@ class Consumer:
                     offset = fetch.wanted.get(partition)
                     if offset is None or self.positions.get(partition) != offset:
                         continue  # reassigned meanwhile
-                    records = await self._read(partition, offset, data)
+                    moved = learn_leader(
+                        self._cluster,
+                        partition,
+                        code_of(data.error_code),
+                        data.current_leader,
+                        answer.node_endpoints,
+                    )
+                    records = [] if moved else await self._read(partition, offset, data)
                     if records:
                         fetched.append(Fetched(partition, records))
         return fetched

@@ -81,6 +81,26 @@ class Metadata:
         kept = {name: topic for name, topic in self.topics.items() if name not in set(asked)}
         return replace(newer, topics={**kept, **newer.topics})
 
+    def moved(
+        self, partition: TopicPartition, leader: int, leader_epoch: int, nodes: Iterable[Node]
+    ) -> Metadata:
+        """With the leader that a refusing broker named (KIP-951); the same value if that is no news.
+
+        No news is an epoch that is not newer than the known one, or a leader whose address nobody knows.
+        """
+        topic, known = self.topics.get(partition.topic), self.partition(partition)
+        told = {node.id: node for node in nodes}
+        if topic is None or known is None or leader_epoch <= known.leader_epoch:
+            return self
+        if leader not in told and leader not in self.nodes:
+            return self
+        partitions = list(topic.partitions)
+        partitions[partition.partition] = replace(
+            known, leader=leader, leader_epoch=leader_epoch, error=ErrorCode.NONE
+        )
+        changed = replace(topic, partitions=tuple(partitions))
+        return replace(self, nodes={**self.nodes, **told}, topics={**self.topics, partition.topic: changed})
+
 
 def read_metadata(answer: MetadataResponse) -> Metadata:
     """The broker's answer as a value."""

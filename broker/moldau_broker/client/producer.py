@@ -30,6 +30,7 @@ from moldau_broker.client.partitioner import Partitioner, StickyPartitioner
 from moldau_broker.client.partitions import TopicPartition
 from moldau_broker.client.produce_exchange import detail_of, match_answers, produce_request
 from moldau_broker.client.producer_config import ACKS_NONE, ProducerConfig
+from moldau_broker.client.told_leader import learn_leader
 from moldau_broker.wire.errors import WireError
 from moldau_broker.wire.messages.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 from moldau_broker.wire.messages.produce import ProduceRequest, ProduceResponse
@@ -311,8 +312,11 @@ class Producer:
             elif code is ErrorCode.MESSAGE_TOO_LARGE and len(batch.records) > 1:
                 self._accumulator.split(batch)
             else:
-                detail = detail_of(response)
-                self._retry_or_fail(batch, RequestFailed(code, f"partition {batch.partition}", detail))
+                refusal = RequestFailed(code, f"partition {batch.partition}", detail_of(response))
+                moved = learn_leader(
+                    self._cluster, batch.partition, code, response.current_leader, answer.node_endpoints
+                )
+                self._retry_or_fail(batch, refusal, moved=moved)
 
     def _acknowledge(self, batch: Batch, base_offset: int) -> None:
         assert batch.identity is not None
@@ -325,13 +329,16 @@ class Producer:
                     Delivered(batch.partition, base_offset + position if base_offset >= 0 else -1)
                 )
 
-    def _retry_or_fail(self, batch: Batch, error: ClientError) -> None:
+    def _retry_or_fail(self, batch: Batch, error: ClientError, *, moved: bool = False) -> None:
+        """`moved`: the answer told who leads now, so there is nothing to look up and nothing to wait for."""
         now_ms = self._clock.monotonic_ms()
-        wait_ms = 1 + int(self._cluster.config.backoff_s(batch.attempts, self._cluster.rng) * 1000)
+        backoff_s = 0.0 if moved else self._cluster.config.backoff_s(batch.attempts, self._cluster.rng)
+        wait_ms = 1 + int(backoff_s * 1000)
         if not error.retriable or now_ms + wait_ms - batch.opened_ms >= self.config.delivery_ms_max:
             self._fail(batch, error)
             return
-        self._cluster.forget([batch.partition.topic])
+        if not moved:
+            self._cluster.forget([batch.partition.topic])
         self._accumulator.retry(batch, error, now_ms + wait_ms)
 
     def _fail(self, batch: Batch, error: ClientError) -> None:

@@ -124,9 +124,14 @@ class ReplicaManager:
         return self._by_id.get((topic_id, index))
 
     def missing_error(self, topic: str, index: int) -> ErrorCode:
-        """What to answer for a partition that `partition` does not give: its disk failed, or it is unknown here."""
+        """What to answer for a partition that `partition` does not give.
+
+        Its disk failed; it lives on other brokers, and the client is to look where; or there is none such.
+        """
         if (topic, index) in self.failures:
             return ErrorCode.KAFKA_STORAGE_ERROR
+        if self._image is not None and self._image.partition(topic, index) is not None:
+            return ErrorCode.NOT_LEADER_OR_FOLLOWER
         return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
     def partitions(self) -> Iterator[Partition]:

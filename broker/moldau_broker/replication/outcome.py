@@ -43,5 +43,3 @@ class PartitionRead:
     """(producer id, first offset) of aborted transactions a read_committed reader must drop; None: not asked."""
     preferred: int = -1
     """The replica to read from instead (KIP-392); -1: this one."""
-    leader: tuple[int, int] | None = None
-    """(leader id, leader epoch) for the KIP-951 hint in NOT_LEADER answers."""

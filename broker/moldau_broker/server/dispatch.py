@@ -133,7 +133,16 @@ class Dispatcher:
         if partition is not None and produce_api.may_write(partition.topic, None):
             generation = self._broker.replicas.generation
             fast_produce.learn(
-                connection.known_produces, buffer, start, body, end, request, partition, generation, version
+                connection.known_produces,
+                buffer,
+                start,
+                body,
+                end,
+                request,
+                partition,
+                generation,
+                version,
+                connection.listener,
             )
 
     def _call(self, handler: Handler, context: RequestContext, request: Any) -> Any:

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
+from moldau_broker.replication.outcome import AppendOutcome
 from moldau_broker.replication.validation import (
     Rejected,
     parse_single_batch,
     validate_batch,
 )
 from moldau_broker.server.exchange import Answer, Chunks
+from moldau_broker.server.handlers import produce as produce_api
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.codec import encode
 from moldau_broker.wire.framing import encode_response
@@ -53,13 +55,32 @@ REMEMBERED_MAX: Final = 16
 class KnownProduce:
     """What a prefix stands for."""
 
-    __slots__ = ("acks", "answer", "answer_at", "generation", "partition", "prefix", "timeout_ms", "version")
+    __slots__ = (
+        "acks",
+        "answer",
+        "answer_at",
+        "generation",
+        "listener",
+        "partition",
+        "prefix",
+        "request",
+        "timeout_ms",
+        "version",
+    )
 
     def __init__(
-        self, prefix: bytes, version: int, request: ProduceRequest, partition: Partition, generation: int
+        self,
+        prefix: bytes,
+        version: int,
+        listener: str,
+        request: ProduceRequest,
+        partition: Partition,
+        generation: int,
     ) -> None:
         self.prefix = prefix
         self.version = version
+        self.listener = listener
+        self.request = request
         self.acks = request.acks
         self.timeout_ms = request.timeout_ms
         self.partition = partition
@@ -78,11 +99,16 @@ class KnownProduce:
             _TWO_OFFSETS.pack_into(answer, self.answer_at, base_offset, append_time_ms)
         return answer
 
-    def refuse(self, correlation_id: bytes, error: ErrorCode) -> bytearray:
+    def refuse(self, broker: Broker, correlation_id: bytes, error: ErrorCode) -> Chunks:
         """The answer of an append that was made but not committed."""
+        if error is ErrorCode.NOT_LEADER_OR_FOLLOWER:  # says who leads instead
+            number = int.from_bytes(correlation_id, "big", signed=True)
+            outcomes = [AppendOutcome(error)]
+            told = produce_api.answer(broker, self.listener, self.version, self.request, outcomes)
+            return encode_response(number, ApiKey.PRODUCE, self.version, told)
         answer = self.respond(correlation_id, -1, -1, -1)
         _ERROR.pack_into(answer, self.answer_at - 2, error)
-        return answer
+        return [answer]
 
 
 def _template(request: ProduceRequest, version: int) -> tuple[bytes, int]:
@@ -115,6 +141,7 @@ def learn(
     partition: Partition,
     generation: int,
     version: int,
+    listener: str,
 ) -> None:
     """Remember the prefix of a request that was decoded in full, named one partition and was appended there.
 
@@ -135,15 +162,20 @@ def learn(
         return
     if len(known) >= REMEMBERED_MAX:
         known.pop()
-    known.insert(0, KnownProduce(prefix, version, request, partition, generation))
+    known.insert(0, KnownProduce(prefix, version, listener, _without_records(request), partition, generation))
 
 
 def _head(request: ProduceRequest, version: int) -> bytes:
     """What stands before the length of the records."""
+    body = encode(_without_records(request), version)
+    return body[: -1 - len(_NO_TAGS)] if version >= _FLEXIBLE_SINCE else body[:-4]
+
+
+def _without_records(request: ProduceRequest) -> ProduceRequest:
+    """The same request, which keeps nothing of the receive buffer."""
     topic = request.topic_data[0]
     empty = replace(topic.partition_data[0], records=memoryview(b""))
-    body = encode(replace(request, topic_data=[replace(topic, partition_data=[empty])]), version)
-    return body[: -1 - len(_NO_TAGS)] if version >= _FLEXIBLE_SINCE else body[:-4]
+    return replace(request, topic_data=[replace(topic, partition_data=[empty])])
 
 
 def _uvarint_size(value: int) -> int:
@@ -221,10 +253,12 @@ def _when_committed(
     def committed(error: ErrorCode) -> None:
         if not later.done:
             timer.cancel()
-            later.complete([answer if error is ErrorCode.NONE else entry.refuse(correlation_id, error)])
+            later.complete(
+                [answer] if error is ErrorCode.NONE else entry.refuse(broker, correlation_id, error)
+            )
 
     def expired() -> None:
-        later.complete([entry.refuse(correlation_id, ErrorCode.REQUEST_TIMED_OUT)])
+        later.complete(entry.refuse(broker, correlation_id, ErrorCode.REQUEST_TIMED_OUT))
 
     timer = broker.timers.call_later(entry.timeout_ms, expired)
     entry.partition.when_committed(next_offset, committed)

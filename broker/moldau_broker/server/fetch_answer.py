@@ -8,6 +8,7 @@ from moldau_broker.base.errors import ErrorCode
 from moldau_broker.replication.outcome import PartitionRead
 from moldau_broker.replication.partition import Partition
 from moldau_broker.server.fetch_sessions import FetchPartition
+from moldau_broker.server.leader_hints import Hint
 from moldau_broker.wire.messages.fetch import (
     AbortedTransaction,
     EpochEndOffset,
@@ -50,8 +51,8 @@ def _aborted(read: PartitionRead) -> list[AbortedTransaction] | None:
     ]
 
 
-def partition_data(index: int, read: PartitionRead) -> PartitionData:
-    """The answer about one partition."""
+def partition_data(index: int, read: PartitionRead, hint: Hint | None = None) -> PartitionData:
+    """The answer about one partition; `hint` is who leads it instead (KIP-951)."""
     data = PartitionData(
         partition_index=index,
         error_code=read.error,
@@ -65,7 +66,7 @@ def partition_data(index: int, read: PartitionRead) -> PartitionData:
     if read.diverging is not None:
         epoch, end_offset = read.diverging
         data = replace(data, diverging_epoch=EpochEndOffset(epoch=epoch, end_offset=end_offset))
-    if read.leader is not None:
-        leader_id, leader_epoch = read.leader
-        data = replace(data, current_leader=LeaderIdAndEpoch(leader_id=leader_id, leader_epoch=leader_epoch))
+    if hint is not None:
+        leader = LeaderIdAndEpoch(leader_id=hint.leader_id, leader_epoch=hint.leader_epoch)
+        data = replace(data, current_leader=leader)
     return data

@@ -15,6 +15,9 @@ from random import Random
 from typing import Any, cast
 
 from moldau_broker.base.deferred import Deferred
+from moldau_broker.base.ids import Uuid
+from moldau_broker.metadata.image import BrokerImage, Endpoint
+from moldau_broker.metadata.views import ListenerView
 from moldau_broker.server.broker import Broker
 from moldau_broker.server.config import load_config
 from moldau_broker.server.connection import Connection
@@ -196,7 +199,7 @@ class DispatchBench(ReplicaBench):
             settings=config,
             clock=self.clock,
             log_dir=self.log_dir,
-            metadata=cast("Any", self),  # it has an `image`, which is all that is asked of it
+            metadata=cast("Any", self),  # it has an `image` and a `view`, which is all that is asked of it
             controller=cast("Any", None),
             liveness=cast("Any", None),
             replicas=self.replicas,
@@ -210,6 +213,17 @@ class DispatchBench(ReplicaBench):
         )
         self.dispatcher = Dispatcher(self.broker, self._schedule)
         self.peer = Peer()
+
+    def view(self, listener: str) -> ListenerView:
+        """The newest image as clients of that listener see it; see `metadata.publisher`."""
+        return ListenerView(self.image, listener)
+
+    def meet_broker(self, broker_id: int, port: int, rack: str | None = None) -> None:
+        """From now on the image has a live broker of that id, at 192.0.2.`id`."""
+        at = {self.peer.listener: Endpoint(f"192.0.2.{broker_id}", port)}
+        broker = BrokerImage(broker_id, broker_id, Uuid(bytes(16)), False, False, rack, at)
+        image = self.image
+        self.follow(image._replace(offset=image.offset + 1, brokers={**image.brokers, broker_id: broker}))
 
     def _counted(self, handler: Handler) -> Handler:
         def handle(*arguments: Any) -> Any:

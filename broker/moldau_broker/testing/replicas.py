@@ -151,6 +151,7 @@ class ReplicaBench:
             offset=before.offset + 1,
             topics=by_name,
             topics_by_id={topic.topic_id: topic for topic in by_name.values()},
+            brokers=before.brokers,
             configs=before.configs if configs is None else {**before.configs, **configs},
         )
         self.follow(image)

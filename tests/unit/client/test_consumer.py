@@ -13,11 +13,14 @@ from moldau_broker.client.cluster import Cluster
 from moldau_broker.client.consumer import Consumer, ConsumerConfig, find_offsets
 from moldau_broker.client.errors import ProtocolViolation, RequestFailed
 from moldau_broker.client.partitions import EARLIEST, LATEST, TopicPartition
+from moldau_broker.testing.scripted import ScriptedBroker
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.fetch import (
     FetchableTopicResponse,
     FetchRequest,
     FetchResponse,
+    LeaderIdAndEpoch,
+    NodeEndpoint,
     PartitionData,
 )
 from moldau_broker.wire.messages.list_offsets import (
@@ -276,3 +279,34 @@ async def test_find_offsets_goes_to_the_end_where_no_record_is_young_enough(
     shelf.put(0, b"a", b"b", b"c")
     assert await find_offsets(cluster, {P0: 1_001}) == {P0: 1}
     assert await find_offsets(cluster, {P0: 9_999, P1: EARLIEST}) == {P0: 3, P1: 0}
+
+
+async def test_consumer_goes_where_a_refusal_sends_it(
+    cluster: Cluster, scripted: Any, shelf: Shelf, topic_id: Callable[[str], bytes]
+) -> None:
+    """The leader that came with the error is read from at once, without new metadata. Reference: KIP-951."""
+    elsewhere = ScriptedBroker(2)
+    await elsewhere.start()
+    there = Shelf(topic_id)
+    there.put(0, b"moved")
+    elsewhere.scripts[ApiKey.FETCH] = there.fetch
+    refusal = PartitionData(
+        partition_index=0,
+        error_code=ErrorCode.FENCED_LEADER_EPOCH,
+        current_leader=LeaderIdAndEpoch(leader_id=2, leader_epoch=1),
+    )
+    scripted.script(
+        ApiKey.FETCH,
+        FetchResponse(
+            responses=[FetchableTopicResponse(topic_id=topic_id("t"), topic="t", partitions=[refusal])],
+            node_endpoints=[NodeEndpoint(node_id=2, host="127.0.0.1", port=elsewhere.port)],
+        ),
+    )
+    consumer = Consumer(cluster)
+    consumer.assign({P0: 0})
+    [fetched] = await consumer.poll(5_000)
+    await consumer.close()
+    await elsewhere.stop()
+    assert [record.value for record in fetched.records] == [b"moved"]
+    assert len(scripted.seen(ApiKey.FETCH)) == 1
+    assert len([r for r in scripted.seen(ApiKey.METADATA) if r.topics]) == 1

@@ -15,15 +15,19 @@ from moldau_broker.client.partitioner import RoundRobinPartitioner
 from moldau_broker.client.partitions import TopicPartition
 from moldau_broker.client.producer import Producer
 from moldau_broker.client.producer_config import ACKS_ALL, ACKS_LEADER, ACKS_NONE, ProducerConfig
+from moldau_broker.testing.scripted import ScriptedBroker
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.init_producer_id import InitProducerIdResponse
 from moldau_broker.wire.messages.produce import (
+    LeaderIdAndEpoch,
+    NodeEndpoint,
     PartitionProduceResponse,
     ProduceRequest,
     ProduceResponse,
     TopicProduceResponse,
 )
 from moldau_broker.wire.records import BatchHeader, parse_header, read_records
+from moldau_broker.wire.schema import replace
 
 
 class Log:
@@ -325,3 +329,49 @@ def test_producer_config_refuses_what_cannot_be() -> None:
     with pytest.raises(ValueError, match="not 2"):
         ProducerConfig(acks=2, idempotent=False)
     assert ProducerConfig().acks == ACKS_ALL
+
+
+async def test_producer_goes_where_a_refusal_sends_it(
+    cluster: Cluster, scripted: Any, log: Any, topic_id: Callable[[str], bytes]
+) -> None:
+    """The leader that came with the error is asked at once, and nobody is asked for metadata. Reference: KIP-951."""
+    log()
+    elsewhere = ScriptedBroker(2)
+    await elsewhere.start()
+    seen = elsewhere.scripts[ApiKey.PRODUCE] = Log(topic_id)
+    refusal = PartitionProduceResponse(
+        index=0,
+        error_code=ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        current_leader=LeaderIdAndEpoch(leader_id=2, leader_epoch=1),
+    )
+    topic = TopicProduceResponse(topic_id=topic_id("t"), name="t", partition_responses=[refusal])
+    at = NodeEndpoint(node_id=2, host="127.0.0.1", port=elsewhere.port)
+    scripted.script(ApiKey.PRODUCE, ProduceResponse(responses=[topic], node_endpoints=[at]))
+    async with Producer(cluster) as producer:
+        await producer.send("t", value=b"a", partition=0)
+    await elsewhere.stop()
+    assert seen.values == [b"a"]
+    assert len(scripted.seen(ApiKey.PRODUCE)) == 1
+    assert len([r for r in scripted.seen(ApiKey.METADATA) if r.topics]) == 1
+
+
+async def test_producer_does_not_follow_a_hint_that_is_no_news(
+    cluster: Cluster, scripted: Any, log: Any
+) -> None:
+    """The epoch it knows already: it looks for the leader as ever, and is not sent in circles."""
+    seen = log()
+
+    def refuse_once(request: ProduceRequest, version: int) -> ProduceResponse | None:
+        answer = seen(request, version)
+        scripted.scripts[ApiKey.PRODUCE] = seen
+        topic = answer.responses[0]
+        hint = LeaderIdAndEpoch(leader_id=1, leader_epoch=0)
+        refused = replace(
+            topic.partition_responses[0], error_code=ErrorCode.NOT_LEADER_OR_FOLLOWER, current_leader=hint
+        )
+        return ProduceResponse(responses=[replace(topic, partition_responses=[refused])])
+
+    scripted.scripts[ApiKey.PRODUCE] = refuse_once
+    async with Producer(cluster) as producer:
+        await producer.send("t", value=b"a", partition=0)
+    assert len([r for r in scripted.seen(ApiKey.METADATA) if r.topics]) == 2

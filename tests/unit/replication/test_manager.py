@@ -40,7 +40,8 @@ def test_a_topic_of_ours_is_hosted_under_its_name_and_its_id(bench: ReplicaBench
     assert len(bench.replicas) == 2
     assert bench.replicas.partition_by_id(mine.topic_id, 1) is bench.partition("mine", 1)
     assert bench.replicas.partition("theirs", 0) is None
-    assert bench.replicas.missing_error("theirs", 0) is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    assert bench.replicas.missing_error("theirs", 0) is ErrorCode.NOT_LEADER_OR_FOLLOWER
+    assert bench.replicas.missing_error("theirs", 2) is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     assert folders(bench) == {"mine-0", "mine-1"}
 
 

@@ -181,6 +181,7 @@ def test_an_error_is_not_waited_with(bench: DispatchBench) -> None:
 
 def test_a_fetch_hears_at_once_when_its_topic_goes(bench: DispatchBench) -> None:
     """Or when another leads it; in newer versions it is told who (KIP-951)."""
+    bench.meet_broker(2, 9092)
     for change, error in (
         (
             lambda: bench.publish(bench.topic("t", 3, replicas=(1, 2), leader=2, epoch=4)),
@@ -264,6 +265,55 @@ def test_cold_data_whose_topic_goes_meanwhile_is_an_error(bench: DispatchBench) 
     bench.publish(bench.topic("t", 3, replicas=(1, 2), leader=2, epoch=4))
     bench.readers.run()
     assert errors(reply) == {0: ErrorCode.NOT_LEADER_OR_FOLLOWER}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("session_epoch", [-1, 0])
+def test_a_fetch_is_told_who_leads_and_where(bench: DispatchBench, version: int, session_epoch: int) -> None:
+    """From v16 on, each leader's address once. Reference: KIP-951."""
+    bench.meet_broker(2, 9094, rack="b")
+    bench.publish(bench.topic("t", 2, replicas=(1, 2), leader=2, epoch=4))
+    fields = {"session_epoch": session_epoch} if version >= 7 else {}
+    reply = fetch(bench, wanted(bench, {0: 0, 1: 0}), version=version, max_wait_ms=0, **fields)
+    assert set(errors(reply).values()) == {ErrorCode.NOT_LEADER_OR_FOLLOWER}
+    answer = reply.response()
+    told = [
+        (one.current_leader.leader_id, one.current_leader.leader_epoch)
+        for topic in answer.responses
+        for one in topic.partitions
+    ]
+    nodes = [(at.node_id, at.host, at.port, at.rack) for at in answer.node_endpoints]
+    assert told == ([(2, 4)] * 2 if version >= 16 else [(-1, -1)] * 2)
+    assert nodes == ([(2, "192.0.2.2", 9094, "b")] if version >= 16 else [])
+
+
+def test_a_fetch_of_what_lives_elsewhere_is_told_where(bench: DispatchBench) -> None:
+    """A broker that never had a replica, or has it no more, knows where they are all the same."""
+    bench.meet_broker(3, 9093)
+    bench.publish(bench.topic("far", replicas=(3,), leader=3, epoch=2))
+    reply = fetch(bench, wanted(bench, {0: 0}, topic="far"), version=18)
+    assert errors(reply) == {0: ErrorCode.NOT_LEADER_OR_FOLLOWER}
+    assert [at.node_id for at in reply.response().node_endpoints] == [3]
+
+
+@pytest.mark.parametrize("leader", [-1, 2])
+def test_a_fetch_is_told_of_no_leader_that_cannot_be_reached(bench: DispatchBench, leader: int) -> None:
+    """Nobody leads, or who does has no address that is known: the client asks for metadata as ever."""
+    bench.publish(bench.topic("t", 3, replicas=(1, 2), leader=leader, epoch=4))
+    reply = fetch(bench, wanted(bench, {0: 0}), version=16)
+    assert errors(reply) == {0: ErrorCode.NOT_LEADER_OR_FOLLOWER}
+    assert reply.response().responses[0].partitions[0].current_leader.leader_id == -1
+    assert list(reply.response().node_endpoints) == []
+
+
+def test_a_leader_that_is_cut_off_does_not_name_itself(bench: DispatchBench) -> None:
+    """Its own image says that it leads; a client that trusted that would come back at once."""
+    bench.meet_broker(1, 9092)
+    bench.publish(bench.topic("t", 3, replicas=(1, 2), epoch=4))
+    bench.partition("t").is_cut_off = True
+    reply = fetch(bench, wanted(bench, {0: 0}), version=16)
+    assert errors(reply) == {0: ErrorCode.NOT_LEADER_OR_FOLLOWER}
+    assert reply.response().responses[0].partitions[0].current_leader.leader_id == -1
 
 
 # --- sessions ---------------------------------------------------------------------------------------------
@@ -350,13 +400,15 @@ def test_a_session_that_does_not_fit_is_refused(
 
 
 def test_a_reader_in_another_epoch_is_fenced_and_told_the_leader(bench: DispatchBench) -> None:
-    """KIP-320, KIP-951."""
+    """Of this very broker, in its newer epoch; who knows more than we do needs no advice (KIP-320, KIP-951)."""
+    bench.meet_broker(1, 9092)
     bench.publish(bench.topic("t", 3, epoch=5))
     for known, error in ((4, ErrorCode.FENCED_LEADER_EPOCH), (6, ErrorCode.UNKNOWN_LEADER_EPOCH)):
         reply = fetch(bench, wanted(bench, {0: 0}, current_leader_epoch=known), version=16)
         assert errors(reply) == {0: error}
         leader = reply.response().responses[0].partitions[0].current_leader
-        assert (leader.leader_id, leader.leader_epoch) == (1, 5)
+        fenced = error is ErrorCode.FENCED_LEADER_EPOCH
+        assert (leader.leader_id, leader.leader_epoch) == ((1, 5) if fenced else (-1, -1))
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,41 @@ def test_a_lost_leadership_is_answered_as_ever() -> None:
     assert bench.handled[ApiKey.PRODUCE] == before
 
 
+def hint_of(reply: Reply) -> tuple[int, int, list[tuple[int, str, int]]]:
+    leader = partition_answer(reply).current_leader
+    nodes = [(at.node_id, at.host, at.port) for at in reply.response().node_endpoints]
+    return leader.leader_id, leader.leader_epoch, nodes
+
+
+@pytest.mark.parametrize("version", [9, 10, 12, 13])
+@pytest.mark.parametrize("acks", [-1, 1])
+def test_a_lost_leadership_is_answered_with_who_leads_now(version: int, acks: int) -> None:
+    """From v10 on, with its address. Reference: KIP-951."""
+    bench = make_bench()
+    bench.meet_broker(2, 9094)
+    bench.publish(bench.topic("plain", 3, replicas=(1, 2), leader=2, epoch=1))
+    reply = bench.send(ApiKey.PRODUCE, version, request_for(bench, version, acks=acks))
+    assert partition_answer(reply).error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER
+    assert hint_of(reply) == ((2, 1, [(2, "192.0.2.2", 9094)]) if version >= 10 else (-1, -1, []))
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_a_leadership_lost_before_the_commit_is_answered_with_who_leads_now(repeated: bool) -> None:
+    """Also on the short way, whose ready-made answer has no room for it."""
+    bench = make_bench()
+    bench.meet_broker(2, 9094)
+    bench.publish(bench.topic("plain", 3, replicas=(1, 2), leader=1, epoch=1))
+    for at in range(1 + repeated):
+        reply = bench.send(ApiKey.PRODUCE, 12, request_for(bench, 12, acks=-1), correlation_id=at)
+    assert not reply.done
+    assert bench.handled[ApiKey.PRODUCE] == 1
+    bench.publish(bench.topic("plain", 3, replicas=(1, 2), leader=2, epoch=2))
+    assert partition_answer(reply).error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER
+    assert hint_of(reply) == (2, 2, [(2, "192.0.2.2", 9094)])
+    assert reply.data is not None
+    assert int.from_bytes(reply.data[4:8], "big") == repeated
+
+
 @pytest.mark.parametrize("version", [8, 9])
 def test_a_request_that_is_not_durable_in_time_says_so(version: int) -> None:
     """REQUEST_TIMED_OUT with no offset; the data stays, and the late commit disturbs nobody."""

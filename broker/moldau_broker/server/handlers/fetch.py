@@ -30,12 +30,14 @@ from moldau_broker.server.fetch_sessions import (
     FetchSession,
 )
 from moldau_broker.server.handlers.spec import Handler, ListenerKind, RequestContext
+from moldau_broker.server.leader_hints import FETCH_SINCE, LeaderHints
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.batches import iter_batches
 from moldau_broker.wire.messages.fetch import (
     FetchableTopicResponse,
     FetchRequest,
     FetchResponse,
+    NodeEndpoint,
     PartitionData,
 )
 
@@ -286,8 +288,7 @@ class _Fetch:
                 for_replica=self._is_replica,
             )
             if error is not ErrorCode.NONE:
-                leader = (target.leader_id, target.leader_epoch)
-                reads.append(PartitionRead(error, leader=leader))
+                reads.append(PartitionRead(error))
                 continue
             if wish.last_fetched_epoch >= 0:
                 diverging = divergence(target, wish)
@@ -331,6 +332,7 @@ class _Fetch:
     def _respond(self, reads: list[PartitionRead]) -> FetchResponse:
         topics: list[tuple[FetchPartition, list[PartitionData]]] = []
         session = self._session
+        hints: LeaderHints | None = None
         for wish, target, read in zip(self._asked, self._targets, reads, strict=True):
             size = len(read.records) if read.records else 0
             if size and self._is_replica and isinstance(target, Partition):
@@ -346,14 +348,25 @@ class _Fetch:
                     continue
             if not topics or topics[-1][0].name != wish.name or topics[-1][0].topic_id != wish.topic_id:
                 topics.append((wish, []))
-            topics[-1][1].append(partition_data(wish.index, read))
+            hint = None
+            if read.error is not ErrorCode.NONE and self._context.api_version >= FETCH_SINCE:
+                if hints is None:
+                    view = self._broker.metadata.view(self._context.listener)
+                    hints = LeaderHints(view, self._broker.node_id)
+                hint = hints.of(read.error, wish.name, wish.topic_id, wish.index)
+            topics[-1][1].append(partition_data(wish.index, read, hint))
         return FetchResponse(
             session_id=session.session_id if session is not None else NO_SESSION,
             responses=[
                 FetchableTopicResponse(topic=wish.name, topic_id=wish.topic_id, partitions=partitions)
                 for wish, partitions in topics
             ],
+            node_endpoints=hints.endpoints(_endpoint) if hints is not None else (),
         )
+
+
+def _endpoint(node_id: int, host: str, port: int, rack: str | None) -> NodeEndpoint:
+    return NodeEndpoint(node_id=node_id, host=host, port=port, rack=rack)
 
 
 HANDLER = Handler(api=ApiKey.FETCH, versions=(4, 18), handle=handle)

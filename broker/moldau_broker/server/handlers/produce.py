@@ -22,9 +22,12 @@ from moldau_broker.replication.validation import Rejected, parse_single_batch, v
 from moldau_broker.replication.waiting import DelayedProduce
 from moldau_broker.server.exchange import CloseConnection
 from moldau_broker.server.handlers.spec import Handler, RequestContext
+from moldau_broker.server.leader_hints import PRODUCE_SINCE, LeaderHints
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.produce import (
     BatchIndexAndErrorMessage,
+    LeaderIdAndEpoch,
+    NodeEndpoint,
     PartitionProduceData,
     PartitionProduceResponse,
     ProduceRequest,
@@ -63,8 +66,8 @@ def handle(
         return None
     waits = broker.settings.log.flush_acks_all or any(partition.replicated for partition, _ in appended)
     if request.acks == _ALL and appended and waits:
-        return _answer_when_committed(broker, request, outcomes, appended)
-    return ProduceResponse(responses=_answers(request, outcomes))
+        return _answer_when_committed(broker, context, request, outcomes, appended)
+    return answer(broker, context.listener, context.api_version, request, outcomes)
 
 
 def _refuse_whole(request: ProduceRequest) -> Rejected | None:
@@ -145,6 +148,7 @@ def append_batch(
 
 def _answer_when_committed(
     broker: Broker,
+    context: RequestContext,
     request: ProduceRequest,
     outcomes: list[AppendOutcome],
     appended: list[tuple[Partition, int]],
@@ -155,7 +159,7 @@ def _answer_when_committed(
         for (_, slot), error in zip(appended, errors, strict=True):
             if error is not ErrorCode.NONE:
                 outcomes[slot] = AppendOutcome(error)
-        later.complete(ProduceResponse(responses=_answers(request, outcomes)))
+        later.complete(answer(broker, context.listener, context.api_version, request, outcomes))
 
     waiting = DelayedProduce(done)
     for partition, slot in appended:
@@ -166,19 +170,43 @@ def _answer_when_committed(
     return later
 
 
-def _answers(request: ProduceRequest, outcomes: Sequence[AppendOutcome]) -> list[TopicProduceResponse]:
+def answer(
+    broker: Broker,
+    listener: str,
+    api_version: int,
+    request: ProduceRequest,
+    outcomes: Sequence[AppendOutcome],
+) -> ProduceResponse:
+    """What became of each partition of a request, in its order; who leads it instead where that is the error."""
     left = iter(outcomes)
-    return [
+    hints: LeaderHints | None = None
+    if api_version >= PRODUCE_SINCE and any(outcome.error is not ErrorCode.NONE for outcome in outcomes):
+        hints = LeaderHints(broker.metadata.view(listener), broker.node_id)
+    topics = [
         TopicProduceResponse(
             name=topic.name,
             topic_id=topic.topic_id,
-            partition_responses=[_partition_answer(data.index, next(left)) for data in topic.partition_data],
+            partition_responses=[
+                _partition_answer(topic, data.index, next(left), hints) for data in topic.partition_data
+            ],
         )
         for topic in request.topic_data
     ]
+    endpoints = hints.endpoints(_endpoint) if hints is not None else ()
+    return ProduceResponse(responses=topics, node_endpoints=endpoints)
 
 
-def _partition_answer(index: int, outcome: AppendOutcome) -> PartitionProduceResponse:
+def _endpoint(node_id: int, host: str, port: int, rack: str | None) -> NodeEndpoint:
+    return NodeEndpoint(node_id=node_id, host=host, port=port, rack=rack)
+
+
+def _partition_answer(
+    topic: TopicProduceData, index: int, outcome: AppendOutcome, hints: LeaderHints | None
+) -> PartitionProduceResponse:
+    hint = None if hints is None else hints.of(outcome.error, topic.name, topic.topic_id, index)
+    told = LeaderIdAndEpoch()
+    if hint is not None:
+        told = LeaderIdAndEpoch(leader_id=hint.leader_id, leader_epoch=hint.leader_epoch)
     return PartitionProduceResponse(
         index=index,
         error_code=outcome.error,
@@ -190,6 +218,7 @@ def _partition_answer(index: int, outcome: AppendOutcome) -> PartitionProduceRes
             for at, text in outcome.record_errors
         ],
         error_message=outcome.message,
+        current_leader=told,
     )
 
 

@@ -11,6 +11,7 @@ from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.features import SUPPORTED
 from moldau_broker.metadata.image import MetadataImage
 from moldau_broker.metadata.since_registration import SinceRegistration
+from moldau_broker.metadata.views import ListenerView
 from moldau_broker.testing.sim.controller_app import ControllerApp
 from moldau_broker.testing.sim.network import Answer, Broken
 from moldau_broker.wire.apis import ApiKey
@@ -51,6 +52,7 @@ class BrokerLayer:
         self.replicas = cluster.replicas_class(cluster, node, self)
         self._apply = SinceRegistration(node.id, incarnation_id, "sim", self.replicas.apply)
         self._gone = False
+        self._view: ListenerView | None = None
         app.on_image = self._publish
         app.on_controller = self._controller_changed
         if app.machine.committed.offset >= 0:
@@ -77,6 +79,12 @@ class BrokerLayer:
     def _publish(self, image: MetadataImage) -> None:
         before, self.image = self.image, image
         self._apply(MetadataDelta(before, image), image)
+
+    def view(self, listener: str) -> ListenerView:
+        """The metadata it acts on, as clients of that listener see it."""
+        if self._view is None or self._view.image is not self.image:
+            self._view = ListenerView(self.image, listener)
+        return self._view
 
     def _controller_changed(self) -> None:
         self.session.controller_changed(self._node.clock.monotonic_ms())

@@ -275,6 +275,7 @@ class Replicas:
     def _fetch(self, request: FetchRequest, listener: ListenerKind, answer: Callable[[Any], None]) -> None:
         context = SimpleNamespace(
             api_version=_VERSION,
+            listener="CLIENT",
             listener_kind=listener,
             now_ms=self._node.clock.monotonic_ms(),
             connection=SimpleNamespace(on_close={}, wait_for=_ignore),
