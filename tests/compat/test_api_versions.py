@@ -41,7 +41,7 @@ NOT_SERVED_BY_CONTROLLER_YET = {
     *(29, 30, 31, 38, 39, 40, 41, 49, 50, 51),  # ACLs, delegation tokens, quotas, SCRAM
     32,  # DescribeConfigs: the settings of a controller that is no broker
     58,  # Envelope: requests are passed on as they are, there is no principal to carry
-    *(70, 73),  # registration of controllers, directories of a broker that has several
+    70,  # registration of controllers
 }
 
 

@@ -19,6 +19,10 @@ NULL_UUID: Final = Uuid(bytes(16))
 METADATA_TOPIC_ID: Final = Uuid(bytes(15) + b"\x01")
 
 
+LOST_DIRECTORY: Final = Uuid(bytes(15) + b"\x01")
+"""The reserved directory of replicas whose disk or data failed (`DirectoryId.LOST`, KIP-858)."""
+
+
 def format_uuid(value: bytes) -> str:
     """The 22-character text form of a 16-byte uuid."""
     return base64.urlsafe_b64encode(value)[:22].decode("ascii")

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 from moldau_broker.metadata import (
     brokers_control,
     configs_control,
+    directories_control,
     features_control,
     isr_control,
     leaders_control,
@@ -51,6 +52,7 @@ OPERATIONS: Final[Mapping[ApiKey, Handler]] = {
     ApiKey.BROKER_HEARTBEAT: brokers_control.heartbeat,
     ApiKey.UNREGISTER_BROKER: brokers_control.unregister,
     ApiKey.ALTER_PARTITION: _on_view(isr_control.alter_partition),
+    ApiKey.ASSIGN_REPLICAS_TO_DIRS: _on_view(directories_control.assign_replicas_to_dirs),
     ApiKey.ELECT_LEADERS: _on_view(leaders_control.elect_leaders),
     ApiKey.ALTER_PARTITION_REASSIGNMENTS: _on_view(reassignments.alter_partition_reassignments),
     ApiKey.LIST_PARTITION_REASSIGNMENTS: _on_view(reassignments.list_partition_reassignments),

@@ -20,6 +20,7 @@ from moldau_broker.wire.messages.alter_partition_reassignments import (
     ReassignablePartitionResponse,
     ReassignableTopicResponse,
 )
+from moldau_broker.wire.messages.assign_replicas_to_dirs import AssignReplicasToDirsResponse
 from moldau_broker.wire.messages.broker_heartbeat import BrokerHeartbeatResponse
 from moldau_broker.wire.messages.broker_registration import BrokerRegistrationResponse
 from moldau_broker.wire.messages.create_partitions import (
@@ -188,5 +189,6 @@ _ANSWERS: Final[Mapping[ApiKey, Callable[[Any, ErrorCode, str | None], Struct]]]
         error_code=error, error_message=message
     ),
     ApiKey.ALTER_PARTITION: lambda _, error, __: AlterPartitionResponse(error_code=error),
+    ApiKey.ASSIGN_REPLICAS_TO_DIRS: lambda _, error, __: AssignReplicasToDirsResponse(error_code=error),
     ApiKey.ALLOCATE_PRODUCER_IDS: lambda _, error, __: AllocateProducerIdsResponse(error_code=error),
 }

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
 from moldau_broker.replication.leader import Proposal
+from moldau_broker.replication.lost import ControllerSender
 from moldau_broker.wire.messages.alter_partition import (
     AlterPartitionRequest,
     AlterPartitionRequestPartitionData,
@@ -21,6 +22,7 @@ from moldau_broker.wire.messages.alter_partition import (
     AlterPartitionResponsePartitionData,
     BrokerState,
 )
+from moldau_broker.wire.schema import Struct
 
 if TYPE_CHECKING:
     from moldau_broker.replication.partition import Partition
@@ -28,22 +30,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class AlterPartitionSender(Protocol):
-    """Asks the active controller, whoever that is."""
-
-    def ask_soon(
-        self, request: AlterPartitionRequest, on_answer: Callable[[AlterPartitionResponse | None], None]
-    ) -> None:
-        """Send, and call back on the same thread; None means that nobody answered."""
-        ...
-
-
 class NobodyAnswers:
     """A cluster of one has no ISR to change."""
 
-    def ask_soon(
-        self, request: AlterPartitionRequest, on_answer: Callable[[AlterPartitionResponse | None], None]
-    ) -> None:
+    def ask_soon(self, request: Struct, on_answer: Callable[[Any | None], None]) -> None:
         """No answer ever comes."""
         del request, on_answer
 
@@ -55,7 +45,7 @@ class IsrChanges:
         shrinks, expansions: proposed since start.
     """
 
-    def __init__(self, node_id: int, sender: AlterPartitionSender, broker_epoch: Callable[[], int]) -> None:
+    def __init__(self, node_id: int, sender: ControllerSender, broker_epoch: Callable[[], int]) -> None:
         self._node_id = node_id
         self._sender = sender
         self._broker_epoch = broker_epoch

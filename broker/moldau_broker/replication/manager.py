@@ -7,7 +7,7 @@ this broker begins or ceases to lead a partition.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -19,8 +19,9 @@ from moldau_broker.base.ids import Uuid
 from moldau_broker.base.topic_config import TopicConfig, resolve_topic_config
 from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.image import NO_LEADER, MetadataImage, PartitionImage, ResourceType, TopicImage
-from moldau_broker.replication.isr import AlterPartitionSender, IsrChanges, NobodyAnswers
+from moldau_broker.replication.isr import IsrChanges, NobodyAnswers
 from moldau_broker.replication.leader import Proposal
+from moldau_broker.replication.lost import ControllerSender, LostReplicas
 from moldau_broker.replication.outcome import AppendOutcome
 from moldau_broker.replication.partition import Committer, Partition
 from moldau_broker.replication.settings import ReplicaSettings
@@ -89,7 +90,7 @@ class ReplicaManager:
         broker_defaults: Mapping[str, str],
         *,
         flush_acks_all: bool = True,
-        alter_partition: AlterPartitionSender | None = None,
+        controller: ControllerSender | None = None,
         broker_epoch: Callable[[], int] = lambda: -1,
         settings: ReplicaSettings | None = None,
         is_forgotten: Callable[[], bool] = lambda: False,
@@ -106,7 +107,8 @@ class ReplicaManager:
         self._told: set[Partition] = set()
         self._lag_ms_max = settings.lag_time_ms_max if settings is not None else LAG_MS_MAX
         self._is_forgotten = is_forgotten
-        self._isr_changes = IsrChanges(node_id, alter_partition or NobodyAnswers(), broker_epoch)
+        self._isr_changes = IsrChanges(node_id, controller or NobodyAnswers(), broker_epoch)
+        self._lost = LostReplicas(node_id, controller or NobodyAnswers(), broker_epoch)
         self._image: MetadataImage | None = None
         self.throttles = ReplicationThrottles(node_id, clock)
         self._loaded: dict[tuple[str, int], Log] = {}
@@ -337,16 +339,30 @@ class ReplicaManager:
                     listener.elected(partition)
 
     def tick(self) -> None:
-        """Have followers that lag leave the ISR, and ask again what the controller could not answer.
+        """Have followers that lag leave the ISR, give up what is lost, and ask again what nobody answered.
 
         Call it a few times a second.
         """
         is_forgotten = self._is_forgotten()
-        for partition in self._partitions.values():
+        failed = list(self.failures)
+        for key, partition in self._partitions.items():
+            if partition.offline_reason is not None:
+                failed.append(key)
             if partition.is_leader:
                 partition.look_around(is_forgotten=is_forgotten)
                 partition.tick(self._lag_ms_max)
         self._isr_changes.send()
+        self._lost.report(self._counted_on(failed), self.now_ms())
+
+    def _counted_on(self, failed: Iterable[tuple[str, int]]) -> Iterator[tuple[Uuid, int]]:
+        """Those of the replicas whose log failed that the cluster counts on all the same."""
+        image = self._image
+        if image is None:
+            return
+        for name, index in failed:
+            wanted = image.partition(name, index)
+            if wanted is not None and self._node_id in {wanted.leader, *wanted.isr, *wanted.elr}:
+                yield image.topics[name].topic_id, index
 
     # --- the coordinators' writes ---------------------------------------------------------------------
 

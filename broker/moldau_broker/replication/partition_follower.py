@@ -6,6 +6,7 @@ from moldau_broker.replication.follower import Advice, Ask, Step, advise, ask
 from moldau_broker.replication.partition_base import NO_LEADER, PartitionBase
 from moldau_broker.storage.disk import Buffer
 from moldau_broker.storage.errors import DiskFull, InvalidBatches, StorageError
+from moldau_broker.storage.verify import OFFSET_MAX, find_fault
 
 
 class FollowingPartition(PartitionBase):
@@ -21,6 +22,28 @@ class FollowingPartition(PartitionBase):
         if log.durable_offset < log.log_end_offset:
             return None
         return ask(self.leader_epoch, log.log_end_offset, log.log_start_offset, log.epochs)
+
+    def _append(self, records: Buffer, now_ms: int) -> Advice:
+        """Take what the leader gave, or what comes before a batch of it that is damaged.
+
+        The next question then begins at that batch. A leader looks at the checksum of the first batch it gives, so it
+        finds out that it is the one who is damaged.
+
+        Raises:
+            InvalidBatches: nothing of it can be taken.
+            StorageError: as `Log.append_replica`.
+        """
+        log = self.log
+        try:
+            log.append_replica(records, now_ms)
+        except InvalidBatches:
+            fault = find_fault(records, log.log_end_offset, OFFSET_MAX, first_only=False)
+            if fault is None or fault.position == 0:
+                raise
+            records = memoryview(records)[: fault.position]
+            log.append_replica(records, now_ms)
+        self.bytes_in += len(records)
+        return Advice(Step.APPEND)
 
     def take(
         self,
@@ -46,8 +69,7 @@ class FollowingPartition(PartitionBase):
             elif advice.step is Step.RESTART:
                 log.truncate_fully(advice.offset)
             elif advice.step is Step.APPEND and records is not None and len(records):
-                log.append_replica(records, now_ms)
-                self.bytes_in += len(records)
+                advice = self._append(records, now_ms)
         except (InvalidBatches, DiskFull) as refused:
             advice = Advice(Step.BACK_OFF, why=str(refused))
         except StorageError as failure:

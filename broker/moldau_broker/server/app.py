@@ -141,7 +141,7 @@ class App:
             self._clock,
             self._config.explicit,
             flush_acks_all=self._config.log.flush_acks_all,
-            alter_partition=PartitionChanges(member.channel),
+            controller=PartitionChanges(member.channel),
             broker_epoch=lambda: member.broker_epoch,
             settings=self._config.replication,
             is_forgotten=lambda: member.is_forgotten,

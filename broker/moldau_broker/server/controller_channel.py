@@ -28,7 +28,8 @@ from moldau_broker.raft.protocol import whole_error
 from moldau_broker.raft.quorum import Voter
 from moldau_broker.server.controller_link import ControllerLink
 from moldau_broker.wire.apis import ApiKey
-from moldau_broker.wire.messages.alter_partition import AlterPartitionRequest, AlterPartitionResponse
+from moldau_broker.wire.messages.alter_partition import AlterPartitionRequest
+from moldau_broker.wire.messages.assign_replicas_to_dirs import AssignReplicasToDirsRequest
 from moldau_broker.wire.messages.create_topics import CreateTopicsRequest
 from moldau_broker.wire.schema import Struct
 
@@ -198,17 +199,21 @@ class ControllerChannel(ControllerAdmin):
         return unavailable_response(key, request, ErrorCode.NOT_CONTROLLER, f"no controller answers: {why}")
 
 
+_KEYS: Final[dict[type[Struct], ApiKey]] = {
+    AlterPartitionRequest: ApiKey.ALTER_PARTITION,
+    AssignReplicasToDirsRequest: ApiKey.ASSIGN_REPLICAS_TO_DIRS,
+}
+
+
 class PartitionChanges:
-    """AlterPartition through the channel: what `ReplicaManager` proposes of its in-sync replicas."""
+    """What `ReplicaManager` asks of the controller: other in-sync replicas, and to be rid of replicas it lost."""
 
     def __init__(self, channel: ControllerChannel) -> None:
         self._channel = channel
 
-    def ask_soon(
-        self, request: AlterPartitionRequest, on_answer: Callable[[AlterPartitionResponse | None], None]
-    ) -> None:
+    def ask_soon(self, request: Struct, on_answer: Callable[[Any | None], None]) -> None:
         """One attempt; None when there was no answer."""
-        self._channel.ask_soon(ApiKey.ALTER_PARTITION, request, on_answer)
+        self._channel.ask_soon(_KEYS[type(request)], request, on_answer)
 
 
 def _timeout_ms(request: Struct) -> int:

@@ -268,6 +268,11 @@ class Log(LogTrim):
             if generation == self.generation:
                 return data
 
+    def is_recent(self, offset: int) -> bool:
+        """Whether a read from `offset` gives the newest batches only, appended by this process or just recovered."""
+        tail = self.active.tail
+        return tail is not None and offset - self.active.base_offset >= tail.floor
+
     def segment_for(self, offset: int) -> Segment:
         """The segment that holds `offset`, or would."""
         return self.segments[self._chain.at(offset)]

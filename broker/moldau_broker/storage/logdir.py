@@ -24,7 +24,8 @@ from moldau_broker.storage.checkpoints import (
 )
 from moldau_broker.storage.closing import close_all
 from moldau_broker.storage.disk import Disk, DiskFile, OsDisk, open_files_allowed
-from moldau_broker.storage.errors import FileMissing, StorageError
+from moldau_broker.storage.errors import CorruptLog, FileMissing, StorageError
+from moldau_broker.storage.folder import quarantine
 from moldau_broker.storage.identity import Identity, read_identity, write_identity
 from moldau_broker.storage.loading import Opening, open_log
 from moldau_broker.storage.names import (
@@ -288,7 +289,9 @@ class LogDir:
     # --- what logs tell ------------------------------------------------------------------------------
 
     def failed(self, log: LogBase, error: StorageError) -> None:
-        """A log has gone out of service. Any thread."""
+        """A log has gone out of service. Any thread; blocks for a note where data is damaged, which a restart heeds."""
+        if isinstance(error, CorruptLog):
+            quarantine(log.place, error)
         self.offline[log.topic, log.partition] = error
 
     def flush_due(self, log: LogBase) -> None:

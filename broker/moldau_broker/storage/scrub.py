@@ -1,7 +1,7 @@
 """Checking a log's closed segments while it serves: every CRC, every offset. Finds what reading does not.
 
-Reads are not checked (as in Kafka: clients check); recovery checks only what a crash may have torn. This is
-the third: slow, whenever wanted, on a helper thread.
+Reads are checked where other replicas have the same (`verify`); recovery checks only what a crash may have torn. This
+is the third: slow, whenever wanted, on a helper thread.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def scrub(log: Log) -> Iterator[Scrubbed]:
 
 def put_aside(log: Log, damage: CorruptLog) -> None:
     """Take a damaged log out of service, over restarts too. Blocks for the note."""
-    quarantine(log.place, damage)
+    if log.observer is None:
+        quarantine(log.place, damage)
     log.fail(damage)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid, random_uuid
@@ -27,23 +28,30 @@ from moldau_broker.wire.messages.alter_partition import (
     AlterPartitionResponsePartitionData,
     AlterPartitionResponseTopicData,
 )
+from moldau_broker.wire.messages.assign_replicas_to_dirs import AssignReplicasToDirsRequest
+from moldau_broker.wire.schema import Struct
 
 Answer = Callable[[AlterPartitionResponse | None], None]
 
 
 class ManualController:
-    """Takes AlterPartition requests and leaves them until a test decides.
+    """Takes what replica managers ask and leaves it until a test decides.
 
     Attributes:
-        asked: requests and how to answer them, oldest first.
+        asked, lost: AlterPartition and AssignReplicasToDirs requests, and how to answer them, oldest first.
     """
 
     def __init__(self) -> None:
         self.asked: list[tuple[AlterPartitionRequest, Answer]] = []
+        self.lost: list[tuple[AssignReplicasToDirsRequest, Callable[[Any], None]]] = []
 
-    def ask_soon(self, request: AlterPartitionRequest, on_answer: Answer) -> None:
-        """See `replication.isr.AlterPartitionSender`."""
-        self.asked.append((request, on_answer))
+    def ask_soon(self, request: Struct, on_answer: Callable[[Any], None]) -> None:
+        """See `replication.lost.ControllerSender`."""
+        if isinstance(request, AlterPartitionRequest):
+            self.asked.append((request, on_answer))
+        else:
+            assert isinstance(request, AssignReplicasToDirsRequest)
+            self.lost.append((request, on_answer))
 
 
 class ReplicaCluster:

@@ -15,7 +15,7 @@ from random import Random
 from moldau_broker.base.ids import Uuid, format_uuid, random_uuid
 from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.image import MetadataImage, PartitionImage, ResourceType, TopicImage
-from moldau_broker.replication.isr import AlterPartitionSender
+from moldau_broker.replication.lost import ControllerSender
 from moldau_broker.replication.manager import ReplicaManager
 from moldau_broker.replication.partition import Partition
 from moldau_broker.replication.validation import Accepted
@@ -84,7 +84,7 @@ class ReplicaBench:
         seed: int = 1,
         flush_acks_all: bool = True,
         node_id: int = NODE_ID,
-        controller: AlterPartitionSender | None = None,
+        controller: ControllerSender | None = None,
     ) -> None:
         self.node_id = node_id
         self._controller = controller
@@ -114,7 +114,7 @@ class ReplicaBench:
             self.clock,
             {},
             flush_acks_all=self._flush_acks_all,
-            alter_partition=self._controller,
+            controller=self._controller,
             broker_epoch=lambda: self.image.brokers[self.node_id].epoch,
         )
 

@@ -78,3 +78,10 @@ def test_fetched_refuses_a_batch_with_a_wrong_checksum() -> None:
     data[-2] ^= 1
     with pytest.raises(WireError, match="offset 0 fails its checksum"):
         read(bytes(data))
+
+
+def test_fetched_gives_what_comes_before_a_damaged_batch() -> None:
+    """The next fetch begins at the damage, and may be answered by a broker whose copy is sound."""
+    data = bytearray(batch(0, b"a", b"b") + batch(2, b"c"))
+    data[-2] ^= 1
+    assert read(bytes(data)) == ([b"a", b"b"], 2)

@@ -7,13 +7,15 @@ import errno
 import pytest
 
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.metadata.image import ResourceType
+from moldau_broker.base.ids import LOST_DIRECTORY, NULL_UUID, Uuid
+from moldau_broker.metadata.image import BrokerImage, ResourceType
 from moldau_broker.replication.manager import LeadershipListener
 from moldau_broker.replication.outcome import AppendOutcome
 from moldau_broker.replication.partition import Partition
 from moldau_broker.storage.errors import CorruptLog
 from moldau_broker.testing.disk import SimDisk
 from moldau_broker.testing.logs import make_batch
+from moldau_broker.testing.replica_cluster import ManualController
 from moldau_broker.testing.replicas import ReplicaBench
 
 TOPIC, BROKER = int(ResourceType.TOPIC), int(ResourceType.BROKER)
@@ -292,3 +294,88 @@ def test_a_replica_found_damaged_while_it_serves_begins_anew(bench: ReplicaBench
     assert anew is not partition
     assert anew.log_end_offset == 0
     assert anew.offline_reason is None
+
+
+def lost_of(controller: ManualController) -> list[tuple[Uuid, int]]:
+    """What the last question gave up."""
+    request, _ = controller.lost[-1]
+    (directory,) = request.directories
+    assert directory.id == LOST_DIRECTORY
+    assert (request.broker_id, request.broker_epoch) == (1, 101)
+    return [
+        (Uuid(topic.topic_id), one.partition_index) for topic in directory.topics for one in topic.partitions
+    ]
+
+
+def on_broker(controller: ManualController) -> ReplicaBench:
+    bench = ReplicaBench(controller=controller)
+    bench.follow(bench.image._replace(brokers={1: BrokerImage(1, 101, NULL_UUID, False, False, None, {})}))
+    return bench
+
+
+@pytest.mark.parametrize("to_end", [False, True], ids=["consumer", "follower"])
+def test_a_leader_found_damaged_while_it_serves_gives_leadership_up(to_end: bool) -> None:
+    """A bit flips, a reader would have got it: nothing is served, the controller is told, the note outlives us."""
+    controller = ManualController()
+    bench = on_broker(controller)
+    partition = with_two_replicas(bench)
+    damaged(bench)
+    partition.high_watermark = partition.log_end_offset
+    read = partition.read(1, 1 << 20, committed=False, min_one=True, wait=True, to_end=to_end)
+    assert read is not None
+    assert (read.error, read.records) == (ErrorCode.KAFKA_STORAGE_ERROR, None)
+    bench.replicas.tick()
+    assert lost_of(controller) == [(partition.topic_id, 0)]
+    assert bench.disk.content("t-0/.moldau-quarantine")
+    bench.publish(bench.topic("t", replicas=(1, 2), isr=(2,), leader=2, epoch=2))
+    assert bench.partition("t").log_end_offset == 0
+    bench.clock.advance(10_000)
+    bench.replicas.tick()
+    assert len(controller.lost) == 1
+
+
+def test_what_is_lost_is_told_until_nobody_counts_on_it() -> None:
+    """One question at a time, once a second; at once again when something new is lost."""
+    controller = ManualController()
+    bench = on_broker(controller)
+    bench.publish(bench.topic("t", 2, replicas=(1, 2), isr=(1,), epoch=1))
+    bench.partition("t").go_offline("the disk is broken")
+    bench.replicas.tick()
+    bench.replicas.tick()
+    assert len(controller.lost) == 1
+    controller.lost[-1][1](None)
+    bench.replicas.tick()
+    assert len(controller.lost) == 1
+    bench.partition("t", 1).go_offline("the disk is broken")
+    bench.replicas.tick()
+    assert [index for _, index in lost_of(controller)] == [0, 1]
+    controller.lost[-1][1](None)
+    bench.clock.advance(999)
+    bench.replicas.tick()
+    assert len(controller.lost) == 2
+    bench.clock.advance(1)
+    bench.replicas.tick()
+    assert len(controller.lost) == 3
+
+
+def test_a_replica_that_could_not_be_opened_is_given_up_too() -> None:
+    """Damage found at start, while the cluster still counts on it."""
+    controller = ManualController()
+    bench = on_broker(controller)
+    with_two_replicas(bench)
+    damaged(bench)
+    bench.restart(clean=False)
+    bench.replicas.tick()
+    assert lost_of(controller) == [(bench.image.topics["t"].topic_id, 0)]
+
+
+def test_the_only_replica_is_served_unchecked(bench: ReplicaBench) -> None:
+    """Nobody else could give the records around the damage; clients check, as with Kafka."""
+    partition = bench.create_topic("t")
+    write(bench, partition)
+    write(bench, partition)
+    damaged(bench)
+    read = partition.read(1, 1 << 20, committed=False, min_one=True, wait=True)
+    assert read is not None
+    assert read.error is ErrorCode.NONE
+    assert partition.offline_reason is None

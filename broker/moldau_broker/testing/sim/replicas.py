@@ -27,6 +27,7 @@ from moldau_broker.wire.apis import API_SCHEMAS, ApiKey
 from moldau_broker.wire.messages.alter_partition import AlterPartitionRequest
 from moldau_broker.wire.messages.fetch import FetchPartition, FetchRequest, FetchResponse, FetchTopic
 from moldau_broker.wire.records import parse_header
+from moldau_broker.wire.schema import Struct
 
 if TYPE_CHECKING:
     from moldau_broker.testing.sim.broker_cluster import BrokerCluster
@@ -100,7 +101,7 @@ class Replicas:
             cast("Any", node.disk),
             node.clock,
             {},
-            alter_partition=self,
+            controller=self,
             broker_epoch=lambda: broker.session.epoch,
             settings=times,
             is_forgotten=lambda: (
@@ -139,9 +140,11 @@ class Replicas:
         topic = self._broker.image.topics_by_id.get(Uuid(topic_id))
         return ErrorCode.UNKNOWN_TOPIC_ID if topic is None else self.manager.missing_error(topic.name, index)
 
-    def ask_soon(self, request: AlterPartitionRequest, on_answer: Callable[[Any], None]) -> None:
-        """`isr.AlterPartitionSender`."""
-        self._broker.ask(ApiKey.ALTER_PARTITION, request, on_answer)
+    def ask_soon(self, request: Struct, on_answer: Callable[[Any], None]) -> None:
+        """`replication.lost.ControllerSender`."""
+        isr = isinstance(request, AlterPartitionRequest)
+        key = ApiKey.ALTER_PARTITION if isr else ApiKey.ASSIGN_REPLICAS_TO_DIRS
+        self._broker.ask(key, request, on_answer)
 
     # -- replication.manager.LogDirectory -----------------------------------------------------------------
 

@@ -1,0 +1,128 @@
+"""A disk that changes what it was given: the damaged copy is noticed, given up and fetched again; good ones stay."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from moldau_broker.client.admin.topics import NewTopic, create_topics
+from moldau_broker.client.cluster import Cluster
+from moldau_broker.client.consumer import Consumer
+from moldau_broker.client.errors import ClientError
+from moldau_broker.client.partitions import TopicPartition
+from moldau_broker.client.producer import Producer
+from moldau_broker.testing.cluster import ProcessCluster
+
+pytestmark = [pytest.mark.compat, pytest.mark.timeout(180)]
+
+RECORDS = 400
+SEGMENT = "00000000000000000000.log"
+
+
+def segment(cluster: ProcessCluster, node_id: int, topic: str) -> Path:
+    return cluster.node(node_id).data_dir / f"{topic}-0" / SEGMENT
+
+
+def flip(path: Path, at: float) -> None:
+    """One bit, in the body of the batch that lies at this fraction of the file."""
+    data = path.read_bytes()
+    position = 0
+    while position + 12 <= len(data) * at:
+        position += 12 + int.from_bytes(data[position + 8 : position + 12], "big")
+    with path.open("r+b") as file:
+        file.seek(position + 61 + 20)
+        byte = file.read(1)[0]
+        file.seek(position + 61 + 20)
+        file.write(bytes([byte ^ 4]))
+
+
+async def fill(cluster: Cluster, topic: str) -> list[bytes]:
+    """Records in many batches, all acknowledged by all; what they hold."""
+    made = await create_topics(
+        cluster, [NewTopic(name=topic, assignment={0: [1, 2, 3]}, config={"min.insync.replicas": "2"})]
+    )
+    assert not isinstance(made[topic], ClientError)
+    values = [b"%06d" % n + bytes(100) for n in range(RECORDS)]
+    async with Producer(cluster) as producer:
+        for n, value in enumerate(values):
+            await producer.send(topic, value=value, partition=0)
+            if n % 10 == 9:
+                await producer.flush()
+    return values
+
+
+async def read_all(cluster: Cluster, topic: str, count: int) -> list[bytes | None]:
+    consumer = Consumer(cluster)
+    consumer.assign({TopicPartition(topic, 0): 0})
+    seen: list[bytes | None] = []
+    async with asyncio.timeout(30):
+        while len(seen) < count:
+            seen += [record.value for fetched in await consumer.poll(500) for record in fetched.records]
+    await consumer.close()
+    return seen
+
+
+async def healed(cluster: ProcessCluster, client: Cluster, topic: str) -> None:
+    """Until all three are in sync again, with the same bytes."""
+    partition = TopicPartition(topic, 0)
+    async with asyncio.timeout(40):
+        while True:
+            await client.retry(lambda: client.refresh([topic]))
+            known = client.metadata.partition(partition)
+            logs = {p.read_bytes() for n in (1, 2, 3) if (p := segment(cluster, n, topic)).exists()}
+            if known is not None and sorted(known.isr) == [1, 2, 3] and len(logs) == 1:
+                return
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["newest batches", "read from disk"])
+async def test_leader_that_turns_out_damaged_while_it_serves_hands_over(restarted: bool) -> None:
+    """A consumer meets it: another replica gives all records, the damaged one is set aside and fetched again."""
+    with ProcessCluster(3) as cluster:
+        async with Cluster(cluster.bootstrap) as client:
+            values = await fill(client, "t")
+            if restarted:
+                cluster.restart(1)
+                await healed(cluster, client, "t")
+            known = client.metadata.partition(TopicPartition("t", 0))
+            assert known is not None
+            leader = known.leader
+            sound = {node: segment(cluster, node, "t").read_bytes() for node in (1, 2, 3) if node != leader}
+            assert len(set(sound.values())) == 1
+            flip(segment(cluster, leader, "t"), 0.5)
+
+            assert await read_all(client, "t", RECORDS) == values  # lost = 0
+            known = client.metadata.partition(TopicPartition("t", 0))
+            assert known is not None
+            assert known.leader != leader
+            async with Producer(client) as producer:
+                await producer.send("t", value=b"after", partition=0)
+            await healed(cluster, client, "t")
+            for node, before in sound.items():
+                assert segment(cluster, node, "t").read_bytes().startswith(before)
+            assert len(cluster.node(leader).events("replica.begun_anew")) == 1
+            strays = [one for one in cluster.node(leader).data_dir.iterdir() if one.name.endswith("-stray")]
+            assert len(strays) == 1
+            assert await read_all(client, "t", RECORDS + 1) == [*values, b"after"]
+
+
+async def test_leader_whose_follower_meets_the_damage_hands_over() -> None:
+    """A follower begins anew and asks for everything; the sound one leads, and nobody fetches damage for good."""
+    with ProcessCluster(3) as cluster:
+        async with Cluster(cluster.bootstrap) as client:
+            values = await fill(client, "t")
+            await healed(cluster, client, "t")
+            before = segment(cluster, 2, "t").read_bytes()
+            flip(segment(cluster, 1, "t"), 0.7)
+            cluster.kill(3)
+            cluster.wipe(3)
+            cluster.start(3)
+            await healed(cluster, client, "t")
+            known = client.metadata.partition(TopicPartition("t", 0))
+            assert known is not None
+            assert known.leader == 2
+            assert segment(cluster, 2, "t").read_bytes() == before
+            assert await read_all(client, "t", RECORDS) == values
+            assert len(cluster.node(1).events("replica.begun_anew")) == 1
