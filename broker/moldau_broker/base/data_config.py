@@ -28,10 +28,20 @@ class TopicDefaults:
         "delete.topic.enable", _BOOLEAN, "true", "Whether topics can be deleted."
     )
     num_partitions: int = setting_field(
-        "num.partitions", _INT, "1", "Partitions of a topic created without a number.", at_least(1)
+        "num.partitions",
+        _INT,
+        "1",
+        "Partitions of a topic created without a number.",
+        at_least(1),
+        dynamic=True,
     )
     replication_factor: int = setting_field(
-        "default.replication.factor", _INT, "1", "Replicas of a topic created without a number.", at_least(1)
+        "default.replication.factor",
+        _INT,
+        "1",
+        "Replicas of a topic created without a number.",
+        at_least(1),
+        dynamic=True,
     )
     partitions_per_broker_max: int = setting_field(
         "max.partitions.per.broker",

@@ -38,6 +38,10 @@ def connections_by_address(text: str) -> dict[str, int]:
     return counts
 
 
+def _is_all_or_nothing(value: Value) -> str | None:
+    return None if value in ((), ("*",)) else "there is one data directory: * or nothing"
+
+
 def _are_connection_overrides(value: Value) -> str | None:
     assert isinstance(value, str)
     try:
@@ -72,6 +76,15 @@ class NodeSettings:
     )
     log_dir: tuple[str, ...] = setting_field(
         "log.dir", _LIST, "moldau-data", "Data directory when log.dirs is unset."
+    )
+    cordoned: tuple[str, ...] = setting_field(
+        "cordoned.log.dirs",
+        _LIST,
+        "",
+        "*: this broker gets no new replicas, and leads nothing that another in-sync replica can (KIP-1066). Set while "
+        "it runs, for one broker; draining it does that.",
+        _is_all_or_nothing,
+        dynamic=True,
     )
     metadata_log_dir: str | None = setting_field(
         "metadata.log.dir", _STRING, None, "Directory of the metadata log; must be the data directory."

@@ -32,7 +32,6 @@ REFUSED: Final[Mapping[str, str]] = {
     "client.quota.callback.class": _NO_POLICY,
     "config.providers": "values are taken as written: ${...} would not be replaced",
     "remote.log.storage.system.enable": "there is no remote storage: nothing would be moved to it",
-    "cordoned.log.dirs": "there is one data directory, and it takes every partition",
 }
 """By name: why any value but Kafka's default is refused."""
 

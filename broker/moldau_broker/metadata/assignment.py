@@ -29,7 +29,7 @@ def assignment_of_new(view: View, topic: CreatableTopic) -> list[list[int]] | Re
         return Refusal(
             ErrorCode.INVALID_PARTITIONS, "Number of partitions was set to an invalid non-positive value."
         )
-    defaults = view.settings.topics
+    defaults = view.topic_defaults()
     factor = defaults.replication_factor if factor == -1 else factor
     partitions = defaults.num_partitions if partitions == -1 else partitions
     return _placed(view, partitions, factor)
@@ -63,6 +63,7 @@ def _placed(
     brokers = [
         PlacementBroker(broker.id, broker.rack, fenced=not broker.active)
         for broker in view.image.brokers.values()
+        if not view.image.is_cordoned(broker.id)
     ]
     try:
         return place(brokers, partitions, factor, view.rng, existing)
@@ -134,8 +135,19 @@ def _manual_problem(image: MetadataImage, replicas: Sequence[int], factor: int) 
             "All brokers specified in the manual partition assignment are fenced or in controlled shutdown."
         )
     else:
-        return None
+        return cordoned_problem(image, replicas)
     return Refusal(ErrorCode.INVALID_REPLICA_ASSIGNMENT, text)
+
+
+def cordoned_problem(image: MetadataImage, added: Iterable[int]) -> Refusal | None:
+    """Why these cannot get a new replica, None if they can."""
+    cordoned = sorted(broker for broker in added if image.is_cordoned(broker))
+    if not cordoned:
+        return None
+    return Refusal(
+        ErrorCode.INVALID_REPLICA_ASSIGNMENT,
+        f"Broker {cordoned[0]} gets no new replicas: it is drained (cordoned.log.dirs).",
+    )
 
 
 def partition_record(

@@ -20,12 +20,12 @@ from moldau_broker.base.topic_config import TOPIC_SETTINGS, broker_default, vali
 from moldau_broker.metadata.elections import (
     ELECTION_SETTINGS,
     MIN_INSYNC,
-    LiveBrokers,
     elr_enabled,
     partition_changes,
 )
-from moldau_broker.metadata.image import NO_LEADER, ResourceType
-from moldau_broker.metadata.operation import RECORDS_MAX, Refusal, Result, View
+from moldau_broker.metadata.image import CORDONED, NO_LEADER, ResourceType
+from moldau_broker.metadata.live_brokers import LiveBrokers
+from moldau_broker.metadata.operation import RECORDS_MAX, TOPIC_NUMBERS, Refusal, Result, View
 from moldau_broker.metadata.replay import image_after
 from moldau_broker.metadata.topic_names import name_problem
 from moldau_broker.wire.messages import alter_configs as replacing
@@ -86,7 +86,8 @@ def _topic_problem(view: View, configs: Mapping[str, str]) -> Refusal | None:
     return Refusal(ErrorCode.INVALID_CONFIG, problem) if problem else None
 
 
-def _broker_problem(changed: Mapping[str, str]) -> Refusal | None:
+def _broker_problem(broker: str, changed: Mapping[str, str]) -> Refusal | None:
+    """`broker` is the empty text for the settings that all brokers share."""
     problem = _too_long(changed)
     if problem:
         return Refusal(ErrorCode.INVALID_CONFIG, problem)
@@ -98,6 +99,10 @@ def _broker_problem(changed: Mapping[str, str]) -> Refusal | None:
             )
         if not setting.dynamic:
             return Refusal(ErrorCode.INVALID_REQUEST, f"Cannot update these configs dynamically: [{name}]")
+        if broker and name in TOPIC_NUMBERS:
+            return Refusal(ErrorCode.INVALID_REQUEST, f"{name} is one for all brokers, not a broker's own")
+        if not broker and name == CORDONED:
+            return Refusal(ErrorCode.INVALID_REQUEST, f"{name} is a broker's own, not one for all brokers")
         try:
             setting.parse(value)
         except SettingError as error:
@@ -296,7 +301,7 @@ def _alter_one(
             target.pop(change.name, None)
         else:
             target[change.name] = changed[change.name] = value
-    refusal = _topic_problem(view, target) if kind == ResourceType.TOPIC else _broker_problem(changed)
+    refusal = _topic_problem(view, target) if kind == ResourceType.TOPIC else _broker_problem(name, changed)
     if refusal is None and kind == ResourceType.BROKER and name and MIN_INSYNC in changed:
         refusal = _own_min_insync_problem(view)
     if refusal is not None:

@@ -59,7 +59,7 @@ class _Places:
         self._brokers = {
             broker.id: broker
             for broker in view.image.brokers.values()
-            if broker.active and broker.id != without
+            if broker.active and broker.id != without and not view.image.is_cordoned(broker.id)
         }
         self._held = replica_counts(view.image)
         self._most = view.settings.topics.partitions_per_broker_max
@@ -183,7 +183,8 @@ def raise_internal_factor(view: View) -> Result[None]:
 def internal_factor_is_low(view: View) -> bool:
     """Whether `raise_internal_factor` has something to do."""
     wanted = view.settings.groups.offsets_replication_factor
-    active = sum(1 for broker in view.image.brokers.values() if broker.active)
+    image = view.image
+    active = sum(1 for broker in image.brokers.values() if broker.active and not image.is_cordoned(broker.id))
     return any(
         len(partition.replicas) < min(wanted, active) and not is_moving(partition)
         for name in INTERNAL_TOPICS

@@ -28,6 +28,7 @@ from moldau_broker.metadata.image import (
     ResourceType,
     TopicImage,
 )
+from moldau_broker.metadata.live_brokers import LiveBrokers
 from moldau_broker.metadata.operation import View
 from moldau_broker.wire.messages.metadata_records import PartitionChangeRecord
 from moldau_broker.wire.schema import Struct
@@ -104,32 +105,6 @@ class RulesInForce:
 def elr_enabled(image: MetadataImage) -> bool:
     """Whether eligible leader replicas are kept."""
     return image.features.get(ELR_FEATURE, 0) > 0
-
-
-class LiveBrokers:
-    """Who may lead: active brokers, what lies in a directory they have."""
-
-    __slots__ = ("_directories",)
-
-    def __init__(self, image: MetadataImage, *, coming: int = NO_LEADER, leaving: int = NO_LEADER) -> None:
-        """`coming` is a broker that this very change makes active, `leaving` one that it takes away."""
-        self._directories = {
-            broker.id: broker.directories
-            for broker in image.brokers.values()
-            if broker.id != leaving and (broker.active or broker.id == coming)
-        }
-
-    def can_lead(self, broker_id: int, directory: Uuid) -> bool:
-        """Whether that broker can lead a replica that lies in that directory."""
-        directories = self._directories.get(broker_id)
-        if directories is None:
-            return False
-        return directory == NULL_UUID or not directories or directory in directories
-
-    def home(self, broker_id: int) -> Uuid:
-        """Where a replica of that broker must lie, null if that is not known."""
-        directories = self._directories.get(broker_id, ())
-        return directories[0] if len(directories) == 1 else NULL_UUID
 
 
 class PartitionChange:
@@ -272,7 +247,12 @@ class PartitionChange:
         order = [*self.replicas]
         if self.before.leader in order:
             order.insert(1 if self.election is Election.PREFERRED else 0, self.before.leader)
-        return next((replica for replica in order if self._eligible(replica)), None)
+        eligible = [replica for replica in order if self._eligible(replica)]
+        # A leader that stays is no new one.
+        return min(eligible, key=self._is_reluctant, default=None)
+
+    def _is_reluctant(self, replica: int) -> bool:
+        return replica != self.before.leader and self._live.is_reluctant(replica)
 
     def _choose_unclean(self) -> int | None:
         if not self.isr and not self._elr and self._last_known_usable and self._rules.elr:
@@ -282,7 +262,9 @@ class PartitionChange:
         if self.election is Election.UNCLEAN:
             able = [replica for replica in self.replicas if self._can_lead(replica)]
             # Who began again with nothing is the last choice.
-            able.sort(key=lambda replica: self.directories.get(replica) == NULL_UUID)
+            able.sort(
+                key=lambda replica: (self.directories.get(replica) == NULL_UUID, self._is_reluctant(replica))
+            )
             return able[0] if able else None
         return None
 

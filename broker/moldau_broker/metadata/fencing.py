@@ -17,14 +17,17 @@ from typing import NamedTuple
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import NULL_UUID, Uuid
-from moldau_broker.metadata.elections import LiveBrokers, PartitionChange, partition_changes
+from moldau_broker.metadata.elections import PartitionChange, partition_changes
 from moldau_broker.metadata.image import (
+    CORDONED,
     NO_LEADER,
     Endpoint,
     MetadataImage,
     PartitionImage,
+    ResourceType,
     VersionRange,
 )
+from moldau_broker.metadata.live_brokers import LiveBrokers
 from moldau_broker.metadata.operation import Refusal, Result, View
 from moldau_broker.metadata.replay import image_after
 from moldau_broker.wire.messages import metadata_records as records
@@ -208,6 +211,18 @@ def unregister_broker(view: View, broker_id: int) -> tuple[Struct, ...]:
             LiveBrokers(view.image, leaving=broker_id),
         ),
         records.UnregisterBrokerRecord(broker_id=broker_id, broker_epoch=epoch),
+        *_uncordon(view.image, broker_id),
+    )
+
+
+def _uncordon(image: MetadataImage, broker_id: int) -> tuple[Struct, ...]:
+    """A broker of that id that comes later is another one, and not to be emptied."""
+    if not image.is_cordoned(broker_id):
+        return ()
+    return (
+        records.ConfigRecord(
+            resource_type=ResourceType.BROKER, resource_name=str(broker_id), name=CORDONED, value=None
+        ),
     )
 
 

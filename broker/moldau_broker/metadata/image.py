@@ -18,6 +18,9 @@ NO_LEADER: Final = -1
 RECOVERED: Final = 0
 RECOVERING: Final = 1
 
+CORDONED: Final = "cordoned.log.dirs"
+"""The broker setting that keeps new replicas away from it."""
+
 _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
 
@@ -161,6 +164,10 @@ class MetadataImage(NamedTuple):
         if not own:
             return everywhere
         return {**everywhere, **own} if everywhere else own
+
+    def is_cordoned(self, broker_id: int) -> bool:
+        """Whether a broker is to get nothing new: no replicas, and no leadership that another can have (KIP-1066)."""
+        return bool(self.config(ResourceType.BROKER, str(broker_id)).get(CORDONED))
 
     @property
     def partition_count(self) -> int:

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
-from moldau_broker.metadata.elections import LiveBrokers, PartitionChange, RulesInForce
+from moldau_broker.metadata.elections import PartitionChange, RulesInForce
 from moldau_broker.metadata.fencing import check_broker_epoch
 from moldau_broker.metadata.image import RECOVERED, RECOVERING, MetadataImage, PartitionImage, TopicImage
+from moldau_broker.metadata.live_brokers import LiveBrokers
 from moldau_broker.metadata.operation import Result, View
 from moldau_broker.metadata.replay import changed_partition
 from moldau_broker.wire.messages.alter_partition import (

@@ -7,8 +7,9 @@ from enum import IntEnum
 from typing import Final
 
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.metadata.elections import Election, LiveBrokers, PartitionChange, RulesInForce
+from moldau_broker.metadata.elections import Election, PartitionChange, RulesInForce
 from moldau_broker.metadata.image import NO_LEADER, PartitionImage, TopicImage
+from moldau_broker.metadata.live_brokers import LiveBrokers
 from moldau_broker.metadata.operation import RECORDS_MAX, Refusal, Result, View
 from moldau_broker.wire.messages.elect_leaders import (
     ElectLeadersRequest,
@@ -124,7 +125,7 @@ def balance_leaders(view: View) -> Result[None]:
     elector = _Elector(view, _Kind.PREFERRED)
     for broker_id, partitions in sorted(elsewhere.items()):
         broker = image.brokers.get(broker_id)
-        if broker is None or not broker.active:
+        if broker is None or not broker.active or image.is_cordoned(broker_id):
             continue
         if len(partitions) * 100 <= view.settings.cluster.imbalance_percent * preferred[broker_id]:
             continue

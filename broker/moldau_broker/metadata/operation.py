@@ -7,12 +7,13 @@ replayed into the next image, and its response leaves once they are committed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from moldau_broker.base.broker_config import GroupSettings, TopicDefaults
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.metadata.image import MetadataImage
+from moldau_broker.metadata.image import MetadataImage, ResourceType
 from moldau_broker.wire.schema import Struct
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+NUM_PARTITIONS: Final = "num.partitions"
+REPLICATION_FACTOR: Final = "default.replication.factor"
+TOPIC_NUMBERS: Final = frozenset({NUM_PARTITIONS, REPLICATION_FACTOR})
+"""Settings by which the controller makes topics, whichever broker it runs on: they are the cluster's, no broker's own.
+Kafka fixes them at start; here they change while brokers run, for all of them."""
 
 RECORDS_MAX: Final = 10_000
 """Records of one operation: they are one atomic batch, and Kafka's controller draws the same line."""
@@ -77,6 +84,22 @@ class View(NamedTuple):
         """Explicit broker settings that supply topic defaults, dynamic ones over the configuration's."""
         dynamic = self.image.broker_settings(self.settings.node_id)
         return {**self.settings.explicit, **dynamic} if dynamic else self.settings.explicit
+
+    def topic_defaults(self) -> TopicDefaults:
+        """What a topic created without numbers gets: cluster-wide dynamic settings over the configuration's."""
+        dynamic = self.image.config(ResourceType.BROKER, "")
+        if TOPIC_NUMBERS.isdisjoint(dynamic):
+            return self.settings.topics
+        topics = self.settings.topics
+        try:
+            return replace(
+                topics,
+                num_partitions=int(dynamic.get(NUM_PARTITIONS, topics.num_partitions)),
+                replication_factor=int(dynamic.get(REPLICATION_FACTOR, topics.replication_factor)),
+            )
+        except ValueError:
+            # Refused where it is set; whatever the log says, topics are created.
+            return topics
 
 
 class Result(NamedTuple, Generic[T]):

@@ -14,9 +14,16 @@ from typing import Final
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
-from moldau_broker.metadata.assignment import directory_of_new, over_cap, replica_counts, replica_list_problem
-from moldau_broker.metadata.elections import Election, LiveBrokers, PartitionChange, RulesInForce
+from moldau_broker.metadata.assignment import (
+    cordoned_problem,
+    directory_of_new,
+    over_cap,
+    replica_counts,
+    replica_list_problem,
+)
+from moldau_broker.metadata.elections import Election, PartitionChange, RulesInForce
 from moldau_broker.metadata.image import MetadataImage, PartitionImage, TopicImage
+from moldau_broker.metadata.live_brokers import LiveBrokers
 from moldau_broker.metadata.operation import RECORDS_MAX, Refusal, Result, View
 from moldau_broker.wire.messages.alter_partition_reassignments import (
     AlterPartitionReassignmentsRequest,
@@ -65,7 +72,7 @@ class Reassigner:
         if refusal is not None:
             return refusal
         added = [broker for broker in target if broker not in partition.replicas]
-        full = over_cap(self._view, self._held, [added])
+        full = cordoned_problem(self._view.image, added) or over_cap(self._view, self._held, [added])
         if full is not None:
             return full
         self._held.update(added)

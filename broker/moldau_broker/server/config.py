@@ -348,6 +348,10 @@ def _unsupported_values(explicit: Mapping[str, str]) -> list[str]:
             f"metadata.log.dir={clip(node.metadata_log_dir)}: "
             "the metadata log is kept in the data directory; leave this out"
         )
+    if node.cordoned:
+        problems.append(
+            "cordoned.log.dirs is set while a broker runs, for that broker (draining it does that)"
+        )
     replication = build_group(ReplicationSettings, explicit)
     if replication.fetch_wait_ms_max >= replication.lag_time_ms_max:
         problems.append(

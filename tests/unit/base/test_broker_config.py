@@ -29,6 +29,7 @@ THROTTLES = {"follower.replication.throttled.rate", "leader.replication.throttle
 DYNAMIC_IN_KAFKA = frozenset(
     [
         "compression.type",
+        "cordoned.log.dirs",
         "log.cleaner.delete.retention.ms",
         "log.cleaner.max.compaction.lag.ms",
         "log.cleaner.min.cleanable.ratio",
@@ -117,9 +118,11 @@ def test_own_settings_do_not_collide_with_kafkas():
 
 
 def test_dynamic_settings_are_dynamic_in_kafka():
-    """What can be changed at run time here can be in Kafka too; our own topic default comes on top."""
+    """What can be changed at run time here can be in Kafka too; what topics get without saying comes on top."""
     assert {name for name, setting in BROKER_SETTINGS.items() if setting.dynamic} == DYNAMIC_IN_KAFKA | {
         "record.validation",
+        "num.partitions",
+        "default.replication.factor",
         *THROTTLES,
     }
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import pytest
+
 from moldau_broker.base.broker_config import GroupSettings
+from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.topics import CONSUMER_OFFSETS
 from moldau_broker.metadata.auto_topics import auto_create_topics
 from moldau_broker.metadata.drain import Drain, Move, drain_broker
-from moldau_broker.metadata.operation import ControllerSettings
+from moldau_broker.metadata.leaders_control import balance_leaders
+from moldau_broker.metadata.operation import ControllerSettings, Refusal, Result, View
+from moldau_broker.metadata.reassignments import Reassigner
 from moldau_broker.testing.control import ControlBench
+from moldau_broker.wire.apis import ApiKey
+from moldau_broker.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from moldau_broker.wire.messages.incremental_alter_configs import (
+    AlterableConfig,
+    AlterConfigsResource,
+    IncrementalAlterConfigsRequest,
+)
+from moldau_broker.wire.messages.unregister_broker import UnregisterBrokerRequest
 
 
 def drain(cluster: ControlBench, broker_id: int) -> Drain:
@@ -122,3 +135,130 @@ def test_internal_topics_prefer_new_racks() -> None:
     bench.tick()
     bench.advance(4_000, alive=(1, 2, 3))
     assert set(bench.partition(CONSUMER_OFFSETS).replicas) == {1, 3}
+
+
+# -- cordoned --------------------------------------------------------------------------------------------------
+
+
+def cordon(bench: ControlBench, broker: int, value: str | None = "*") -> int:
+    """As draining does it; the error of the answer."""
+    change = AlterableConfig(
+        name="cordoned.log.dirs", config_operation=1 if value is None else 0, value=value
+    )
+    resource = AlterConfigsResource(resource_type=4, resource_name=str(broker), configs=[change])
+    request = IncrementalAlterConfigsRequest(resources=[resource])
+    response = bench.ask(ApiKey.INCREMENTAL_ALTER_CONFIGS, request)
+    return int(response.responses[0].error_code)
+
+
+def created(bench: ControlBench, name: str, partitions: int, factor: int) -> int:
+    topic = CreatableTopic(name=name, num_partitions=partitions, replication_factor=factor)
+    response = bench.ask(ApiKey.CREATE_TOPICS, CreateTopicsRequest(topics=[topic]))
+    return int(response.topics[0].error_code)
+
+
+@pytest.fixture
+def cordoned() -> ControlBench:
+    """Four brokers, of which 1 is drained."""
+    bench = ControlBench()
+    bench.add_brokers(1, 2, 3, 4)
+    bench.create_topic("t", [[1, 2, 3]])
+    assert cordon(bench, 1) == 0
+    return bench
+
+
+def test_a_cordoned_broker_gets_no_new_replicas(cordoned: ControlBench) -> None:
+    """Not by placement, not by name, not by a move, not by growing; where only it is left, the topic is refused."""
+    assert created(cordoned, "many", 40, 3) == 0
+    held = {broker for one in cordoned.image.topics["many"].partitions for broker in one.replicas}
+    assert held == {2, 3, 4}
+    assert created(cordoned, "all", 1, 4) == ErrorCode.INVALID_REPLICATION_FACTOR
+    with pytest.raises(AssertionError, match="it is drained"):
+        cordoned.create_topic("named", [[1, 2]])
+    topic = cordoned.image.topics["many"]
+
+    def move(view: View) -> Result[Refusal | None]:
+        return Result(Reassigner(view).move(topic, 0, (1, 2, 3)))
+
+    refused = cordoned.run(move)
+    assert refused is not None
+    assert refused.error is ErrorCode.INVALID_REPLICA_ASSIGNMENT
+    assert drain(cordoned, 2).refused is not None  # three replicas, and 1 does not count as a place
+
+
+def test_a_cordoned_broker_leads_only_what_nobody_else_can(cordoned: ControlBench) -> None:
+    """It keeps what it leads; it is elected last, and not given back what would be its by preference."""
+    assert cordoned.partition("t").leader == 1
+    cordoned.create_topic("other", [[2, 3, 4]])
+    cordon(cordoned, 3)
+    cordoned.kill(2)
+    assert cordoned.partition("other").leader == 4
+    cordoned.kill(4)
+    assert cordoned.partition("other").leader == 3
+    cordoned.restart(4, clean=True)
+    cordoned.restart(2, clean=True)
+    cordoned.alter_isr("other", [2, 3, 4])
+    cordoned.kill(1)
+    assert cordoned.partition("t").leader in {2, 3}
+    cordoned.restart(1, clean=True)
+    cordoned.alter_isr("t", [1, 2, 3])
+    leader = cordoned.partition("t").leader
+    cordoned.run(balance_leaders)
+    assert cordoned.partition("t").leader == leader != 1
+
+
+def test_a_broker_that_is_not_drained_any_more_gets_replicas_again(cordoned: ControlBench) -> None:
+    """And so does another one that comes under the id of one that was drained and unregistered."""
+    assert cordon(cordoned, 1, None) == 0
+    assert created(cordoned, "four", 1, 4) == 0
+    cordon(cordoned, 4)
+    cordoned.kill(4)
+    cordoned.ask(ApiKey.UNREGISTER_BROKER, UnregisterBrokerRequest(broker_id=4))
+    assert not cordoned.image.is_cordoned(4)
+    cordoned.add_brokers(4)
+    assert created(cordoned, "again", 1, 4) == 0
+
+
+def test_only_a_broker_of_its_own_is_cordoned() -> None:
+    """All at once makes no sense, and there is one directory to name."""
+    bench = ControlBench()
+    bench.add_brokers(1)
+    change = AlterableConfig(name="cordoned.log.dirs", config_operation=0, value="*")
+    request = IncrementalAlterConfigsRequest(
+        resources=[AlterConfigsResource(resource_type=4, resource_name="", configs=[change])]
+    )
+    response = bench.ask(ApiKey.INCREMENTAL_ALTER_CONFIGS, request)
+    assert response.responses[0].error_code == ErrorCode.INVALID_REQUEST
+    assert cordon(bench, 1, "/data") == ErrorCode.INVALID_REQUEST
+    assert not bench.image.is_cordoned(1)
+
+
+# -- what new topics get --------------------------------------------------------------------------------------
+
+
+def test_defaults_of_new_topics_change_while_brokers_run() -> None:
+    """For the whole cluster, whoever is the controller; a broker has none of its own."""
+    bench = ControlBench()
+    bench.add_brokers(1, 2, 3)
+
+    def alter(broker: str, name: str, value: str | None) -> int:
+        change = AlterableConfig(name=name, config_operation=1 if value is None else 0, value=value)
+        resource = AlterConfigsResource(resource_type=4, resource_name=broker, configs=[change])
+        response = bench.ask(
+            ApiKey.INCREMENTAL_ALTER_CONFIGS, IncrementalAlterConfigsRequest(resources=[resource])
+        )
+        return int(response.responses[0].error_code)
+
+    def shape(name: str) -> tuple[int, int]:
+        assert created(bench, name, -1, -1) == 0
+        partitions = bench.image.topics[name].partitions
+        return len(partitions), len(partitions[0].replicas)
+
+    assert shape("before") == (1, 1)
+    assert alter("", "default.replication.factor", "3") == 0
+    assert alter("", "num.partitions", "6") == 0
+    assert shape("after") == (6, 3)
+    assert alter("", "num.partitions", "0") == ErrorCode.INVALID_REQUEST
+    assert alter("1", "num.partitions", "2") == ErrorCode.INVALID_REQUEST
+    assert alter("", "num.partitions", None) == 0
+    assert shape("again") == (1, 3)

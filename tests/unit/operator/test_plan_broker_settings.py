@@ -31,7 +31,12 @@ def test_an_added_setting_is_overridden_where_its_default_ran() -> None:
 
 def test_what_needs_a_restart_is_none_of_this_plans_business() -> None:
     """The new revision restarts the nodes."""
-    assert plan_broker_settings({"num.partitions": "9"}, {}, [{"num.partitions": "1"}], ()).change is None
+    assert (
+        plan_broker_settings(
+            {"max.request.partition.size.limit": "9"}, {}, [{"max.request.partition.size.limit": "1"}], ()
+        ).change
+        is None
+    )
 
 
 def test_a_setting_taken_away_goes_back_to_its_default() -> None:

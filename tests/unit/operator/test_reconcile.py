@@ -389,7 +389,7 @@ class TestCluster:
     ) -> None:
         """One restart per pass until all run it."""
         await bench.cluster(make_cluster(replicas=3))
-        changed = make_cluster(replicas=3, config={"num.partitions": "9"}, generation=2)
+        changed = make_cluster(replicas=3, config={"max.request.partition.size.limit": "9"}, generation=2)
         counts = [len((await bench.cluster(changed)).actions) for _ in range(6)]
         assert counts == [1, 1, 1, 1, 0, 0]
         assert all(node.running == node.wanted for node in bench.platform.nodes())
@@ -498,7 +498,7 @@ class TestScale:
             Obstacle("orders-0 would be below its min.insync.replicas", Partition("orders", 0)),
             Obstacle("the metadata quorum would lose its majority"),
         )
-        changed = make_cluster(replicas=3, config={"num.partitions": "9"}, generation=2)
+        changed = make_cluster(replicas=3, config={"max.request.partition.size.limit": "9"}, generation=2)
         await bench.cluster(changed)
         report = await bench.cluster(changed)
         assert bench.reason(changed.key) is Reason.ROLLING
@@ -521,7 +521,7 @@ class TestScale:
             Obstacle("alone-0 has no other replica in sync", Partition("alone", 0)),
             Obstacle("the metadata quorum would lose its majority"),
         )
-        changed = make_cluster(replicas=2, config={"num.partitions": "9"}, generation=2)
+        changed = make_cluster(replicas=2, config={"max.request.partition.size.limit": "9"}, generation=2)
         await bench.cluster(changed)
         assert (await bench.cluster(changed)).actions == ["restart node 1: its settings changed"]
 

@@ -58,10 +58,10 @@ def test_a_setting_that_brokers_take_while_they_run_makes_no_new_revision(make_c
         return pool_specs(make_cluster(**options))[0].nodes[0].revision
 
     assert is_dynamic("log.retention.bytes")
-    assert not is_dynamic("num.partitions")
+    assert not is_dynamic("max.request.partition.size.limit")
     plain = revision()
     assert revision(config={"log.retention.bytes": "1000"}) == plain
-    assert revision(config={"num.partitions": "9"}) != plain
+    assert revision(config={"max.request.partition.size.limit": "9"}) != plain
     assert revision(rollout=Rollout(restarted_at="today")) != plain
 
 

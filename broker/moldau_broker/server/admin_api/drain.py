@@ -1,5 +1,8 @@
 """brokers/{brokerId}/drain: every replica moved off a broker, so that it can be taken away.
 
+A broker that is drained is cordoned first, by a dynamic setting of its own that Kafka has too: until the drain is
+cancelled or the broker is unregistered it gets no new replicas, and leads only what nobody else in sync can.
+
 The moves are planned from the image this broker has and asked of the controller as an ordinary reassignment: it checks
 them once more, and `kafka-reassign-partitions` shows and cancels them as any other.
 """
@@ -11,8 +14,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.metadata.drain import drain_broker
-from moldau_broker.metadata.image import MetadataImage
+from moldau_broker.metadata.drain import Move, drain_broker
+from moldau_broker.metadata.image import CORDONED, MetadataImage, ResourceType
 from moldau_broker.metadata.operation import ControllerSettings, View
 from moldau_broker.server.admin_api.answers import Refused
 from moldau_broker.server.admin_api.may_stop import broker_named
@@ -24,10 +27,19 @@ from moldau_broker.wire.messages.alter_partition_reassignments import (
     ReassignablePartition,
     ReassignableTopic,
 )
+from moldau_broker.wire.messages.incremental_alter_configs import (
+    AlterableConfig,
+    AlterConfigsResource,
+    IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
+)
 
 if TYPE_CHECKING:
     from moldau_broker.server.admin_api.node import AdminNode
     from moldau_broker.server.admin_api.routing import Call
+
+_SET, _DELETE = 0, 1
+"""`OpType` of IncrementalAlterConfigs (KIP-339)."""
 
 Moves = Iterable[tuple[str, int, Sequence[int] | None]]
 """(topic, partition, the replicas it shall have, or None to cancel a move)."""
@@ -38,6 +50,13 @@ async def respond_begin(node: AdminNode, call: Call) -> Any:
     call.query.done()
     call.no_body()
     broker_id = broker_named(node, call)
+    _plan(node, broker_id)  # refused before anything changes
+    await _cordon(node, broker_id, "*")
+    await _reassign(node, _plan(node, broker_id))  # what was created meanwhile goes too
+    return await _progress(node, broker_id)
+
+
+def _plan(node: AdminNode, broker_id: int) -> Sequence[Move]:
     config = node.broker.settings
     settings = ControllerSettings(node.broker.node_id, config.topics, config.groups, config.explicit)
     image = node.broker.metadata.image
@@ -45,8 +64,25 @@ async def respond_begin(node: AdminNode, call: Call) -> Any:
     plan = drain_broker(View(image, image.offset + 1, settings, Random(0)), broker_id).response  # noqa: S311
     if plan.refused is not None:
         raise Refused(ErrorCode.INVALID_REPLICA_ASSIGNMENT, plan.refused)
-    await _reassign(node, plan.begun)
-    return await _progress(node, broker_id)
+    return plan.begun
+
+
+async def _cordon(node: AdminNode, broker_id: int, value: str | None) -> None:
+    """Set or (None) take away what keeps new replicas and leaderships from the broker."""
+    if node.broker.metadata.image.is_cordoned(broker_id) == (value is not None):
+        return
+    change = AlterableConfig(name=CORDONED, config_operation=_DELETE if value is None else _SET, value=value)
+    request = IncrementalAlterConfigsRequest(
+        resources=[
+            AlterConfigsResource(
+                resource_type=ResourceType.BROKER, resource_name=str(broker_id), configs=[change]
+            )
+        ]
+    )
+    answer = await node.ask_controller(ApiKey.INCREMENTAL_ALTER_CONFIGS, request)
+    assert isinstance(answer, IncrementalAlterConfigsResponse)
+    for one in answer.responses:
+        _raise_for(one.error_code, one.error_message)
 
 
 async def respond_progress(node: AdminNode, call: Call) -> Any:
@@ -57,10 +93,11 @@ async def respond_progress(node: AdminNode, call: Call) -> Any:
 
 
 async def respond_cancel(node: AdminNode, call: Call) -> Any:
-    """Give up the moves under way."""
+    """Give up the moves under way; the broker may get replicas again."""
     call.query.done()
     call.no_body()
     broker_id = broker_named(node, call)
+    await _cordon(node, broker_id, None)
     moving = [(topic, index, None) for topic, index in _moving_off(node.broker.metadata.image, broker_id)]
     await _reassign(node, moving)
     return await _progress(node, broker_id)

@@ -61,6 +61,7 @@ def handle(
                 ],
                 total_bytes=total,
                 usable_bytes=usable,
+                is_cordoned=broker.metadata.image.is_cordoned(broker.node_id),
             )
         ]
     )
