@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from moldau_broker.base.clock import Clock
@@ -66,16 +66,24 @@ class ReplicaFetchers:
         """A subscriber of the publisher: fetch from whoever leads what we hold."""
         if self._closed:
             return
+        wanted = self._assign(delta.changed_brokers())
+        for leader in [leader for leader in self._fetchers if leader not in image.brokers]:
+            if not wanted[leader]:
+                self._fetchers.pop(leader).stop()
+
+    def look_again(self) -> None:
+        """Replicas were made since the last image: fetch for them as well."""
+        if not self._closed:
+            self._assign(set())
+
+    def _assign(self, moved: set[int]) -> Mapping[int, Sequence[Partition]]:
         wanted = by_leader(self._replicas.partitions(), self._fetchers)
-        moved = delta.changed_brokers()
         for leader, partitions in wanted.items():
             fetcher = self._fetchers.get(leader)
             if fetcher is None:
                 fetcher = self._fetchers[leader] = _LeaderFetcher(self, leader)
             fetcher.assign(partitions, moved=leader in moved)
-        for leader in [leader for leader in self._fetchers if leader not in image.brokers]:
-            if not wanted[leader]:
-                self._fetchers.pop(leader).stop()
+        return wanted
 
     async def close(self) -> None:
         """End all fetching."""

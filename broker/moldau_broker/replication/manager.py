@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from moldau_broker.base.broker_config import ReplicationSettings, build_group
 from moldau_broker.base.clock import Clock
@@ -17,59 +16,27 @@ from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
 from moldau_broker.base.topic_config import TopicConfig, resolve_topic_config
+from moldau_broker.base.topics import CLUSTER_METADATA
 from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.image import NO_LEADER, MetadataImage, PartitionImage, ResourceType, TopicImage
+from moldau_broker.replication.internal_append import append_internal
 from moldau_broker.replication.isr import IsrChanges, NobodyAnswers
 from moldau_broker.replication.leader import Proposal
 from moldau_broker.replication.lost import ControllerSender, LostReplicas
 from moldau_broker.replication.outcome import AppendOutcome
 from moldau_broker.replication.partition import Committer, Partition
+from moldau_broker.replication.seams import LeadershipListener, LogDirectory
 from moldau_broker.replication.settings import ReplicaSettings
+from moldau_broker.replication.slices import Slices
+from moldau_broker.replication.sweep import sweep
 from moldau_broker.replication.throttle import ReplicationThrottles
-from moldau_broker.replication.validation import Rejected, validate_batch
 from moldau_broker.storage.errors import CorruptLog, StorageError
 from moldau_broker.storage.log import Log
-from moldau_broker.wire.records import parse_header
 
 logger = logging.getLogger(__name__)
 
 LAG_MS_MAX: Final = 10_000
 """What a cluster that says nothing of it goes by: replica.lag.time.max.ms."""
-
-
-class LogDirectory(Protocol):
-    """The part of `storage.logdir.LogDir` that the manager uses.
-
-    Attributes:
-        offline: partitions whose folder could not be opened, or whose log has failed since, and why.
-    """
-
-    offline: dict[tuple[str, int], StorageError]
-
-    def create_log(self, topic: str, partition: int, topic_id: Uuid, config: TopicConfig) -> Log:
-        """A new, empty log in its own folder."""
-        ...
-
-    def delete_log(self, log: Log) -> None:
-        """Rename the folder out of the way now and remove it later."""
-        ...
-
-    def remove_offline(self, topic: str, partition: int) -> None:
-        """Set the folder of a partition aside that could not be opened."""
-        ...
-
-    def stray_log(self, log: Log) -> None:
-        """Set a folder aside that belongs to nobody we know; nothing is deleted."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class LeadershipListener:
-    """Who wants to know when partitions of `topic` begin or cease to be led here."""
-
-    topic: str
-    elected: Callable[[Partition], None]
-    resigned: Callable[[Partition], None]
 
 
 class ReplicaManager:
@@ -78,6 +45,7 @@ class ReplicaManager:
     Attributes:
         failures: topic-partitions whose log could not be made, and why; retried with the next image.
         throttles: bounds on the replication traffic of replicas that are named in topic settings.
+        on_hosted: called when replicas were made that were not yet there when `apply` returned.
         generation: changes whenever a partition comes or goes, so that look-ups may be remembered.
     """
 
@@ -94,7 +62,9 @@ class ReplicaManager:
         broker_epoch: Callable[[], int] = lambda: -1,
         settings: ReplicaSettings | None = None,
         is_forgotten: Callable[[], bool] = lambda: False,
+        later: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
+        """`later` runs something in a later turn of the event loop; without it many new replicas are made in one go."""
         self._node_id = node_id
         self._log_dir = log_dir
         self._committer = committer
@@ -112,6 +82,12 @@ class ReplicaManager:
         self._image: MetadataImage | None = None
         self.throttles = ReplicationThrottles(node_id, clock)
         self._loaded: dict[tuple[str, int], Log] = {}
+        self._swept = False
+        self._newest_config: tuple[MetadataImage, str, TopicConfig] | None = None
+        self._slices: Slices[tuple[str, int]] | None = None
+        if later is not None:
+            self._slices = Slices(self._host_later, clock, later, self._hosted_later)
+        self.on_hosted: Callable[[], None] = lambda: None
         self.generation = 0
         self.failures: dict[tuple[str, int], str] = {}
 
@@ -150,11 +126,14 @@ class ReplicaManager:
     # --- following the image --------------------------------------------------------------------------
 
     def adopt(self, logs: Mapping[tuple[str, int], Log]) -> None:
-        """Logs found on disk at start, by (topic, partition), before the first image is applied."""
-        self._loaded.update(logs)
+        """Logs found on disk at start, by (topic, partition), before the first image is applied.
+
+        The quorum's own log is none of ours: no image names it, and it is in use all the same.
+        """
+        self._loaded.update({key: log for key, log in logs.items() if key[0] != CLUSTER_METADATA})
 
     def unclaimed(self) -> Mapping[tuple[str, int], Log]:
-        """Logs found on disk that no image has asked for: strays, kept but not served."""
+        """Logs found on disk that no image has asked for, and that cannot be told to be strays: kept, not served."""
         return self._loaded
 
     def apply(self, delta: MetadataDelta, image: MetadataImage) -> None:
@@ -174,9 +153,13 @@ class ReplicaManager:
             if failed is not None:
                 self._apply_topic(image, failed)
         self._apply_configs(delta.changed_configs(), image)
+        if not self._swept:
+            self._swept = True
+            sweep(self._log_dir, self._node_id, self._loaded, image, knows_some=bool(self._partitions))
+        if self._slices is not None:
+            self._slices.run()
 
     def _apply_topic(self, image: MetadataImage, topic: TopicImage) -> None:
-        config: TopicConfig | None = None
         for index, wanted in enumerate(topic.partitions):
             key = (topic.name, index)
             partition = self._partitions.get(key)
@@ -191,13 +174,28 @@ class ReplicaManager:
                 self._begin_anew(key, partition)
                 partition = None
             if partition is None:
-                config = config or self.topic_config(image, topic.name)
-                partition = self._host(topic, index, config)
+                if self._slices is not None and key not in self._loaded:
+                    self._slices.add(key)
+                    continue
+                partition = self._host(image, topic, index)
                 if partition is None:
                     continue
             partition.become(wanted)
             if partition in self._told and not partition.is_leader:
                 self._resigned(partition)
+
+    def _host_later(self, key: tuple[str, int]) -> None:
+        """Make a replica that was left for a later turn, if the newest image still wants it."""
+        image, (name, index) = self._image, key
+        wanted = image.partition(name, index) if image is not None else None
+        if image is None or wanted is None or self._node_id not in wanted.replicas or key in self._partitions:
+            return
+        partition = self._host(image, image.topics[name], index)
+        if partition is not None:
+            partition.become(wanted)
+
+    def _hosted_later(self) -> None:
+        self.on_hosted()
 
     def _may_begin_anew(self, key: tuple[str, int], wanted: PartitionImage) -> bool:
         """Whether a damaged log can be fetched again: others have it, and nobody counts on ours any more."""
@@ -222,9 +220,10 @@ class ReplicaManager:
         except StorageError:
             logger.exception("log.not_set_aside", extra={"topic": key[0], "partition": key[1]})
 
-    def _host(self, topic: TopicImage, index: int, config: TopicConfig) -> Partition | None:
+    def _host(self, image: MetadataImage, topic: TopicImage, index: int) -> Partition | None:
         key = (topic.name, index)
         log = self._loaded.pop(key, None)
+        config = self._config_of(image, topic.name)
         try:
             if log is not None and log.topic_id != topic.topic_id:
                 logger.warning("log.stray", extra={"topic": topic.name, "partition": index})
@@ -245,6 +244,13 @@ class ReplicaManager:
         self._by_id[(topic.topic_id, index)] = partition
         self.generation += 1
         return partition
+
+    def _config_of(self, image: MetadataImage, topic: str) -> TopicConfig:
+        """`topic_config`, remembered for the next partition of the same topic."""
+        known = self._newest_config
+        if known is None or known[0] is not image or known[1] != topic:
+            self._newest_config = known = (image, topic, self.topic_config(image, topic))
+        return known[2]
 
     def _apply_configs(self, changed: set[tuple[int, str]], image: MetadataImage) -> None:
         everywhere = {(int(ResourceType.BROKER), ""), (int(ResourceType.BROKER), str(self._node_id))}
@@ -368,25 +374,5 @@ class ReplicaManager:
 
     def append_internal(self, topic: str, index: int, batch: bytearray) -> Deferred[AppendOutcome]:
         """Append one batch of our own and tell when it is committed (as acks=all)."""
-        later: Deferred[AppendOutcome] = Deferred()
         partition = self.partition(topic, index)
-        if partition is None:
-            later.complete(AppendOutcome(ErrorCode.NOT_LEADER_OR_FOLLOWER))
-            return later
-        now_ms = self._clock.wall_ms()
-        verdict = validate_batch(
-            batch, parse_header(batch, 0), partition.log.config, now_ms, from_client=False
-        )
-        if isinstance(verdict, Rejected):
-            later.complete(AppendOutcome(verdict.error, message=verdict.message))
-            return later
-        outcome = partition.append(verdict, now_ms, all_in_sync=True)
-        if outcome.error is not ErrorCode.NONE or not (self._flush_acks_all or partition.replicated):
-            later.complete(outcome)
-            return later
-
-        def committed(error: ErrorCode) -> None:
-            later.complete(outcome if error is ErrorCode.NONE else AppendOutcome(error))
-
-        partition.when_committed(outcome.next_offset, committed)
-        return later
+        return append_internal(partition, batch, self._clock.wall_ms(), flush=self._flush_acks_all)

@@ -24,8 +24,9 @@ from moldau_broker.metadata.image import MetadataImage, ResourceType
 from moldau_broker.metadata.publisher import MetadataPublisher
 from moldau_broker.raft.errors import RaftError
 from moldau_broker.replication.fetcher import ReplicaFetchers
-from moldau_broker.replication.manager import LeadershipListener, ReplicaManager
+from moldau_broker.replication.manager import ReplicaManager
 from moldau_broker.replication.partition import Partition
+from moldau_broker.replication.seams import LeadershipListener
 from moldau_broker.server.assembly import (
     connection_limits,
     local_node,
@@ -53,7 +54,8 @@ from moldau_broker.server.turn import LoopTimers, Turn
 from moldau_broker.server.upkeep import Upkeep
 from moldau_broker.storage.errors import DirectoryInUse, StorageError
 from moldau_broker.storage.group_commit import GroupCommit
-from moldau_broker.storage.logdir import LoadProgress, LogDir
+from moldau_broker.storage.load_progress import LoadProgress
+from moldau_broker.storage.logdir import LogDir
 from moldau_broker.telemetry.logs import emit_lines
 from moldau_broker.telemetry.loop_lag import LoopLag
 from moldau_broker.telemetry.process import emit_process
@@ -145,6 +147,7 @@ class App:
             broker_epoch=lambda: member.broker_epoch,
             settings=self._config.replication,
             is_forgotten=lambda: member.is_forgotten,
+            later=self._loop.call_soon,
         )
         self._compose(log_dir, member, replicas)
         self.lifecycle.impediment = lambda: member.problem or self._waits_for or member.impediment
@@ -159,6 +162,7 @@ class App:
             raise StartError(ExitCode.DATA_UNUSABLE, str(error)) from error
         member.publisher.subscribe(DynamicSettings(self._config, self.broker, self.listeners).follow)
         self._fetchers = make_fetchers(self._config, member, replicas, self._clock)
+        replicas.on_hosted = self._fetchers.look_again
         for follow in (replicas.apply, self._fetchers.follow):
             member.subscribe_registered(follow)
         member.publisher.subscribe(self._follow_deletions)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from moldau_broker.storage.disk import Disk, DiskFile, OsDisk, open_files_allowe
 from moldau_broker.storage.errors import CorruptLog, FileMissing, StorageError
 from moldau_broker.storage.folder import quarantine
 from moldau_broker.storage.identity import Identity, read_identity, write_identity
+from moldau_broker.storage.load_progress import LoadProgress
 from moldau_broker.storage.loading import Opening, open_log
 from moldau_broker.storage.names import (
     CLEAN_SHUTDOWN,
@@ -43,22 +43,12 @@ from moldau_broker.storage.names import (
 )
 from moldau_broker.storage.offset_checkpoints import Collected, OffsetCheckpoints, TopicPartition
 from moldau_broker.storage.place import OpenFiles, Place
+from moldau_broker.storage.strays import Strays, note_epoch
 
 if TYPE_CHECKING:
     from moldau_broker.base.topic_config import TopicConfig
     from moldau_broker.storage.log import Log
     from moldau_broker.storage.log_base import LogBase
-
-
-@dataclass(slots=True)
-class LoadProgress:
-    """How loading comes along; `scanned` and `to_scan` are bytes of the log that is being recovered."""
-
-    logs: int = 0
-    logs_loaded: int = 0
-    current: str = ""
-    scanned: int = 0
-    to_scan: int = 0
 
 
 class LogDir:
@@ -97,6 +87,7 @@ class LogDir:
         self._rng = rng
         self._files = OpenFiles(open_files_max)
         self._trash: deque[tuple[int, str]] = deque()
+        self._strays = Strays(disk)
 
     # --- opening and closing -------------------------------------------------------------------------
 
@@ -185,6 +176,8 @@ class LogDir:
             key = parse_folder(entry.name)
             if entry.name.endswith(DELETE_FOLDER):
                 self._trash.append((0, entry.name))
+            elif entry.name.endswith(STRAY_FOLDER):
+                self._strays.note(entry.name, config_for("").file_delete_delay_ms)
             elif key is not None and key not in self.logs and key[0] != CLUSTER_METADATA:
                 found.append(key)
         state = LoadProgress(logs=len(found))
@@ -321,12 +314,24 @@ class LogDir:
         self._trash.append((self.clock.wall_ms() + delay, folder))
 
     def stray_log(self, log: Log) -> None:
-        """Set a folder aside that the cluster's metadata does not know; nothing is deleted.
+        """Set a folder aside that the cluster's metadata does not know; `drop_strays` may delete it.
 
         Raises:
             StorageError: the folder could not be renamed.
         """
-        self._mark(log, STRAY_FOLDER)
+        delay_ms = log.config.file_delete_delay_ms
+        self._strays.note(self._mark(log, STRAY_FOLDER), delay_ms)
+
+    def note_epoch(self, broker_epoch: int) -> bool:
+        """See `strays.note_epoch`."""
+        return note_epoch(self.disk, broker_epoch)
+
+    def drop_strays(self, is_gone: Callable[[Uuid, int], bool]) -> int:
+        """Have `purge` delete, after their delay, strays of which the metadata is sure, by topic id and partition."""
+        gone = self._strays.take(is_gone)
+        now_ms = self.clock.wall_ms()
+        self._trash.extend((now_ms + delay_ms, folder) for folder, delay_ms in gone)
+        return len(gone)
 
     def _mark(self, log: Log, mark: str) -> str:
         unique = f"{self._rng.getrandbits(128):032x}"

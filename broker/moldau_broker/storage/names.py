@@ -27,6 +27,9 @@ PARTITION_METADATA: Final = "partition.metadata"
 # Ours: why a partition was taken out of service. Kafka ignores files it does not know.
 QUARANTINE: Final = ".moldau-quarantine"
 
+# Ours: the newest broker epoch this directory was registered with.
+NEWEST_EPOCH: Final = ".moldau-broker-epoch"
+
 RECOVERY_POINTS: Final = "recovery-point-offset-checkpoint"
 LOG_STARTS: Final = "log-start-offset-checkpoint"
 HIGH_WATERMARKS: Final = "replication-offset-checkpoint"
@@ -41,6 +44,7 @@ FILE_NAME_BYTES_MAX: Final = 255
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _PART: Final = re.compile(r"[a-zA-Z0-9._-]{1,255}")
 _FOLDER: Final = re.compile(r"(.+)-(0|[1-9][0-9]{0,9})")
+_STRAY: Final = re.compile(r".*-(0|[1-9][0-9]{0,9})\.[0-9a-f]{32}-stray")
 _BASE: Final = re.compile(r"([0-9]{20})(\..+)")
 
 
@@ -77,6 +81,12 @@ def marked_folder_name(topic: str, partition: int, unique: str, mark: str) -> st
     """Where a partition's folder goes when it is marked (`-delete`, `-stray`); never over 255 bytes."""
     tail = f"-{partition}.{unique}{mark}"
     return topic[: FILE_NAME_BYTES_MAX - len(tail)] + tail
+
+
+def parse_stray_folder(name: str) -> int | None:
+    """The partition's number in the name of a folder that was set aside; None for anything else."""
+    match = _STRAY.fullmatch(name)
+    return None if match is None else int(match[1])
 
 
 def segment_file(base_offset: int, suffix: str) -> str:

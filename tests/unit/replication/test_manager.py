@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
 import pytest
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import LOST_DIRECTORY, NULL_UUID, Uuid
-from moldau_broker.metadata.image import BrokerImage, ResourceType
-from moldau_broker.replication.manager import LeadershipListener
+from moldau_broker.base.topic_config import TopicConfig
+from moldau_broker.metadata.delta import MetadataDelta
+from moldau_broker.metadata.image import BrokerImage, MetadataImage, ResourceType
+from moldau_broker.replication.manager import LeadershipListener, ReplicaManager
 from moldau_broker.replication.outcome import AppendOutcome
 from moldau_broker.replication.partition import Partition
 from moldau_broker.storage.errors import CorruptLog
+from moldau_broker.testing.controller import ManualClock
 from moldau_broker.testing.disk import SimDisk
 from moldau_broker.testing.logs import make_batch
 from moldau_broker.testing.replica_cluster import ManualController
@@ -379,3 +383,130 @@ def test_the_only_replica_is_served_unchecked(bench: ReplicaBench) -> None:
     assert read is not None
     assert read.error is ErrorCode.NONE
     assert partition.offline_reason is None
+
+
+# --- many at once -------------------------------------------------------------------------------------------
+
+
+class SlowClock(ManualClock):
+    """Every look costs a millisecond."""
+
+    def monotonic_ms(self) -> int:
+        self.advance(1)
+        return super().monotonic_ms()
+
+
+def test_many_new_replicas_are_made_in_several_turns() -> None:
+    """By the newest image: what was deleted meanwhile is not made, what moved away neither, and others are told."""
+    bench = ReplicaBench()
+    turns: list[Callable[[], None]] = []
+    replicas = ReplicaManager(1, bench.log_dir, bench.committer, SlowClock(), {}, later=turns.append)
+    bench.replicas = replicas
+    told: list[int] = []
+    replicas.on_hosted = lambda: told.append(len(replicas))
+    bench.publish(bench.topic("t", 40), bench.topic("gone", 1), bench.topic("moved", 1))
+    first = len(replicas)
+    assert 0 < first < 40
+    assert len(turns) == 1
+    assert replicas.missing_error("t", 39) is ErrorCode.NOT_LEADER_OR_FOLLOWER
+    bench.publish(bench.topic("moved", replicas=(2,), leader=2), without=["gone"])
+    while turns:
+        turns.pop()()
+    assert len(replicas) == 40
+    assert told[-1] == 40
+    assert all(partition.is_ready for partition in replicas.partitions())
+    assert not {"gone-0", "moved-0"} & folders(bench)
+
+
+# --- what is left of topics that are gone -------------------------------------------------------------------
+
+
+def started_again(bench: ReplicaBench, *gone: str, epoch: int = 102, clean: bool = True) -> None:
+    """The broker starts and registers with that epoch; these topics were deleted meanwhile."""
+    topics = {name: topic for name, topic in bench.image.topics.items() if name not in gone}
+    bench.image = bench.image._replace(
+        topics=topics,
+        topics_by_id={topic.topic_id: topic for topic in topics.values()},
+        brokers={1: BrokerImage(1, epoch, NULL_UUID, False, False, None, {})},
+    )
+    bench.restart(clean=clean)
+
+
+def topics_on_disk(bench: ReplicaBench, suffix: str = "") -> set[str]:
+    return {name.partition("-")[0] for name in folders(bench) if name.endswith(suffix)}
+
+
+@pytest.fixture
+def away() -> ReplicaBench:
+    """A broker with the topics kept, moved and gone."""
+    bench = ReplicaBench()
+    for name in ("kept", "moved", "gone"):
+        write(bench, bench.create_topic(name), name.encode())
+    started_again(bench, epoch=101)
+    return bench
+
+
+def test_what_a_topic_left_that_was_deleted_meanwhile_goes_after_a_delay(away: ReplicaBench) -> None:
+    """Set aside with the first image, which has all that was decided before; its space is free a minute later."""
+    away.image = away.image._replace(
+        topics={**away.image.topics, "moved": away.topic("moved", replicas=(2,), leader=2)}
+    )
+    started_again(away, "gone")
+    assert away.partition("kept").log_end_offset == 1
+    assert topics_on_disk(away, "-stray") == {"gone", "moved"}
+    assert away.replicas.unclaimed() == {}
+    away.log_dir.purge(away.clock.wall_ms() + 59_999)
+    assert topics_on_disk(away) == {"kept", "gone", "moved"}
+    away.log_dir.purge(away.clock.wall_ms() + 60_000)
+    assert folders(away) == {"kept-0"}
+
+
+def test_what_was_set_aside_in_an_earlier_life_goes_once_its_topic_is_gone(away: ReplicaBench) -> None:
+    """A restart within the delay forgets nothing."""
+    started_again(away, "gone", epoch=102)
+    started_again(away, epoch=103, clean=False)
+    assert topics_on_disk(away, "-stray") == {"gone"}
+    away.log_dir.purge(away.clock.wall_ms() + 60_000)
+    assert topics_on_disk(away) == {"kept", "moved"}
+
+
+def test_older_metadata_costs_nobody_their_data(away: ReplicaBench) -> None:
+    """Restored from a backup, it does not know what was created since: our epoch in it is not newer than the last."""
+    for epoch in (100, 101):
+        started_again(away, "gone", "moved", epoch=epoch)
+        away.log_dir.purge(away.clock.wall_ms() + 10**9)
+        assert folders(away) == {"kept-0", "moved-0", "gone-0"}
+
+
+def test_metadata_that_knows_nothing_here_costs_nobody_their_data(away: ReplicaBench) -> None:
+    """Begun anew, perhaps; also where it has gone far since."""
+    started_again(away, "kept", "gone", "moved", epoch=10_000)
+    away.log_dir.purge(away.clock.wall_ms() + 10**9)
+    assert folders(away) == {"kept-0", "moved-0", "gone-0"}
+    assert len(away.replicas) == 0
+
+
+def test_what_cannot_be_told_to_be_gone_is_kept(away: ReplicaBench) -> None:
+    """What does not say whose it is, and damage that people should look at."""
+    away.disk.unlink("gone-0/partition.metadata")
+    with_two_replicas(away)
+    damaged(away)
+    started_again(away, epoch=102, clean=False)
+    away.publish(away.topic("t", replicas=(1, 2), isr=(2,), leader=2, epoch=2))
+    started_again(away, "gone", "t", epoch=103)
+    started_again(away, epoch=104)
+    away.log_dir.purge(away.clock.wall_ms() + 10**9)
+    assert topics_on_disk(away) == {"kept", "moved", "gone", "t"}
+    assert topics_on_disk(away, "-stray") == {"gone", "t"}
+
+
+def test_the_quorums_own_log_is_no_stray(away: ReplicaBench) -> None:
+    """No image names it, and it lies in the same directory, open."""
+    quorum = ("__cluster_metadata", 0)
+    log = away.log_dir.open_log(*quorum, TopicConfig(), topic_id=Uuid(bytes(15) + b"\x01"))
+    replicas = ReplicaManager(1, away.log_dir, away.committer, away.clock, {})
+    replicas.adopt({quorum: log, **away.log_dir.logs})
+    image = away.image._replace(brokers={1: BrokerImage(1, 102, NULL_UUID, False, False, None, {})})
+    replicas.apply(MetadataDelta(MetadataImage("cluster"), image), image)
+    assert log.failure is None
+    assert "__cluster_metadata-0" in folders(away)

@@ -172,6 +172,16 @@ class Replicas:
         """Set aside: gone for us."""
         self._node.disk.logs.pop((log.topic, log.partition), None)
 
+    def note_epoch(self, broker_epoch: int) -> bool:
+        """Newer ones only: metadata is never restored here."""
+        del broker_epoch
+        return True
+
+    def drop_strays(self, is_gone: Callable[[Uuid, int], bool]) -> int:
+        """There are none: what was set aside is gone."""
+        del is_gone
+        return 0
+
     # -- watching -----------------------------------------------------------------------------------------
 
     def _watch(self, key: Key, log: SimLog) -> None:
