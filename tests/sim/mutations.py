@@ -271,12 +271,32 @@ def _asks_before_fsync() -> contextlib.AbstractContextManager[None]:
 def _appends_as_a_follower() -> contextlib.AbstractContextManager[None]:
     original = PartitionBase.leadership_error
 
-    def leadership_error(self: PartitionBase, current_leader_epoch: int) -> ErrorCode:
+    def leadership_error(self: PartitionBase, current_leader_epoch: int, **which: bool) -> ErrorCode:
         if current_leader_epoch < 0 and self.leader_id >= 0:
             return ErrorCode.NONE
-        return original(self, current_leader_epoch)
+        return original(self, current_leader_epoch, **which)
 
     return replaced(PartitionBase, leadership_error=leadership_error)
+
+
+def _any_leader_epoch() -> contextlib.AbstractContextManager[None]:
+    original = PartitionBase.leadership_error
+
+    def leadership_error(self: PartitionBase, current_leader_epoch: int, **which: bool) -> ErrorCode:
+        del current_leader_epoch
+        return original(self, -1, **which)
+
+    return replaced(PartitionBase, leadership_error=leadership_error)
+
+
+def _any_partition_epoch() -> contextlib.AbstractContextManager[None]:
+    original = isr_control._problem
+
+    def problem(image: Any, broker_id: int, partition: Any, wanted: Any, members: Any) -> Any:
+        wanted = replace(wanted, partition_epoch=partition.partition_epoch)
+        return original(image, broker_id, partition, wanted, members)
+
+    return replaced(isr_control, _problem=problem)
 
 
 def _acts_on_old_images() -> contextlib.AbstractContextManager[None]:
@@ -339,6 +359,8 @@ BROKER = (
     Mutation("sequence numbers are not looked at", "broker", _takes_duplicates),
     Mutation("a replica asks with what is not on its disk", "broker", _asks_before_fsync),
     Mutation("a follower takes writes", "broker", _appends_as_a_follower),
+    Mutation("leader epochs of requests are not compared", "broker", _any_leader_epoch),
+    Mutation("partition epochs of proposals are not compared", "broker", _any_partition_epoch),
     Mutation(
         "a restarted broker acts on images of its former life", "broker", _acts_on_old_images, world=_stormy
     ),

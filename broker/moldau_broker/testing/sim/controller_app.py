@@ -22,8 +22,10 @@ from moldau_broker.metadata.unavailable import unavailable_response
 from moldau_broker.raft.batches import ReadBatch
 from moldau_broker.raft.snapshot import SnapshotId
 from moldau_broker.raft.state import Role
+from moldau_broker.testing.sim.epoch_ghost import check_alter_partition
 from moldau_broker.testing.sim.network import Answer, Broken
 from moldau_broker.wire.apis import API_SCHEMAS, ApiKey
+from moldau_broker.wire.messages.alter_partition import AlterPartitionRequest
 from moldau_broker.wire.schema import Struct
 
 if TYPE_CHECKING:
@@ -92,7 +94,10 @@ class ControllerApp:
             return
         version = API_SCHEMAS[key].last_version
         now_ms = self._node.clock.monotonic_ms()
-        result = self.core.handle(key, request, version, self._view(), now_ms)
+        view = self._view()
+        result = self.core.handle(key, request, version, view, now_ms)
+        if isinstance(request, AlterPartitionRequest):
+            check_alter_partition(view.image, request, result.response)
         self._write(result)
         self._cluster.coverage.hit(f"request: {key.name.lower()}")
         end = self.member.node.log_end

@@ -20,6 +20,7 @@ from moldau_broker.server.handlers import fetch
 from moldau_broker.server.handlers.spec import ListenerKind
 from moldau_broker.storage.errors import StorageError
 from moldau_broker.testing.sim.client import Key
+from moldau_broker.testing.sim.epoch_ghost import check_fetch
 from moldau_broker.testing.sim.network import Answer
 from moldau_broker.testing.sim.partition_log import SimLog, Stored
 from moldau_broker.testing.sim.replica_fetchers import SimFetchers
@@ -294,10 +295,19 @@ class Replicas:
             connection=SimpleNamespace(on_close={}, wait_for=_ignore),
         )
         outcome = fetch.handle(cast("Any", self._handler_view), cast("Any", context), request)
+
+        def checked(response: FetchResponse) -> None:
+            check_fetch(request, response, self._epoch_of)
+            answer(response)
+
         if isinstance(outcome, Deferred):
-            outcome.on_complete(answer)
+            outcome.on_complete(checked)
         else:
-            answer(outcome)
+            checked(outcome)
+
+    def _epoch_of(self, topic_id: Uuid, index: int) -> int | None:
+        partition = self.manager.partition_by_id(topic_id, index)
+        return None if partition is None else partition.leader_epoch
 
     def led(self) -> list[Partition]:
         """The partitions that this broker leads, as it thinks."""
