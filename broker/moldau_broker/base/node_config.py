@@ -235,7 +235,7 @@ class HttpSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TelemetrySettings:
-    """Logs."""
+    """Logs, and which topics and groups have metrics of their own."""
 
     log_level: str = setting_field(
         "telemetry.log.level",
@@ -250,4 +250,32 @@ class TelemetrySettings:
         "auto",
         "Form of log lines: json, human, or auto: human on a terminal, else json.",
         one_of("auto", "json", "human"),
+    )
+    topics_allow: tuple[str, ...] = setting_field(
+        "metrics.topics.allow",
+        _LIST,
+        "*",
+        "Topics with metrics of their own: patterns in which * is any text and ? any character.",
+        dynamic=True,
+    )
+    topics_deny: tuple[str, ...] = setting_field(
+        "metrics.topics.deny",
+        _LIST,
+        "",
+        "Topics without metrics of their own, whatever metrics.topics.allow says.",
+        dynamic=True,
+    )
+    groups_allow: tuple[str, ...] = setting_field(
+        "metrics.groups.allow",
+        _LIST,
+        "*",
+        "Consumer groups with metrics of their own: patterns in which * is any text and ? any character.",
+        dynamic=True,
+    )
+    groups_deny: tuple[str, ...] = setting_field(
+        "metrics.groups.deny",
+        _LIST,
+        "",
+        "Consumer groups without metrics of their own, whatever metrics.groups.allow says.",
+        dynamic=True,
     )

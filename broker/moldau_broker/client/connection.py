@@ -53,6 +53,8 @@ class Connection(asyncio.BufferedProtocol):
         self.address = address
         self.served: Mapping[int, tuple[int, int]] = {}
         """Api key to (lowest, highest) version, as the broker said."""
+        self.bytes_in = self.bytes_out = 0
+        """Bytes received and sent."""
         self._config = config
         self._frames = FrameAssembler(config.frame_bytes_max)
         self._waiting: deque[_Waiter] = deque()
@@ -145,6 +147,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Hand every complete answer to whoever waits for it."""
+        self.bytes_in += nbytes
         try:
             for frame in self._frames.received(nbytes):
                 self._answer(frame)
@@ -222,6 +225,7 @@ class Connection(asyncio.BufferedProtocol):
         except WireError as error:
             raise ClientError(f"this request cannot be put into Kafka's protocol: {error}") from error
         self._transport.write(frame)
+        self.bytes_out += len(frame)
         return correlation_id
 
     def _answer(self, frame: bytes | bytearray) -> None:

@@ -48,6 +48,21 @@ class GroupView(NamedTuple):
     offsets: Mapping[tuple[str, int], CommittedOffset]
 
 
+class GroupSketch(NamedTuple):
+    """What metrics show of a group, cheaply: `offsets` (topic -> partition -> commit) is the live table."""
+
+    group_id: str
+    state: str
+    members: int
+    offsets: Mapping[str, Mapping[int, CommittedOffset]]
+
+
+def sketch(shard: ShardState, group: Group) -> GroupSketch:
+    """The group as it is now; not to be kept."""
+    offsets = shard.offsets.of_group(group.group_id)
+    return GroupSketch(group.group_id, group.state.value, len(group.members), offsets)
+
+
 def view(shard: ShardState, group: Group) -> GroupView:
     """The group as it is now."""
     return GroupView(

@@ -254,7 +254,7 @@ class GroupCoordinator:
                 return []  # it has left this broker meanwhile
             return hosted.shard.list_groups(request.states_filter, request.types_filter)
 
-        lists = [hosted.after_writes(partial(read, hosted)) for hosted in self._active()]
+        lists = [hosted.after_writes(partial(read, hosted)) for hosted in self.active()]
         return mapped(
             gathered(lists),
             lambda found: ListGroupsResponse(groups=[group for groups in found for group in groups]),
@@ -285,7 +285,7 @@ class GroupCoordinator:
             found = map(hosted.shard.view, names)
             return [view for view in found if view is not None]
 
-        lists = [hosted.after_writes(partial(read, hosted)) for hosted in self._active()]
+        lists = [hosted.after_writes(partial(read, hosted)) for hosted in self.active()]
         return mapped(gathered(lists), lambda found: [view for views in found for view in views])
 
     def availability(self, group_id: str) -> ErrorCode:
@@ -316,14 +316,15 @@ class GroupCoordinator:
 
     def group_ids(self) -> list[str]:
         """Every group this broker coordinates."""
-        return [group_id for hosted in self._active() for group_id in hosted.shard.group_ids]
+        return [group_id for hosted in self.active() for group_id in hosted.shard.group_ids]
 
     def group(self, group_id: str) -> GroupView | None:
         """A group as it is this moment, stored or not; None if it is not here."""
         found = self._find(group_id)
         return None if isinstance(found, ErrorCode) else found.shard.view(group_id)
 
-    def _active(self) -> Sequence[HostedShard]:
+    def active(self) -> Sequence[HostedShard]:
+        """The shards that can be asked."""
         return [hosted for hosted in self._shards.values() if hosted.status is Status.ACTIVE]
 
     # -- what shards need (hosted_shard.Surroundings) ------------------------------------------------------------

@@ -26,7 +26,7 @@ from moldau_broker.coordinator import (
     sync,
 )
 from moldau_broker.coordinator.config import GroupConfig
-from moldau_broker.coordinator.describe import GroupView
+from moldau_broker.coordinator.describe import GroupSketch, GroupView
 from moldau_broker.coordinator.group_state import GroupState
 from moldau_broker.coordinator.offset_reset import OffsetReset, ResetOutcome
 from moldau_broker.coordinator.records import GroupRecord
@@ -243,6 +243,11 @@ class GroupShard:
         """A group with its members and offsets, or None."""
         group = self._state.groups.get(group_id)
         return None if group is None else describe.view(self._state, group)
+
+    def sketch(self, group_id: str) -> GroupSketch | None:
+        """What metrics show of a group, or None; not to be kept."""
+        group = self._state.groups.get(group_id)
+        return None if group is None else describe.sketch(self._state, group)
 
     @property
     def group_ids(self) -> tuple[str, ...]:

@@ -152,6 +152,14 @@ class RaftCore:
         return self._election.epoch
 
     @property
+    def vote(self) -> int:
+        """Node id of who has this node's vote in this epoch, `NO_LEADER` for nobody; a leader had its own."""
+        if self.role is Role.LEADER:
+            return self.me.key.node_id
+        voted = self._election.voted
+        return voted.node_id if voted is not None else NO_LEADER
+
+    @property
     def voters(self) -> VoterSet:
         """The voter set in force: the newest of the log, committed or not (KIP-853)."""
         return self.history.newest

@@ -17,6 +17,7 @@ from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.raft.answers import unsaved, with_error, with_piece, with_records
 from moldau_broker.raft.batches import ReadBatch
+from moldau_broker.raft.commit_times import CommitTimes
 from moldau_broker.raft.errors import NotLeader, RaftError
 from moldau_broker.raft.messages import (
     Answer,
@@ -64,6 +65,7 @@ class RaftDriver:
         node: the core; look, do not touch.
         store: the folder.
         on_progress: called after each event, when `next_deadline_ms` may have changed; the ticker's.
+        commit_times: how long this node's appends take to be committed, while it leads.
         in_other_cluster: whether a peer said that it belongs to another cluster, since there was a leader last.
     """
 
@@ -106,6 +108,7 @@ class RaftDriver:
         )
         self.on_progress: Callable[[], None] | None = None
         self.in_other_cluster = False
+        self.commit_times = CommitTimes()
         self._cluster_id = cluster_id
         self._committer = committer
         self._clock = clock
@@ -151,6 +154,7 @@ class RaftDriver:
         if self._stopped or self._handed_over is not None:
             raise NotLeader("the node is stopping")
         batch = self.node.propose(values, self._clock.wall_ms())
+        self.commit_times.appended(batch.base_offset + len(values), self._clock.monotonic_ms())
         self._carry_out()
         return batch
 
@@ -340,12 +344,14 @@ class RaftDriver:
         listener, epoch = self._listener, self.node.epoch
         if ready.role is not None and ready.role is self.node.role:  # it may have ended as it began
             logger.info("raft.role", extra={"role": ready.role.value, "epoch": epoch})
+            self.commit_times.forget()
             self._news.append(partial(listener.on_role, ready.role, epoch))
         if ready.leader is not None:
             self.in_other_cluster = self.in_other_cluster and ready.leader.node_id == NO_LEADER
             self._news.append(partial(listener.on_leader, ready.leader.node_id, ready.leader.epoch))
         if ready.high_watermark is not None:
             self.store.log.high_watermark = min(ready.high_watermark, self.store.log.log_end_offset)
+            self.commit_times.committed(ready.high_watermark, self._clock.monotonic_ms())
             self._news.append(partial(listener.on_commit, ready.high_watermark))
 
     def _tell(self) -> None:

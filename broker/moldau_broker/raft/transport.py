@@ -37,7 +37,11 @@ _Address = tuple[str, int, str]
 
 
 class AsyncTransport:
-    """The `raft.driver.Transport` of a running node. Belongs to the loop's thread."""
+    """The `raft.driver.Transport` of a running node. Belongs to the loop's thread.
+
+    Attributes:
+        requests, responses: sent to peers, and received from them, since start.
+    """
 
     def __init__(self, timing: RaftTiming, client_id: str) -> None:
         """`client_id`: named in the peers' logs. The driver's core bounds what is under way to each peer."""
@@ -51,6 +55,16 @@ class AsyncTransport:
         self._connecting: dict[_Address, asyncio.Task[Connection]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._ended = (0, 0)  # bytes in and out of connections that are no more
+        self.requests = self.responses = 0
+
+    def traffic(self) -> tuple[int, int]:
+        """Bytes received from peers and sent to them since start."""
+        received, sent = self._ended
+        for connection in self._connections.values():
+            received += connection.bytes_in
+            sent += connection.bytes_out
+        return received, sent
 
     def send(
         self, to: Peer, key: ApiKey, request: Struct, on_answer: Callable[[Struct | Failure], None]
@@ -82,7 +96,9 @@ class AsyncTransport:
         answer: Struct | Failure
         try:
             connection = await self._connection((to.host, to.port, _LANES.get(key, "membership")))
+            self.requests += 1
             answer = await connection.request(request, API_SCHEMAS[key].response)
+            self.responses += 1
         except BrokerUnreachable as error:
             answer = Failure.REFUSED
             logger.debug("raft.peer_unreachable", extra={"peer": to.node_id, "reason": str(error)})
@@ -114,6 +130,9 @@ class AsyncTransport:
         if self._closed:
             task.result().close()
         else:
+            replaced = self._connections.get(address)
+            if replaced is not None:
+                self._ended = (self._ended[0] + replaced.bytes_in, self._ended[1] + replaced.bytes_out)
             self._connections[address] = task.result()
 
 

@@ -30,6 +30,7 @@ from moldau_broker.replication.settings import ReplicaSettings
 from moldau_broker.replication.slices import Slices
 from moldau_broker.replication.sweep import sweep
 from moldau_broker.replication.throttle import ReplicationThrottles
+from moldau_broker.replication.traffic import Traffic
 from moldau_broker.storage.errors import CorruptLog, StorageError
 from moldau_broker.storage.log import Log
 
@@ -47,6 +48,8 @@ class ReplicaManager:
         throttles: bounds on the replication traffic of replicas that are named in topic settings.
         on_hosted: called when replicas were made that were not yet there when `apply` returned.
         generation: changes whenever a partition comes or goes, so that look-ups may be remembered.
+        traffic: what replicas had counted that are gone.
+        isr_changes: what became of changed in-sync replicas.
     """
 
     def __init__(
@@ -77,7 +80,8 @@ class ReplicaManager:
         self._told: set[Partition] = set()
         self._lag_ms_max = settings.lag_time_ms_max if settings is not None else LAG_MS_MAX
         self._is_forgotten = is_forgotten
-        self._isr_changes = IsrChanges(node_id, controller or NobodyAnswers(), broker_epoch)
+        self.traffic = Traffic()
+        self.isr_changes = IsrChanges(node_id, controller or NobodyAnswers(), broker_epoch)
         self._lost = LostReplicas(node_id, controller or NobodyAnswers(), broker_epoch)
         self._image: MetadataImage | None = None
         self.throttles = ReplicationThrottles(node_id, clock)
@@ -285,6 +289,7 @@ class ReplicaManager:
             partition = self._by_id.get((topic.topic_id, index))
             if partition is not None:
                 self._drop(partition)
+        self.traffic.topic_gone(topic.name)
 
     def _set_aside(self, topic: str, index: int) -> None:
         """A deleted topic's folder that could not be opened makes room for a namesake; nothing is lost."""
@@ -298,6 +303,7 @@ class ReplicaManager:
         del self._partitions[(partition.topic, partition.index)]
         del self._by_id[(partition.topic_id, partition.index)]
         self.generation += 1
+        self.traffic.replica_gone(partition)
         partition.stop()
         if partition in self._told:
             self._resigned(partition)
@@ -331,7 +337,7 @@ class ReplicaManager:
 
     def propose(self, partition: Partition, proposal: Proposal) -> None:
         """Ask the controller for an ISR."""
-        self._isr_changes.propose(partition, proposal)
+        self.isr_changes.propose(partition, proposal)
 
     def became_ready(self, partition: Partition) -> None:
         """It leads and knows what is committed: the coordinators may load it."""
@@ -357,7 +363,7 @@ class ReplicaManager:
             if partition.is_leader:
                 partition.look_around(is_forgotten=is_forgotten)
                 partition.tick(self._lag_ms_max)
-        self._isr_changes.send()
+        self.isr_changes.send()
         self._lost.report(self._counted_on(failed), self.now_ms())
 
     def _counted_on(self, failed: Iterable[tuple[str, int]]) -> Iterator[tuple[Uuid, int]]:

@@ -17,7 +17,13 @@ from moldau_broker.base.errors import ErrorCode
 from moldau_broker.metadata.image import PartitionImage
 from moldau_broker.replication.leader import LeaderState, Outcome, Proposal
 from moldau_broker.replication.outcome import AppendOutcome
-from moldau_broker.replication.partition_base import ALONE, Committer, Surroundings, VisibleBytesListener
+from moldau_broker.replication.partition_base import (
+    ALONE,
+    ELSEWHERE,
+    Committer,
+    Surroundings,
+    VisibleBytesListener,
+)
 from moldau_broker.replication.partition_follower import FollowingPartition
 from moldau_broker.replication.validation import Accepted
 from moldau_broker.storage.errors import DiskFull, StorageError
@@ -83,7 +89,8 @@ class Partition(FollowingPartition):
         log = self.log
         start = log.log_end_offset
         log.assign_epoch(self.leader_epoch, start)
-        self._leader = LeaderState(self._node_id, image, start, self._around.now_ms())
+        self.led_since_ms = self._around.now_ms()
+        self._leader = LeaderState(self._node_id, image, start, self.led_since_ms)
         self._look_again()
         if self.replicated and log.durable_offset < start:
             self.request_commit()
@@ -106,6 +113,7 @@ class Partition(FollowingPartition):
         Kafka, a topic that asks for more than its replicas asks for all of them.
         """
         log, header = self.log, accepted.header
+        self.produces += 1
         error = self.leadership_error(-1)
         if error is not ErrorCode.NONE:
             return self._refuse(header, error, self.offline_reason)
@@ -118,6 +126,7 @@ class Partition(FollowingPartition):
                 return self._duplicate(verdict.duplicate)
             if verdict.error is not ErrorCode.NONE:
                 error = verdict.error
+                self.failed_produces += 1
                 if error is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER:
                     error = self._refused.get(header.producer_id, error)
                 return AppendOutcome(error, log_start_offset=log.log_start_offset, message=verdict.reason)
@@ -127,12 +136,13 @@ class Partition(FollowingPartition):
             return self._refuse(header, ErrorCode.KAFKA_STORAGE_ERROR, str(full))
         except StorageError as failure:
             self.go_offline(str(failure))
+            self.failed_produces += 1
             return AppendOutcome(ErrorCode.KAFKA_STORAGE_ERROR, message=str(failure))
         if self._refused:
             self._refused.pop(header.producer_id, None)
         size = header.size
         self.bytes_in += size
-        self.requests += 1
+        self.records_in += header.record_count
         if self.replicated:
             self._hidden.append((log.log_end_offset, size))
             if not self._committing:
@@ -156,6 +166,7 @@ class Partition(FollowingPartition):
         What it had sent right behind has then a gap before it, and is to be refused for the same reason. Told of a gap,
         a producer begins a new epoch, in which it sends again what other partitions may have stored already.
         """
+        self.failed_produces += error not in ELSEWHERE
         if header.producer_id >= 0:
             if len(self._refused) >= REFUSED_PRODUCERS_MAX:
                 self._refused.clear()

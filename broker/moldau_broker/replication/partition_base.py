@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 NO_LEADER = -1
 _NOTHING = memoryview(b"")
+
+ELSEWHERE: Final = frozenset(
+    {
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        ErrorCode.FENCED_LEADER_EPOCH,
+        ErrorCode.UNKNOWN_LEADER_EPOCH,
+    }
+)
+"""Answers that send a client to somebody else: nothing has failed."""
 
 
 class Committer(Protocol):
@@ -90,7 +99,11 @@ class PartitionBase:
         replicated: whether there are other replicas.
         is_cut_off: it leads as far as it knows, and nobody may be listening to it any more.
         offline_reason: why reads and writes answer KAFKA_STORAGE_ERROR, or None.
-        bytes_in, bytes_out, requests: what was appended and read here since the replica was opened.
+        records_in, bytes_in, bytes_out: what clients had appended and read here since the replica was opened.
+        replica_bytes_in, replica_bytes_out, replica_fetches: fetched from the leader, and by followers.
+        produces, fetches, failed_produces, failed_fetches: clients' requests that named it, and those it refused for
+            another reason than that somebody else leads.
+        led_since_ms: when it began to lead in this epoch, monotonic.
         fetch_waiters, replica_waiters: fetches of consumers and of followers that wait.
     """
 
@@ -109,7 +122,10 @@ class PartitionBase:
         "_waiting_durable",
         "bytes_in",
         "bytes_out",
+        "failed_fetches",
+        "failed_produces",
         "fetch_waiters",
+        "fetches",
         "high_watermark",
         "index",
         "is_cut_off",
@@ -118,12 +134,17 @@ class PartitionBase:
         "isr",
         "leader_epoch",
         "leader_id",
+        "led_since_ms",
         "log",
         "offline_reason",
         "partition_epoch",
+        "produces",
+        "records_in",
+        "replica_bytes_in",
+        "replica_bytes_out",
+        "replica_fetches",
         "replica_waiters",
         "replicated",
-        "requests",
         "topic",
         "topic_id",
     )
@@ -147,7 +168,10 @@ class PartitionBase:
         self.is_leader = self.is_ready = self.replicated = self.is_cut_off = False
         self.high_watermark = log.log_end_offset
         self.offline_reason: str | None = None
-        self.bytes_in = self.bytes_out = self.requests = 0
+        self.led_since_ms = 0
+        self.records_in = self.bytes_in = self.bytes_out = 0
+        self.replica_bytes_in = self.replica_bytes_out = self.replica_fetches = 0
+        self.produces = self.fetches = self.failed_produces = self.failed_fetches = 0
         self.fetch_waiters: list[VisibleBytesListener] = []
         self.replica_waiters: list[VisibleBytesListener] = []
         self._around = around
@@ -297,8 +321,6 @@ class PartitionBase:
                     log.fail(failure)  # so that whoever owns the directory knows what is to be fetched again
                 self.go_offline(str(failure))
                 return PartitionRead(ErrorCode.KAFKA_STORAGE_ERROR)
-        self.bytes_out += len(records)
-        self.requests += 1
         read = PartitionRead(
             ErrorCode.NONE, self.high_watermark, self.last_stable_offset, start, memoryview(records)
         )
@@ -320,6 +342,17 @@ class PartitionBase:
             raise CorruptLog(
                 f"{place}: {fault.reason}, found by a reader at offset {fault.offset}", offset=fault.offset
             )
+
+    def count_answer(self, error: ErrorCode, size: int, *, for_replica: bool) -> None:
+        """A fetch was answered with `size` bytes of this partition, or an error."""
+        if for_replica:
+            self.replica_fetches += 1
+            self.replica_bytes_out += size
+            return
+        self.fetches += 1
+        self.bytes_out += size
+        if error is not ErrorCode.NONE and error not in ELSEWHERE:
+            self.failed_fetches += 1
 
     def _aborted(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
         if not self._holds_aborted:

@@ -42,7 +42,7 @@ class FollowingPartition(PartitionBase):
                 raise
             records = memoryview(records)[: fault.position]
             log.append_replica(records, now_ms)
-        self.bytes_in += len(records)
+        self.replica_bytes_in += len(records)
         return Advice(Step.APPEND)
 
     def take(

@@ -31,12 +31,18 @@ _DEBT_SECONDS_MAX: Final = 10
 
 
 class Throttle:
-    """A bucket of bytes that fills with `rate` bytes a second, holds one second's worth, and may be overdrawn."""
+    """A bucket of bytes that fills with `rate` bytes a second, holds one second's worth, and may be overdrawn.
 
-    __slots__ = ("_filled_at_ms", "_left", "rate")
+    Attributes:
+        rate: bytes a second, or `UNLIMITED`.
+        counted: bytes recorded while there was a limit, since start.
+    """
+
+    __slots__ = ("_filled_at_ms", "_left", "counted", "rate")
 
     def __init__(self) -> None:
         self.rate = UNLIMITED
+        self.counted = 0
         self._left = 0.0
         self._filled_at_ms = 0
 
@@ -56,6 +62,7 @@ class Throttle:
         """`count` bytes have crossed the wire."""
         if self.rate != UNLIMITED:
             self._fill(now_ms)
+            self.counted += count
             self._left = max(self._left - count, -float(max(self.rate * _DEBT_SECONDS_MAX, count)))
 
     def delay_ms(self, now_ms: int) -> int:

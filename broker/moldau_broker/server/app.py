@@ -48,7 +48,7 @@ from moldau_broker.server.lifecycle import Lifecycle, NodeState
 from moldau_broker.server.listeners import Listeners
 from moldau_broker.server.load_sampler import LoadSampler
 from moldau_broker.server.membership import Membership
-from moldau_broker.server.metrics import emit_connections, emit_logs, emit_node, emit_requests
+from moldau_broker.server.metrics.service import MetricsService
 from moldau_broker.server.readers import Readers
 from moldau_broker.server.turn import LoopTimers, Turn
 from moldau_broker.server.upkeep import Upkeep
@@ -56,9 +56,7 @@ from moldau_broker.storage.errors import DirectoryInUse, StorageError
 from moldau_broker.storage.group_commit import GroupCommit
 from moldau_broker.storage.load_progress import LoadProgress
 from moldau_broker.storage.logdir import LogDir
-from moldau_broker.telemetry.logs import emit_lines
 from moldau_broker.telemetry.loop_lag import LoopLag
-from moldau_broker.telemetry.process import emit_process
 from moldau_broker.telemetry.registry import Telemetry
 
 if TYPE_CHECKING:
@@ -108,7 +106,7 @@ class App:
         self._http = HttpServer(self._loop, Pages(self.lifecycle, self.telemetry), self._admin_api)
         self._admin: AdminApi | None = None
         self._loads: LoadSampler | None = None
-        self._loop_lag = LoopLag(self._loop)
+        self._metrics: MetricsService | None = None
         self._log_dir: LogDir | None = None
         self._member: Membership | None = None
         self._fetchers: ReplicaFetchers | None = None
@@ -201,7 +199,19 @@ class App:
         )
         self.dispatcher = dispatcher = Dispatcher(broker, self._spawn)
         self.listeners.handler = dispatcher
-        self._observe(dispatcher)
+        self.listeners.on_closing = dispatcher.stats.closed
+        self._metrics = MetricsService(
+            broker,
+            member,
+            self.lifecycle,
+            self.listeners,
+            dispatcher.stats,
+            LoopLag(self._loop),
+            self._commit,
+            lambda: admin.node if (admin := self._admin_api()) is not None else None,
+        )
+        self._metrics.start()
+        self.telemetry.more = self._metrics.emitters
 
     def _start_chores(self, log_dir: LogDir, replicas: ReplicaManager) -> None:
         """What goes on by the clock."""
@@ -313,20 +323,6 @@ class App:
             config.network.listen_backlog,
         )
 
-    def _observe(self, dispatcher: Dispatcher) -> None:
-        self.listeners.on_closing = dispatcher.stats.closed
-        self._loop_lag.start()
-        for emitter in (
-            emit_process,
-            emit_lines,
-            self._loop_lag.emit,
-            emit_node(self.lifecycle),
-            emit_requests(dispatcher.stats),
-            emit_connections(self.listeners, self.broker.fetch_sessions),
-            emit_logs(self.broker.replicas, self.broker.metadata),
-        ):
-            self.telemetry.add(emitter)
-
     def _admin_api(self) -> AdminApi | None:
         """The admin API while clients are served; imported with its first request, as the HTTP server is."""
         if self.lifecycle.state is not NodeState.SERVING or self._loads is None:
@@ -377,7 +373,8 @@ class App:
         epoch = member.broker_epoch if member is not None else -1
         if member is not None:
             await member.close()
-        self._loop_lag.stop()
+        if self._metrics is not None:
+            await self._metrics.stop()
         await self._http.close()
         if self._admin is not None:
             await self._admin.close()

@@ -157,26 +157,31 @@ class Dispatcher:
             raise CloseConnection("handler_error", f"{handler.api.name}: {error!r}") from error
 
     def _answer(self, handler: Handler, context: RequestContext, outcome: Any, started: int) -> Answer:
-        stats = self.stats
         if outcome is None:
-            stats.record(handler.api, perf_counter_ns() - started)
+            self._count(handler, context, started)
             return None
         if isinstance(outcome, Deferred):
             later: Deferred[Chunks | None] = Deferred()
 
             def complete(response: Any) -> None:
-                stats.record(handler.api, perf_counter_ns() - started)
+                self._count(handler, context, started)
                 later.complete(None if response is None else self._encode(handler, context, response))
 
             outcome.on_complete(complete)
             return later
         if inspect.iscoroutine(outcome):
             return self._run(handler, context, outcome, started)
-        stats.record(handler.api, perf_counter_ns() - started)
+        self._count(handler, context, started)
         chunks = self._encode(handler, context, outcome)
         if chunks is None:
             raise CloseConnection("handler_error", f"{handler.api.name}: the answer has no bytes")
         return chunks
+
+    def _count(self, handler: Handler, context: RequestContext, started: int) -> None:
+        elapsed_ns = perf_counter_ns() - started
+        self.stats.record(handler.api, elapsed_ns)
+        if handler.api is ApiKey.FETCH and context.listener_kind is not ListenerKind.CLIENT:
+            self.stats.replica_fetches.record(elapsed_ns)
 
     def _encode(self, handler: Handler, context: RequestContext, response: Any) -> Chunks | None:
         """The answer's bytes; None where it has none, which must not disturb whoever completed it."""
@@ -204,7 +209,7 @@ class Dispatcher:
                     "request.failed", extra={"api": handler.api.name, "client_id": context.client_id}
                 )
             finally:
-                self.stats.record(handler.api, perf_counter_ns() - started)
+                self._count(handler, context, started)
                 later.complete(chunks)
 
         task = self._schedule(run())

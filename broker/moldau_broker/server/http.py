@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 _JSON: Final = "application/json; charset=utf-8"
 _BACKLOG: Final = 64
 _KEEPALIVE_SECONDS: Final = 30.0
+_PIECES_JOINED_MAX: Final = 4
 _OK, _BAD_REQUEST, _TOO_LARGE, _UNAVAILABLE = 200, 400, 413, 503
 
 
@@ -40,7 +41,7 @@ class Page:
 
     status: int
     content_type: str
-    body: bytes
+    pieces: tuple[bytes, ...]
     encoding: str | None = None
 
 
@@ -50,29 +51,25 @@ class Pages:
     def __init__(self, lifecycle: Lifecycle, telemetry: Telemetry) -> None:
         self._lifecycle = lifecycle
         self._telemetry = telemetry
-        self._compressed: tuple[bytes, bytes] = (b"", b"")
 
-    def livez(self, _: str) -> Page:
+    async def livez(self, _: str) -> Page:
         """200 as long as the event loop turns: a node that recovers for minutes must not be restarted."""
         return _json(_OK, {"state": self._lifecycle.state.value})
 
-    def readyz(self, _: str) -> Page:
+    async def readyz(self, _: str) -> Page:
         """200 while clients are served, 503 otherwise; the body says what the node does instead."""
         return _json(_OK if self._lifecycle.ready else _UNAVAILABLE, self._lifecycle.health())
 
-    def metrics(self, accept_encoding: str) -> Page:
+    async def metrics(self, accept_encoding: str) -> Page:
         """Prometheus' text format, plain unless gzip is asked for."""
-        page = self._telemetry.page()
+        page = await self._telemetry.page()
         if not _wants_gzip(accept_encoding):
-            return Page(_OK, CONTENT_TYPE, page)
-        if self._compressed[0] is not page:
-            gzip = import_module("gzip")
-            self._compressed = (page, gzip.compress(page, compresslevel=1, mtime=0))
-        return Page(_OK, CONTENT_TYPE, self._compressed[1], "gzip")
+            return Page(_OK, CONTENT_TYPE, page.pieces)
+        return Page(_OK, CONTENT_TYPE, await page.gzipped(), "gzip")
 
 
 def _json(status: int, value: object) -> Page:
-    return Page(status, _JSON, json.dumps(value).encode("utf-8") + b"\n")
+    return Page(status, _JSON, (json.dumps(value).encode("utf-8") + b"\n",))
 
 
 def _wants_gzip(accept_encoding: str) -> bool:
@@ -164,27 +161,37 @@ class HttpServer:
 
 
 def _responder(
-    aiohttp_web: Any, page_of: Callable[[str], Page]
+    aiohttp_web: Any, page_of: Callable[[str], Awaitable[Page]]
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def respond(request: web.Request) -> web.StreamResponse:
-        page = page_of(request.headers.get("Accept-Encoding", ""))
-        headers = {"Content-Type": page.content_type, "Cache-Control": "no-store"}
-        if page.encoding is not None:
-            headers["Content-Encoding"] = page.encoding
-        response: web.Response = aiohttp_web.Response(status=page.status, body=page.body, headers=headers)
-        return response
+        return await _send(aiohttp_web, request, await page_of(request.headers.get("Accept-Encoding", "")))
 
     return respond
+
+
+async def _send(aiohttp_web: Any, request: web.Request, page: Page) -> web.StreamResponse:
+    """A page of many pieces leaves as fast as it is taken; joined it would be held in memory twice."""
+    headers = {"Content-Type": page.content_type, "Cache-Control": "no-store"}
+    if page.encoding is not None:
+        headers["Content-Encoding"] = page.encoding
+    if len(page.pieces) <= _PIECES_JOINED_MAX:
+        body = b"".join(page.pieces)
+        whole: web.Response = aiohttp_web.Response(status=page.status, body=body, headers=headers)
+        return whole
+    response: web.StreamResponse = aiohttp_web.StreamResponse(status=page.status, headers=headers)
+    response.content_length = sum(map(len, page.pieces))
+    await response.prepare(request)
+    for piece in page.pieces:
+        await response.write(piece)
+    await response.write_eof()
+    return response
 
 
 def _admin_responder(
     aiohttp_web: Any, admin: Callable[[], Admin | None]
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def respond(request: web.Request) -> web.StreamResponse:
-        page = await _admin_page(aiohttp_web, admin(), request)
-        headers = {"Content-Type": page.content_type, "Cache-Control": "no-store"}
-        response: web.Response = aiohttp_web.Response(status=page.status, body=page.body, headers=headers)
-        return response
+        return await _send(aiohttp_web, request, await _admin_page(aiohttp_web, admin(), request))
 
     return respond
 
@@ -210,7 +217,7 @@ async def _admin_page(aiohttp_web: Any, admin: Admin | None, request: web.Reques
         request.headers.get("Content-Type", ""),
         forwarded=FORWARDED_HEADER in request.headers,
     )
-    return Page(answer.status, _JSON, answer.body)
+    return Page(answer.status, _JSON, (answer.body,))
 
 
 def _error(status: int, error: str, message: str) -> Page:

@@ -63,9 +63,8 @@ class Listeners:
         self._next_id = 0
         self._tokens = float(limits.creation_rate)
         self._tokens_at_ms = clock.monotonic_ms()
-        self.accepted = 0
-        self.bytes_in_closed = 0
-        self.bytes_out_closed = 0
+        self.accepted = self.delayed = 0
+        self._ended_traffic: dict[str, tuple[int, int]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
     # --- opening and closing --------------------------------------------------------------------------
@@ -85,6 +84,7 @@ class Listeners:
             connect, host or None, port, backlog=self._backlog, start_serving=False
         )
         self._servers[name] = (kind, server)
+        self._ended_traffic[name] = (0, 0)
         return int(server.sockets[0].getsockname()[1])
 
     async def serve(self, *kinds: ListenerKind) -> None:
@@ -134,6 +134,7 @@ class Listeners:
             return "max_connections_per_ip"
         delay_ms = self._creation_delay_ms()
         if delay_ms > 0:
+            self.delayed += 1
             connection.mute(delay_ms)
         return None
 
@@ -166,8 +167,11 @@ class Listeners:
         """The connection is gone."""
         if self._connections.pop(connection.connection_id, None) is None:
             return
-        self.bytes_in_closed += connection.bytes_in
-        self.bytes_out_closed += connection.bytes_out
+        received, sent = self._ended_traffic.get(connection.listener, (0, 0))
+        self._ended_traffic[connection.listener] = (
+            received + connection.bytes_in,
+            sent + connection.bytes_out,
+        )
         left = self._per_host.get(connection.peer_host, 1) - 1
         if left:
             self._per_host[connection.peer_host] = left
@@ -192,13 +196,13 @@ class Listeners:
         """The open connections."""
         return list(self._connections.values())
 
-    def traffic(self) -> tuple[int, int]:
-        """Bytes received and sent since start, over all connections."""
-        received = self.bytes_in_closed + sum(
-            connection.bytes_in for connection in self._connections.values()
-        )
-        sent = self.bytes_out_closed + sum(connection.bytes_out for connection in self._connections.values())
-        return received, sent
+    def traffic(self) -> dict[str, tuple[int, int]]:
+        """Bytes received and sent since start, by listener."""
+        sums = dict(self._ended_traffic)
+        for connection in self._connections.values():
+            received, sent = sums.get(connection.listener, (0, 0))
+            sums[connection.listener] = received + connection.bytes_in, sent + connection.bytes_out
+        return sums
 
     def _sweep(self) -> None:
         now = self._clock.monotonic_ms()

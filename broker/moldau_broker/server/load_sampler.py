@@ -45,4 +45,6 @@ class LoadSampler:
     def _counters(self) -> Iterator[tuple[Partition, Counters]]:
         for partition in self._replicas.partitions():
             if partition.is_leader:
-                yield partition, (partition.bytes_in, partition.bytes_out, partition.requests)
+                read = partition.bytes_out + partition.replica_bytes_out
+                requests = partition.produces + partition.fetches + partition.replica_fetches
+                yield partition, (partition.bytes_in, read, requests)

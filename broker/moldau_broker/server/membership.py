@@ -101,6 +101,11 @@ class Membership:
         self.runtime.on_leader_change = self._leader_changed
 
     @property
+    def transport(self) -> AsyncTransport:
+        """To the other nodes of the quorum."""
+        return self._transport
+
+    @property
     def is_forgotten(self) -> bool:
         """Whether the controller may believe that this broker is dead."""
         return self.life is not None and self.life.is_forgotten

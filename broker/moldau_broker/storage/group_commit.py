@@ -10,8 +10,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter_ns
 from typing import Final, Protocol, TypeAlias
 
+from moldau_broker.base.timings import Timings
 from moldau_broker.storage.errors import StorageError
 
 THREADS_MAX: Final = 4
@@ -46,6 +48,7 @@ class GroupCommit:
 
     Attributes:
         flushes: done so far.
+        timings: how long each took, failures included.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class GroupCommit:
         self._closing = False
         self._threads: list[threading.Thread] = []
         self.flushes = 0
+        self.timings = Timings()
 
     # --- loop thread ---------------------------------------------------------------------------------
 
@@ -167,6 +171,7 @@ class GroupCommit:
 
     def _flush(self, log: Flushable, answers: list[Answer]) -> None:
         generation, end, failure = log.generation, -1, None
+        began = perf_counter_ns()
         try:
             end = log.flush()
         except StorageError as error:
@@ -174,11 +179,13 @@ class GroupCommit:
         except Exception as error:  # noqa: BLE001 - a bug here must not leave producers without an answer
             failure = StorageError(f"flushing failed: {error!r}")
             log.fail(failure)
+        elapsed_ns = perf_counter_ns() - began
 
         def tell() -> None:
             if failure is None:
                 log.mark_durable(end, generation)
             self.flushes += 1
+            self.timings.record(elapsed_ns)
             for answer in answers:
                 answer(failure)
 

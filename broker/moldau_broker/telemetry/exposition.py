@@ -7,10 +7,36 @@ read this output with its parser.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
+from typing import Final
 
 from moldau_broker.telemetry.table import METRICS, Metric, MetricType
+
+_LINES_AT_ONCE: Final = 2_000
+"""Lines that become one piece of the page: some 200 KB, a millisecond."""
+
+_PLAIN: Final = frozenset({MetricType.COUNTER, MetricType.GAUGE})
+
+
+def label_text(names: Sequence[str], values: Sequence[str]) -> str:
+    """`name="value",...` as it stands between braces."""
+    return ",".join(f'{name}="{_escape(value)}"' for name, value in zip(names, values, strict=True))
+
+
+class Column:
+    """The samples of one counter or gauge, for emitters with many of them: labels come as text made before."""
+
+    __slots__ = ("_append", "_name", "labels")
+
+    def __init__(self, metric: Metric, lines: list[str]) -> None:
+        self._name = metric.name
+        self._append = lines.append
+        self.labels = metric.labels
+
+    def put(self, labels: str, value: float) -> None:
+        """One sample; `labels` is `label_text` of this metric's labels. The value is finite."""
+        self._append(f"{self._name}{{{labels}}} {value!r}\n")
 
 
 class Exposition:
@@ -24,19 +50,21 @@ class Exposition:
     def add(self, name: str, value: float, *labels: str) -> None:
         """One sample of a counter or gauge; `labels` are the values, in the table's order."""
         metric = METRICS[name]
-        assert metric.type is not MetricType.HISTOGRAM, f"{name} is a histogram"
+        assert metric.type in _PLAIN, f"{name} is a {metric.type.value}"
         self._of(name).append(f"{name}{_labels(metric, labels)} {_number(value)}\n")
 
-    def add_all(self, values: Mapping[str, float], *labels: str) -> None:
-        """One sample of each counter or gauge in `values`, which share their labels: these are written once."""
-        shown: str | None = None
-        for name, value in values.items():
-            metric = METRICS[name]
-            assert metric.type is not MetricType.HISTOGRAM, f"{name} is a histogram"
-            assert len(metric.labels) == len(labels), f"{name} has the labels {metric.labels}"
-            if shown is None:
-                shown = _labels(metric, labels)
-            self._of(name).append(f"{name}{shown} {_number(value)}\n")
+    def column(self, name: str) -> Column:
+        """For many samples of a counter or gauge."""
+        metric = METRICS[name]
+        assert metric.type in _PLAIN, f"{name} is a {metric.type.value}"
+        return Column(metric, self._of(name))
+
+    def columns(self, labels: Sequence[str], *names: str) -> list[Column]:
+        """The same for several metrics with the labels `labels`."""
+        columns = [self.column(name) for name in names]
+        for name, column in zip(names, columns, strict=True):
+            assert column.labels == tuple(labels), f"{name} has the labels {column.labels}"
+        return columns
 
     def add_histogram(
         self, name: str, bounds: Sequence[float], counts: Sequence[int], total: float, *labels: str
@@ -53,37 +81,55 @@ class Exposition:
             f'{name}_bucket{prefix}le="{_number(bound)}"}} {count}\n'
             for bound, count in zip(bounds, running, strict=False)
         )
-        lines.append(
-            f'{name}_bucket{prefix}le="+Inf"}} {running[-1]}\n'
-            f"{name}_sum{shown} {_number(total)}\n"
-            f"{name}_count{shown} {running[-1]}\n"
+        lines.append(f'{name}_bucket{prefix}le="+Inf"}} {running[-1]}\n')
+        lines.append(f"{name}_sum{shown} {_number(total)}\n")
+        lines.append(f"{name}_count{shown} {running[-1]}\n")
+
+    def add_summary(
+        self, name: str, quantiles: Mapping[str, float], total: float, count: int, *labels: str
+    ) -> None:
+        """One summary: values by quantile ("0.5"), none where there are no recent ones; sum and count since start."""
+        metric = METRICS[name]
+        assert metric.type is MetricType.SUMMARY, f"{name} is not a summary"
+        lines = self._of(name)
+        shown = _labels(metric, labels)
+        prefix = f"{shown[:-1]}," if shown else "{"
+        lines.extend(
+            f'{name}{prefix}quantile="{quantile}"}} {_number(value)}\n'
+            for quantile, value in quantiles.items()
         )
+        lines.append(f"{name}_sum{shown} {_number(total)}\n")
+        lines.append(f"{name}_count{shown} {count}\n")
+
+    def pieces(self) -> Iterator[bytes]:
+        """The whole page, metrics in the table's order, in pieces that each take about a millisecond to make."""
+        head: list[str] = []
+        for name, metric in METRICS.items():
+            lines = self._lines.pop(name, None)
+            if not lines:
+                continue
+            head.append(f"# HELP {name} {_escape_help(metric.help)}\n# TYPE {name} {metric.type.value}\n")
+            for at in range(0, len(lines), _LINES_AT_ONCE):
+                head += lines[at : at + _LINES_AT_ONCE]
+                if len(head) >= _LINES_AT_ONCE:
+                    yield "".join(head).encode("utf-8")
+                    head = []
+        if head:
+            yield "".join(head).encode("utf-8")
 
     def text(self) -> bytes:
-        """The whole page, metrics in the table's order."""
-        pieces = []
-        for name, metric in METRICS.items():
-            lines = self._lines.get(name)
-            if lines:
-                pieces.append(
-                    f"# HELP {name} {_escape_help(metric.help)}\n# TYPE {name} {metric.type.value}\n"
-                )
-                pieces.extend(lines)
-        return "".join(pieces).encode("utf-8")
+        """The whole page at once."""
+        return b"".join(self.pieces())
 
     def _of(self, name: str) -> list[str]:
         return self._lines.setdefault(name, [])
 
 
 def _labels(metric: Metric, values: Sequence[str]) -> str:
-    assert len(values) == len(metric.labels), f"{metric.name} has the labels {metric.labels}"
-    if not values:
+    if not values and (metric.total or not metric.labels):
         return ""
-    return (
-        "{"
-        + ",".join(f'{name}="{_escape(value)}"' for name, value in zip(metric.labels, values, strict=True))
-        + "}"
-    )
+    assert len(values) == len(metric.labels), f"{metric.name} has the labels {metric.labels}"
+    return f"{{{label_text(metric.labels, values)}}}"
 
 
 def _escape(value: str) -> str:

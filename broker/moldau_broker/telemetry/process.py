@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import time
@@ -25,6 +26,8 @@ def emit_process(exposition: Exposition) -> None:
     exposition.add("process_start_time_seconds", _started())
     files_max = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     exposition.add("process_max_fds", files_max)
+    for generation, stats in enumerate(gc.get_stats()):
+        exposition.add("python_gc_collections_total", stats["collections"], str(generation))
     try:
         pages = (_PROC / "statm").read_text().split()
         open_files = _entries(_PROC / "fd")

@@ -23,6 +23,9 @@ FACTS = json.loads((Path(__file__).parents[2] / "data/kafka/facts.json").read_te
 KAFKA = {setting["name"]: setting for setting in FACTS["brokerConfigs"]}
 ALL = {**KNOWN_SETTINGS, **BROKER_SETTINGS}
 
+METRICS_FILTERS = {f"metrics.{kind}.{what}" for kind in ("topics", "groups") for what in ("allow", "deny")}
+"""Ours: which topics and groups have metrics of their own."""
+
 THROTTLES = {"follower.replication.throttled.rate", "leader.replication.throttled.rate"}
 """Kafka has them as dynamic settings only (DynamicConfig), so that its table of static ones does not list them."""
 
@@ -111,6 +114,7 @@ def test_own_settings_do_not_collide_with_kafkas():
         "log.recovery.max.bytes",
         "log.recovery.max.ms",
         "max.partitions.per.broker",
+        *METRICS_FILTERS,
         "record.validation",
         "telemetry.log.format",
         "telemetry.log.level",
@@ -123,6 +127,7 @@ def test_dynamic_settings_are_dynamic_in_kafka():
         "record.validation",
         "num.partitions",
         "default.replication.factor",
+        *METRICS_FILTERS,
         *THROTTLES,
     }
 

@@ -24,7 +24,10 @@ async def node():
         telemetry = Telemetry(lambda: 0)
         server = HttpServer(asyncio.get_running_loop(), Pages(lifecycle, telemetry))
 
-    Node.telemetry.add(lambda exposition: exposition.add("process_open_fds", 3))
+    def emit(exposition):
+        exposition.add("process_open_fds", 3)
+
+    Node.telemetry.add(emit)
     port = Node.server.listen("127.0.0.1", 0)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", auto_decompress=False) as Node.client:
         Node.port = port

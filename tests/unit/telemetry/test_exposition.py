@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from moldau_broker.telemetry.exposition import Exposition
-from moldau_broker.telemetry.table import METRICS, MetricType
+from moldau_broker.telemetry.exporter_metrics import EXPORTER_METRICS
+from moldau_broker.telemetry.exposition import Exposition, label_text
+from moldau_broker.telemetry.jmx_metrics import JMX_METRICS
+from moldau_broker.telemetry.own_metrics import OWN_METRICS
+from moldau_broker.telemetry.table import METRICS, MetricType, Teller
 
 BROKER = Path(__file__).parents[3] / "broker/moldau_broker"
 
@@ -24,26 +27,70 @@ def _samples(exposition):
 def test_exposition_is_read_back_by_prometheus_own_parser():
     """Counters, gauges and labels with any text survive."""
     exposition = Exposition()
-    exposition.add("moldau_log_end_offset", 2**53, 'we"ird\\name\n', "0")
-    exposition.add("moldau_log_end_offset", 7, "größe", "1")
+    exposition.add("kafka_topic_partition_current_offset", 2**53, 'we"ird\\name\n', "0")
+    exposition.add("kafka_topic_partition_current_offset", 7, "größe", "1")
     exposition.add("process_cpu_seconds_total", 0.25)
     assert _samples(exposition) == {
-        ("moldau_log_end_offset", 'we"ird\\name\n', "0"): 2**53,
-        ("moldau_log_end_offset", "größe", "1"): 7,
+        ("kafka_topic_partition_current_offset", 'we"ird\\name\n', "0"): 2**53,
+        ("kafka_topic_partition_current_offset", "größe", "1"): 7,
         ("process_cpu_seconds_total",): 0.25,
     }
 
 
-def test_exposition_adds_a_row_of_metrics_with_the_same_labels():
-    """Several metrics of one partition come together; each must have these labels."""
+def test_exposition_columns_take_labels_as_text():
+    """Several metrics with the same labels; a metric with others is a programmer's error."""
     exposition = Exposition()
-    exposition.add_all({"moldau_log_start_offset": 1, "moldau_log_end_offset": 2}, "t", "0")
+    labels = ("topic", "partition")
+    names = ("kafka_topic_partition_oldest_offset", "kafka_topic_partition_current_offset")
+    for column, value in zip(exposition.columns(labels, *names), (1, 2.5), strict=True):
+        column.put(label_text(labels, ('t"', "0")), value)
     assert _samples(exposition) == {
-        ("moldau_log_start_offset", "t", "0"): 1,
-        ("moldau_log_end_offset", "t", "0"): 2,
+        ("kafka_topic_partition_oldest_offset", 't"', "0"): 1,
+        ("kafka_topic_partition_current_offset", 't"', "0"): 2.5,
     }
     with pytest.raises(AssertionError):
-        exposition.add_all({"moldau_log_start_offset": 1, "moldau_topics": 2}, "t", "0")
+        exposition.columns(labels, "moldau_log_end_offset")
+    with pytest.raises(AssertionError):
+        exposition.column("moldau_request_seconds")
+
+
+def test_exposition_of_many_lines_comes_in_pieces():
+    """No piece is large, and together they are the page."""
+    exposition = Exposition()
+    column = exposition.column("kafka_topic_partition_current_offset")
+    for index in range(10_000):
+        column.put(label_text(("topic", "partition"), ("t", str(index))), index)
+    exposition.add("process_open_fds", 1)
+    pieces = list(exposition.pieces())
+    assert len(pieces) >= 5
+    assert max(map(len, pieces)) < 200_000
+    families = list(text_string_to_metric_families(b"".join(pieces).decode()))
+    assert sorted(len(family.samples) for family in families) == [1, 10_000]
+
+
+def test_exposition_summary():
+    """Quantiles as labels, sum and count beside them."""
+    exposition = Exposition()
+    exposition.add_summary("kafka_network_requestmetrics_totaltimems", {"0.99": 1.5}, 12.0, 7, "Fetch")
+    samples = _samples(exposition)
+    assert samples["kafka_network_requestmetrics_totaltimems", "Fetch", "0.99"] == 1.5
+    assert samples["kafka_network_requestmetrics_totaltimems_sum", "Fetch"] == 12
+    assert samples["kafka_network_requestmetrics_totaltimems_count", "Fetch"] == 7
+    with pytest.raises(AssertionError):
+        exposition.add_summary("process_open_fds", {}, 1.0, 1)
+
+
+def test_exposition_total_beside_its_parts():
+    """Where the table says so a metric is also shown without labels; elsewhere its labels must be given."""
+    exposition = Exposition()
+    exposition.add("kafka_server_brokertopicmetrics_bytesin_total", 3)
+    exposition.add("kafka_server_brokertopicmetrics_bytesin_total", 2, "t")
+    assert exposition.text().decode().splitlines()[2:] == [
+        "kafka_server_brokertopicmetrics_bytesin_total 3",
+        'kafka_server_brokertopicmetrics_bytesin_total{topic="t"} 2',
+    ]
+    with pytest.raises(AssertionError):
+        exposition.add("kafka_topic_partitions", 1)
 
 
 def test_exposition_histogram_is_cumulative():
@@ -64,8 +111,8 @@ def test_exposition_groups_samples_by_metric():
     """However they come, the samples of one metric stand together, below one head."""
     exposition = Exposition()
     for partition in ("0", "1"):
-        exposition.add("moldau_log_start_offset", 1, "t", partition)
-        exposition.add("moldau_log_end_offset", 2, "t", partition)
+        exposition.add("moldau_log_start_offset", 1, "t", partition, "1")
+        exposition.add("moldau_log_end_offset", 2, "t", partition, "1")
     lines = exposition.text().decode().splitlines()
     assert [line.split("{")[0] for line in lines if not line.startswith("#")] == [
         "moldau_log_start_offset",
@@ -99,10 +146,24 @@ def test_exposition_refuses_what_the_table_does_not_know():
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
 def test_metric_follows_prometheus_naming(metric):
-    """Counters end in _total, units stand in the name, the emitter is a module of ours."""
-    assert re.fullmatch(r"(moldau|process)_[a-z_]+", metric.name)
+    """Counters end in _total, units stand in our own names, the emitter is a module of ours."""
+    assert re.fullmatch(r"(moldau|process|python|kafka)_[a-z_]+", metric.name)
     assert metric.name.endswith("_total") == (metric.type is MetricType.COUNTER)
-    if metric.unit in {"seconds", "bytes"}:
+    if metric.unit in {"seconds", "bytes"} and not metric.name.startswith("kafka_"):
         assert metric.unit in metric.name
     assert metric.help.endswith(".")
-    assert (BROKER / (metric.emitter.replace(".", "/") + ".py")).is_file(), metric.emitter
+    emitter = BROKER / (metric.emitter.replace(".", "/") + ".py")
+    stem = metric.name.removesuffix("_total").rpartition("_")[2]
+    assert stem in emitter.read_text(), f"{metric.emitter} does not show {metric.name}"
+
+
+def test_table_has_no_name_twice():
+    """Two entries of one name would hide each other."""
+    assert len(METRICS) == len(OWN_METRICS) + len(EXPORTER_METRICS) + len(JMX_METRICS)
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
+def test_metric_with_a_partition_or_a_group_is_told_by_one_node(metric):
+    """Whatever has such a label and is not counted by every node for itself says who tells it."""
+    if {"partition", "consumergroup", "group"} & set(metric.labels):
+        assert metric.teller is not Teller.NODE

@@ -39,12 +39,16 @@ ROUTES: Final = (
 
 
 class AdminApi:
-    """Answers requests; owned by the event loop."""
+    """Answers requests; owned by the event loop.
+
+    Attributes:
+        node: what resources work with.
+    """
 
     def __init__(self, broker: Broker, loads: LoadSampler) -> None:
         peers = Peers(lambda: broker.metadata.image)
         positions_here = LocalPositions(broker.replicas)
-        self._node = AdminNode(broker, loads, peers, positions_here, partial(ask_controller, broker))
+        self.node = AdminNode(broker, loads, peers, positions_here, partial(ask_controller, broker))
 
     async def answer(
         self,
@@ -60,7 +64,7 @@ class AdminApi:
         try:
             route, names = find_route(ROUTES, method, path)
             call = Call(method, path, names, Query(query), body, content_type, forwarded)
-            value = await route.respond(self._node, call)
+            value = await route.respond(self.node, call)
         except Refused as refusal:
             return refused(refusal)
         except Exception as error:
@@ -70,4 +74,4 @@ class AdminApi:
 
     async def close(self) -> None:
         """Close the connections to other brokers."""
-        await self._node.peers.close()
+        await self.node.peers.close()

@@ -335,8 +335,10 @@ class _Fetch:
         hints: LeaderHints | None = None
         for wish, target, read in zip(self._asked, self._targets, reads, strict=True):
             size = len(read.records) if read.records else 0
-            if size and self._is_replica and isinstance(target, Partition):
-                self._broker.replicas.throttles.answered(target, size)
+            if isinstance(target, Partition):
+                target.count_answer(read.error, size, for_replica=self._is_replica)
+                if size and self._is_replica:
+                    self._broker.replicas.throttles.answered(target, size)
             if session is not None:
                 tell = wish.must_tell(read.error, size, read.high_watermark, read.log_start_offset)
                 tell = tell or read.preferred >= 0 or read.diverging is not None

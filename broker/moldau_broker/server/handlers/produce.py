@@ -128,22 +128,31 @@ def append_batch(
     """Validate and append one partition's records of a Produce request."""
     header = parse_single_batch(records, api_version)
     if isinstance(header, Rejected):
-        return AppendOutcome(header.error, message=header.message)
+        return _invalid(partition, AppendOutcome(header.error, message=header.message))
     assert records is not None
     if header.is_transactional:
-        return AppendOutcome(
+        refusal = AppendOutcome(
             ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
             message="transactions are not served by this version of moldau",
         )
+        return _invalid(partition, refusal)
     verdict = validate_batch(records, header, partition.log.config, now_ms)
     if isinstance(verdict, Rejected):
-        return AppendOutcome(
+        refusal = AppendOutcome(
             verdict.error,
             log_start_offset=partition.log_start_offset,
             message=verdict.message,
             record_errors=verdict.records,
         )
+        return _invalid(partition, refusal)
     return partition.append(verdict, now_ms, all_in_sync=all_in_sync)
+
+
+def _invalid(partition: Partition, outcome: AppendOutcome) -> AppendOutcome:
+    """What `partition.append` counts itself, for a batch that does not get that far."""
+    partition.produces += 1
+    partition.failed_produces += 1
+    return outcome
 
 
 def _answer_when_committed(
