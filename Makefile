@@ -14,7 +14,7 @@ BASE_IMAGE ?= python:3.11-slim
 BUILD_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast sim lint types contracts format map compat nightly chaos bench bench-cluster bench-balance lock wheel images manifests kind-up deploy kind-down e2e clean
+.PHONY: help up test test-fast sim lint types contracts format map compat nightly chaos bench bench-cluster bench-balance bench-metrics metrics-doc lock wheel images manifests kind-up deploy kind-down e2e clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,12 @@ bench-cluster: $(DEV_STAMP) ## three brokers against three of Apache Kafka: spee
 
 bench-balance: $(DEV_STAMP) ## balance plans against their bounds and a greedy; fails on a missed promise (20 s)
 	$(BIN)/python -m benchmarks.balance
+
+bench-metrics: $(DEV_STAMP) ## what a scrape costs with 1,000 and 50,000 group-partitions; fails on a missed promise (3 min)
+	$(BIN)/python -m benchmarks.metrics
+
+metrics-doc: $(DEV_STAMP) ## write the table of all metrics into docs/metrics.md
+	$(BIN)/python tests/tidy/metrics_page.py
 
 lock: $(DEV_STAMP) ## pin every dependency with hashes into requirements/*.lock
 	$(BIN)/python -m pip install -q pip-tools

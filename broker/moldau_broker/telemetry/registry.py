@@ -23,7 +23,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 RENDER_INTERVAL_MS_MIN: Final = 1000
 """From the end of one rendering to the beginning of the next: anybody who reaches the port may ask."""
 
-_SLICE_SECONDS: Final = 0.003
+_SLICE_SECONDS: Final = 0.002
 """Then the event loop has its turn; the last step of a slice may take a millisecond or two longer."""
 
 _SMALL_BYTES: Final = 128 * 1024

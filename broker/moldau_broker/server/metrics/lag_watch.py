@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
-from moldau_broker.server.admin_api.answers import Refused
-from moldau_broker.server.admin_api.positions import Ask, Found
+from moldau_broker.server.admin_api.lag import Position
+from moldau_broker.server.admin_api.positions import Ask
+from moldau_broker.server.metrics.lag_questions import Questions
 from moldau_broker.server.metrics.lag_rows import GroupRows, TopicRows, fill_records, topic_rows
 
 if TYPE_CHECKING:
@@ -36,16 +36,35 @@ INTERVAL_MS: Final = 2_000
 WANTED_MS: Final = 60_000
 """Nobody has scraped for so long: stop looking."""
 
-PEER_SECONDS_MAX: Final = 1.5
-"""A leader that takes longer is not waited for: a change elsewhere shall be seen within five seconds."""
+_SLICE_SECONDS: Final = 0.002
 
-_ASKS_AT_ONCE: Final = 500
-_SLICE_SECONDS: Final = 0.003
+_UNDATED_AT_ONCE: Final = 2_000
+"""Records that are asked about together: the garbage collector walks what waits for answers."""
 
-Stamp: TypeAlias = "tuple[Uuid, int, int, int]"
-"""Topic id, partition, leader epoch and offset: what a record's timestamp is remembered by."""
+Dates: TypeAlias = "dict[int, int | None]"
+"""Offset -> timestamp (ms) of the record there; None where it has none to be seen."""
 
-Place: TypeAlias = tuple[str, int]
+
+class End:
+    """Where a partition ends, and the dates that are known of it.
+
+    Attributes:
+        log_start, high_watermark: the offsets that can be read.
+        dates: found or confirmed by this look.
+        known: found by looks before it, in the same leader epoch.
+    """
+
+    __slots__ = ("dates", "high_watermark", "known", "log_start")
+
+    def __init__(self, position: Position, known: Dates) -> None:
+        self.log_start = position.log_start
+        self.high_watermark = position.high_watermark
+        self.dates: Dates = {}
+        self.known = known
+
+
+Ends: TypeAlias = "dict[str, dict[int, End]]"
+"""By topic and partition; one whose leader does not answer is not there."""
 
 
 class LagWatch:
@@ -67,7 +86,7 @@ class LagWatch:
         self._filters = filters
         self._wanted_ms = 0
         self._task: asyncio.Task[None] | None = None
-        self._stamps: dict[Stamp, int | None] = {}
+        self._dates: dict[tuple[Uuid, int, int], Dates] = {}  # of topic id, partition and leader epoch
         self._pause_ends = 0.0
         self.groups: list[GroupRows] = []
         self.looked_ms: int | None = None
@@ -103,16 +122,17 @@ class LagWatch:
         except Exception:
             logger.exception("metrics.lag_failed")
         self._task = None
-        self.groups, self.looked_ms, self._stamps = [], None, {}
+        self.groups, self.looked_ms, self._dates = [], None, {}
 
     async def _look(self, node: AdminNode) -> None:
         looked_ms = self._clock.monotonic_ms()
         image = node.broker.metadata.image
         groups = await self._commits(image)
         rows = [topic for group in groups for topic in group.topics]
-        ends = await self._ends(node, image, rows)
+        questions = Questions(node, image)
+        ends = await self._ends(questions, image, rows)
         await self._fill(rows, ends)
-        await self._date(node, image, rows, ends)
+        await self._date(questions, rows, ends)
         self.groups, self.looked_ms = groups, looked_ms
 
     async def _breathe(self) -> None:
@@ -149,92 +169,77 @@ class LagWatch:
 
     # -- where partitions end ------------------------------------------------------------------------------------
 
-    async def _ends(
-        self, node: AdminNode, image: MetadataImage, rows: list[TopicRows]
-    ) -> dict[Place, tuple[int, int]]:
-        places = {(topic.topic, index) for topic in rows for index in topic.indexes}
-        found: dict[Ask, Found] = {}
-        await _ask_leaders(node, image, {Ask(*place) for place in places}, found)
-        return {
-            (ask.topic, ask.partition): (position.log_start, position.high_watermark)
-            for ask, position in found.items()
-            if not isinstance(position, ErrorCode)
-        }
-
-    async def _fill(self, rows: list[TopicRows], ends: dict[Place, tuple[int, int]]) -> None:
+    async def _ends(self, questions: Questions, image: MetadataImage, rows: list[TopicRows]) -> Ends:
+        wanted: dict[str, set[int]] = {}
         for topic in rows:
-            fill_records(topic, (ends.get((topic.topic, index)) for index in topic.indexes))
+            wanted.setdefault(topic.topic, set()).update(topic.indexes)
+            await self._breathe()
+        for name, indexes in wanted.items():
+            for index in indexes:
+                questions.add(Ask(name, index))
+            await self._breathe()
+        known, self._dates = self._dates, {}
+        ends: Ends = {}
+
+        def heard(found: Mapping[Ask, Position]) -> None:
+            for ask, position in found.items():
+                topic, partition = image.topics[ask.topic], image.partition(ask.topic, ask.partition)
+                assert partition is not None, "asked by this image"
+                key = topic.topic_id, ask.partition, partition.leader_epoch
+                end = End(position, known.get(key, {}))
+                self._dates[key] = end.dates
+                ends.setdefault(ask.topic, {})[ask.partition] = end
+
+        await questions.ask(heard)
+        return ends
+
+    async def _fill(self, rows: list[TopicRows], ends: Ends) -> None:
+        for topic in rows:
+            of_topic = ends.get(topic.topic, {})
+            found = (of_topic.get(index) for index in topic.indexes)
+            fill_records(
+                topic, (None if end is None else (end.log_start, end.high_watermark) for end in found)
+            )
             await self._breathe()
 
     # -- how old the first records are ---------------------------------------------------------------------------
 
-    async def _date(
-        self,
-        node: AdminNode,
-        image: MetadataImage,
-        rows: list[TopicRows],
-        ends: dict[Place, tuple[int, int]],
-    ) -> None:
+    async def _date(self, questions: Questions, rows: list[TopicRows], ends: Ends) -> None:
         """Remembered dates first, then ask for the others; what is not answered in time stays unknown."""
-        known, self._stamps = self._stamps, {}
-        asks: dict[Ask, Stamp] = {}
-        unknown: list[tuple[TopicRows, int, Stamp]] = []
+        waiting: dict[Ask, list[tuple[TopicRows, int]]] = {}
+
+        def heard(found: Mapping[Ask, Position]) -> None:
+            for ask, position in found.items():
+                assert ask.offset is not None, "asked for"
+                ends[ask.topic][ask.partition].dates[ask.offset] = position.timestamp_ms
+                for rows_of, at in waiting[ask]:
+                    rows_of.stamps[at] = position.timestamp_ms
+
         for topic in rows:
-            for at, ask, stamp in _behind(topic, image, ends):
-                if stamp in known:
-                    self._stamps[stamp] = topic.stamps[at] = known[stamp]
-                else:
-                    asks[ask] = stamp
-                    unknown.append((topic, at, stamp))
+            for at, ask in _undated(topic, ends.get(topic.topic, {})):
+                others = waiting.setdefault(ask, [])
+                if not others:
+                    questions.add(ask)
+                others.append((topic, at))
             await self._breathe()
-        if not asks:
-            return
-        found: dict[Ask, Found] = {}
-        await _ask_leaders(node, image, set(asks), found)
-        for ask, position in found.items():
-            if not isinstance(position, ErrorCode):
-                self._stamps[asks[ask]] = position.timestamp_ms
-        for topic, at, stamp in unknown:
-            topic.stamps[at] = self._stamps.get(stamp)
+            if len(waiting) >= _UNDATED_AT_ONCE:
+                await questions.ask(heard)
+                waiting.clear()
+        await questions.ask(heard)
 
 
-def _behind(
-    topic: TopicRows, image: MetadataImage, ends: dict[Place, tuple[int, int]]
-) -> Iterator[tuple[int, Ask, Stamp]]:
-    """The partitions with lag: their place in the rows, and the record that has to be dated."""
+def _undated(topic: TopicRows, ends: Mapping[int, End]) -> list[tuple[int, Ask]]:
+    """Date what is remembered; gives the place in the rows and the question of what is not."""
+    unknown = []
     for at, records in enumerate(topic.records):
         if records:
             index = topic.indexes[at]
-            known = image.partition(topic.topic, index)
-            offset = max(topic.offsets[at], ends[topic.topic, index][0])
-            epoch = -1 if known is None else known.leader_epoch
-            yield at, Ask(topic.topic, index, offset), (topic.topic_id, index, epoch, offset)
-
-
-async def _ask_leaders(
-    node: AdminNode, image: MetadataImage, asks: set[Ask], found: dict[Ask, Found]
-) -> None:
-    """Put into `found` what the leaders say in time, each asked at the same time as the others."""
-    by_leader: dict[int, list[Ask]] = {}
-    for ask in asks:
-        partition = image.partition(ask.topic, ask.partition)
-        if partition is not None and partition.leader >= 0:
-            by_leader.setdefault(partition.leader, []).append(ask)
-
-    async def ask_one(leader: int, theirs: list[Ask]) -> None:
-        for first in range(0, len(theirs), _ASKS_AT_ONCE):
-            some = theirs[first : first + _ASKS_AT_ONCE]
-            if leader == node.broker.node_id:
-                found.update(await node.positions.look_up(some))
-                await asyncio.sleep(0)
+            end = ends[index]
+            offset = max(topic.offsets[at], end.log_start)
+            if offset in end.dates:
+                topic.stamps[at] = end.dates[offset]
+            elif offset in end.known:
+                topic.stamps[at] = end.dates[offset] = end.known[offset]
             else:
-                found.update(await node.peers.positions(leader, some))
-
-    async def ask_in_time(leader: int, theirs: list[Ask]) -> None:
-        try:
-            async with asyncio.timeout(PEER_SECONDS_MAX):
-                await ask_one(leader, theirs)
-        except (Refused, TimeoutError) as error:
-            logger.debug("metrics.leader_silent", extra={"broker": leader, "reason": str(error)})
-
-    await asyncio.gather(*(ask_in_time(*item) for item in by_leader.items()))
+                unknown.append((at, Ask(topic.topic, index, offset)))
+    return unknown
