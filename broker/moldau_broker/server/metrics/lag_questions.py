@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LEADER_SECONDS_MAX: Final = 1.5
+LEADER_SECONDS_MAX: Final = 1.0
 """A leader that takes longer is not waited for: a change elsewhere shall be seen within five seconds."""
 
 _ASKS_AT_ONCE: Final = 500
