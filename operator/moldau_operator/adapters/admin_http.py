@@ -1,7 +1,8 @@
-"""What the brokers' own admin API over HTTP is asked: whether one of them may stop."""
+"""What the brokers' own admin API over HTTP is asked: whether one of them may stop, what partitions carry."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
@@ -9,7 +10,7 @@ from moldau_broker.base.errors import ErrorCode
 from moldau_broker.client.admin_api import AdminApi
 from moldau_broker.client.errors import BrokerUnreachable, ClientError, RequestFailed
 from moldau_operator.errors import AdminError
-from moldau_operator.seams.broker_admin import Obstacle, Partition
+from moldau_operator.seams.broker_admin import Obstacle, Partition, PartitionLoad
 
 T = TypeVar("T")
 
@@ -21,6 +22,10 @@ _HURTS: Final = {
 
 TIMEOUT_MS: Final = 10_000
 """A broker gives its peers 5 s each."""
+
+
+LOAD_TIMEOUT_MS: Final = 3_000
+"""Loads make a plan better, they are not needed for one: a node that hangs is not waited for long."""
 
 
 class HttpAdmin:
@@ -46,6 +51,13 @@ class HttpAdmin:
             found.append(Obstacle("the metadata quorum would lose its majority"))
         return tuple(found) or tuple(map(Obstacle, verdict.reasons)) or (Obstacle("the cluster needs it"),)
 
+    async def loads(self) -> dict[Partition, PartitionLoad]:
+        """What partitions carry; a node that does not answer is left out, and so is what it leads."""
+        found: dict[Partition, PartitionLoad] = {}
+        for part in await asyncio.gather(*map(_loads_of, self._addresses())):
+            found.update(part)
+        return found
+
     async def _ask(self, call: Callable[[AdminApi], Awaitable[T]]) -> T:
         last: ClientError = BrokerUnreachable("the brokers", "there are none yet")
         for address in self._addresses():
@@ -58,6 +70,21 @@ class HttpAdmin:
             except ClientError as error:
                 last = error
         raise admin_error(last) from last
+
+
+async def _loads_of(address: str) -> dict[Partition, PartitionLoad]:
+    host, _, port = address.rpartition(":")
+    try:
+        async with AdminApi((host, int(port)), timeout_ms=LOAD_TIMEOUT_MS) as api:
+            answer = await api.load()
+    except ClientError:
+        return {}
+    return {
+        Partition(*one.partition): PartitionLoad(
+            one.bytes_in_per_second_5m, one.bytes_out_per_second_5m, one.requests_per_second_5m
+        )
+        for one in answer.partitions
+    }
 
 
 def admin_error(error: ClientError) -> AdminError:

@@ -7,7 +7,16 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.client.admin import configs, groups, nodes, offsets, quorum, reassignments, topics
+from moldau_broker.client.admin import (
+    configs,
+    elections,
+    groups,
+    nodes,
+    offsets,
+    quorum,
+    reassignments,
+    topics,
+)
 from moldau_broker.client.cluster import Cluster
 from moldau_broker.client.config import ClientConfig
 from moldau_broker.client.errors import ClientError, RequestFailed
@@ -24,6 +33,7 @@ from moldau_operator.seams.broker_admin import (
     NewTopic,
     Obstacle,
     Partition,
+    PartitionLoad,
     PartitionView,
     QuorumMember,
     QuorumView,
@@ -115,6 +125,22 @@ class KafkaAdmin:
         wanted = {TopicPartition(*place): nodes_wanted for place, nodes_wanted in targets.items()}
         found = _outcomes(await _ask(lambda: reassignments.alter_reassignments(self._cluster, wanted)))
         return {Partition(*place): one for place, one in found.items()}
+
+    async def cancel_moves(self, partitions: Sequence[Partition]) -> dict[Partition, AdminError | None]:
+        """Go back to the replicas from before these moves."""
+        wanted = [TopicPartition(*place) for place in partitions]
+        found = _outcomes(await _ask(lambda: reassignments.cancel_reassignments(self._cluster, wanted)))
+        return {Partition(*place): one for place, one in found.items()}
+
+    async def elect_preferred(self, partitions: Sequence[Partition]) -> dict[Partition, AdminError | None]:
+        """Give leadership to the first replica of each of these."""
+        wanted = [TopicPartition(*place) for place in partitions]
+        found = _outcomes(await _ask(lambda: elections.elect_leaders(self._cluster, wanted)))
+        return {Partition(*place): one for place, one in found.items()}
+
+    async def partition_loads(self) -> dict[Partition, PartitionLoad]:
+        """What each partition carries, as far as leaders answer."""
+        return await self._http.loads()
 
     async def replica_bytes(self) -> dict[Partition, int]:
         """Bytes of one replica of each partition, as far as brokers answer."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from moldau_operator.resources.balance_status import read_balance_status, write_balance
 from moldau_operator.resources.conditions import Condition, ConditionStatus, ConditionType, Reason
 from moldau_operator.resources.meta import DeletionPolicy
 from moldau_operator.resources.status import (
@@ -40,6 +41,8 @@ def write_status(status: Status) -> Json:
             }
             if status.rollout is not None:
                 found["rollout"] = _write_rollout(status.rollout)
+            if status.balance is not None:
+                found["balance"] = write_balance(status.balance)
         case TopicStatus():
             found |= {
                 "topicName": status.topic_name,
@@ -84,6 +87,7 @@ def read_cluster_status(found: Json | None) -> ClusterStatus | None:
         node_ids=tuple(sorted(int(node["id"]) for node in found.get("nodes") or ())),
         broker_settings=tuple(found.get("managedSettings") or ()),
         rollout=_read_rollout(found.get("rollout")),
+        balance=read_balance_status(found.get("balance")),
     )
 
 

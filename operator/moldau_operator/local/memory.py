@@ -17,6 +17,7 @@ from moldau_broker.base.clock import Clock
 from moldau_operator.adapters.files import read_json, write_json
 from moldau_operator.errors import InstanceError
 from moldau_operator.reconcile.report import rfc3339
+from moldau_operator.resources.balance_status import load_balance
 from moldau_operator.resources.bundle import Bundle
 from moldau_operator.resources.cluster import Cluster
 from moldau_operator.resources.conditions import Condition, ConditionStatus, ConditionType, Reason
@@ -159,6 +160,7 @@ def _status(kind: Kind, data: dict[str, Any]) -> Status:
             "broker_settings",
         ):  # tuples, and not there before clusters had several nodes
             data[name] = tuple(data.get(name, ()))
+        data["balance"] = load_balance(data.get("balance"))
         return ClusterStatus(**{**data, "rollout": None})  # seen anew with the first look
     data["deletion_policy"] = DeletionPolicy(data["deletion_policy"])
     if kind is Kind.TOPIC:

@@ -7,7 +7,8 @@ leaderships larger, and it is thrown away unless the heaviest broker gets lighte
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,10 @@ GAIN_MIN: Final = 0.1
 average, and every change costs clients a refresh of their metadata."""
 STEPS_MAX: Final = 2_000
 """Changes of one step at most; a plan beyond it is carried out first and measured anew."""
+CANDIDATES_MAX: Final = 64
+"""Partitions of the heaviest broker that a step looks at, the heaviest first."""
+PARTNERS_MAX: Final = 64
+"""Partitions looked at in exchange for one, those nearest to the ideal weight first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,21 +67,24 @@ class _Search:
         self._able = frozenset(brokers)
         self._items = [one for one in partitions if not self._able.isdisjoint(one.isr)]
         self._leader = {one.name: planned.get(one.name, one.leader) for one in self._items}
-        self._led: dict[int, dict[tuple[str, int], LedPartition]] = {broker: {} for broker in self._brokers}
+        self._led: dict[int, list[tuple[float, int]]] = {broker: [] for broker in self._brokers}  # by weight
+        self._index = {one.name: index for index, one in enumerate(self._items)}
         self._weight = dict.fromkeys(self._brokers, 0.0)
         self._count_max = plan.optimum
-        for one in self._items:
-            self._take(one, self._leader[one.name])
-
-    def _take(self, one: LedPartition, broker: int) -> None:
-        self._leader[one.name] = broker
-        self._led[broker][one.name] = one
-        self._weight[broker] += one.weight
+        for index, one in enumerate(self._items):
+            leader = self._leader[one.name]
+            self._led[leader].append((one.weight, index))
+            self._weight[leader] += one.weight
+        for led in self._led.values():
+            led.sort()
 
     def _give(self, one: LedPartition, start: int, end: int) -> None:
-        del self._led[start][one.name]
+        entry = (one.weight, self._index[one.name])
+        del self._led[start][bisect_left(self._led[start], entry)]
+        insort(self._led[end], entry)
         self._weight[start] -= one.weight
-        self._take(one, end)
+        self._weight[end] += one.weight
+        self._leader[one.name] = end
 
     def heaviest(self) -> float:
         return max(self._weight.values(), default=0.0)
@@ -101,7 +109,8 @@ class _Search:
         if start is None:
             return False
         best: tuple[float, LedPartition, int, LedPartition | None] | None = None
-        for one in sorted(self._led[start].values(), key=lambda item: item.weight, reverse=True):
+        for _, index in reversed(self._led[start][-CANDIDATES_MAX:]):
+            one = self._items[index]
             for end in one.isr:
                 if end == start or end not in self._able:
                     continue
@@ -126,12 +135,27 @@ class _Search:
     def _best_swap(
         self, one: LedPartition, start: int, end: int, gap: float
     ) -> tuple[float, LedPartition, int, LedPartition | None] | None:
-        """The partition to take back from `end` that leaves the heavier of both lightest."""
-        best: tuple[float, LedPartition, int, LedPartition | None] | None = None
-        for other in self._led[end].values():
+        """The partition to take back from `end` that leaves the heavier of both lightest: half the gap is ideal."""
+        led = self._led[end]
+        for at in _outwards(led, one.weight - gap / 2):
+            other = self._items[led[at][1]]
             shift = one.weight - other.weight
             if 0 < shift < gap and start in other.isr:
                 height = max(self._weight[start] - shift, self._weight[end] + shift)
-                if best is None or height < best[0]:
-                    best = (height, one, end, other)
-        return best
+                return height, one, end, other
+        return None
+
+
+def _outwards(led: Sequence[tuple[float, int]], ideal: float) -> Iterator[int]:
+    """Positions in a list sorted by weight, nearest to the ideal weight first."""
+    high = bisect_left(led, (ideal,))
+    low = high - 1
+    for _ in range(PARTNERS_MAX):
+        if high < len(led) and (low < 0 or led[high][0] - ideal <= ideal - led[low][0]):
+            yield high
+            high += 1
+        elif low >= 0:
+            yield low
+            low -= 1
+        else:
+            return

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from moldau_operator.names import counted
 from moldau_operator.plan.cluster_facts import ClusterFacts
+from moldau_operator.plan.throttles import THROTTLED
 from moldau_operator.plan.topic_replicas import ReplicaStage, plan_replicas
 from moldau_operator.resources import conditions
 from moldau_operator.resources.conditions import Condition, ConditionType, Reason
@@ -348,7 +349,7 @@ def _config_change(topic: Topic, observed: TopicView) -> tuple[TopicAction, ...]
         for name, value in wanted.items()
         if name not in actual or not same_setting(name, value, actual[name])
     }
-    to_remove = tuple(sorted(name for name in actual if name not in wanted))
+    to_remove = tuple(sorted(actual.keys() - wanted.keys() - THROTTLED))
     if not to_set and not to_remove:
         return ()
     parts = [f"{name} {actual.get(name, 'unset')} -> {value}" for name, value in sorted(to_set.items())]

@@ -119,12 +119,27 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """What balancing may do."""
+    """What balancing may do.
+
+    Attributes:
+        budget_bytes: that one plan may copy; None for as much as it takes.
+        approval: whether a plan that moves data waits for a person; without a word of it, in every mode but Auto.
+        approved_plan: hash of the plan that may be carried out.
+        throttle_bytes: a second that a broker sends, and that it takes, for moves; None for the default.
+    """
 
     mode: BalanceMode = BalanceMode.LEADERS_ONLY
     budget_bytes: int | None = None
     approval: Approval = Approval.MANUAL
     approved_plan: str | None = None
+    throttle_bytes: int | None = None
+
+    def allows(self, plan_hash: str) -> bool:
+        """Whether the plan of this hash may move data."""
+        if self.mode is BalanceMode.OFF:
+            return False
+        by_itself = self.mode is BalanceMode.AUTO and self.approval is Approval.AUTO
+        return by_itself or (bool(plan_hash) and self.approved_plan == plan_hash)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,11 +369,13 @@ def _read_rollout(fields: Fields | None) -> Rollout:
 def _read_balance(fields: Fields | None) -> Balance:
     if fields is None:
         return Balance()
+    mode = fields.choice("mode", BalanceMode.LEADERS_ONLY)
     balance = Balance(
-        mode=fields.choice("mode", BalanceMode.LEADERS_ONLY),
+        mode=mode,
         budget_bytes=fields.whole("budgetBytes", 1, _BYTES_MAX),
-        approval=fields.choice("approval", Approval.MANUAL),
+        approval=fields.choice("approval", Approval.AUTO if mode is BalanceMode.AUTO else Approval.MANUAL),
         approved_plan=fields.text("approvedPlan"),
+        throttle_bytes=fields.whole("throttleBytesPerSecond", 1, _BYTES_MAX),
     )
     fields.done()
     return balance

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from moldau_operator.resources.balance_status import BalanceStatus
 from moldau_operator.resources.conditions import Condition
 from moldau_operator.resources.meta import DeletionPolicy
 
@@ -47,6 +48,7 @@ class ClusterStatus:
         node_ids: nodes that were set up and have not been emptied and removed since.
         broker_settings: settings that all brokers were given while they run, and not by somebody else.
         rollout: None while no node waits for a restart.
+        balance: how even it is; None while nobody has looked, or where balancing is off.
     """
 
     observed_generation: int = 0
@@ -56,6 +58,7 @@ class ClusterStatus:
     node_ids: tuple[int, ...] = ()
     broker_settings: tuple[str, ...] = ()
     rollout: RolloutStatus | None = None
+    balance: BalanceStatus | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,6 +85,14 @@ class MoveView(NamedTuple):
     removing: tuple[int, ...]
 
 
+class PartitionLoad(NamedTuple):
+    """What a partition carries a second, averaged over five minutes by its leader; replication is not in it."""
+
+    bytes_in: float
+    bytes_out: float
+    requests: float
+
+
 class Obstacle(NamedTuple):
     """Why a broker should not be stopped now, in words; for a partition's sake, or (None) for the quorum's."""
 
@@ -189,6 +197,18 @@ class BrokerAdmin(Protocol):
         self, targets: Mapping[Partition, Sequence[int]]
     ) -> dict[Partition, AdminError | None]:
         """Begin to move partitions to these brokers, the preferred leader first."""
+        ...
+
+    async def cancel_moves(self, partitions: Sequence[Partition]) -> dict[Partition, AdminError | None]:
+        """Go back to the replicas from before these moves; what was copied is given up."""
+        ...
+
+    async def elect_preferred(self, partitions: Sequence[Partition]) -> dict[Partition, AdminError | None]:
+        """Give leadership to the first replica of each of these; nothing is wrong where it leads already."""
+        ...
+
+    async def partition_loads(self) -> dict[Partition, PartitionLoad]:
+        """What each partition carries, as far as leaders answer; a partition nobody tells of is left out."""
         ...
 
     async def replica_bytes(self) -> dict[Partition, int]:

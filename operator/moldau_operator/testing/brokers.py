@@ -17,6 +17,7 @@ from moldau_operator.seams.broker_admin import (
     NewTopic,
     Obstacle,
     Partition,
+    PartitionLoad,
     PartitionView,
     QuorumMember,
     QuorumView,
@@ -32,6 +33,8 @@ CHANGES = frozenset(
         "alter_offsets",
         "delete_groups",
         "move_replicas",
+        "cancel_moves",
+        "elect_preferred",
         "alter_brokers",
         "remove_voter",
         "unregister",
@@ -77,6 +80,8 @@ class FakeBrokers:
         busy: why a broker may not stop, by id.
         min_isr: min.insync.replicas of every topic; a broker without which a partition of several replicas would have
             fewer may not stop.
+        loads, sizes: of partitions, as they are told.
+        racks: by broker.
     """
 
     def __init__(self, brokers: int = 1, disks: Mapping[int, str] | None = None) -> None:
@@ -88,6 +93,9 @@ class FakeBrokers:
         self.moves: dict[Partition, tuple[int, ...]] = {}
         self.overrides: dict[str, str] = {}
         self.busy: dict[int, tuple[Obstacle, ...]] = {}
+        self.loads: dict[Partition, PartitionLoad] = {}
+        self.sizes: dict[Partition, int] = {}
+        self.racks: dict[int, str] = {}
         self.num_partitions = 1
         self.min_isr = 1
         self.topics: dict[str, FakeTopic] = {}
@@ -128,6 +136,7 @@ class FakeBrokers:
             controller_id=0,
             broker_ids=ids,
             fenced_ids=tuple(sorted(self.fenced - self.forgotten)),
+            racks=dict(self.racks),
         )
 
     async def describe_quorum(self) -> QuorumView:
@@ -221,23 +230,56 @@ class FakeBrokers:
     async def move_replicas(
         self, targets: Mapping[Partition, Sequence[int]]
     ) -> dict[Partition, AdminError | None]:
-        """As the protocol."""
+        """As the protocol: another order of the same replicas needs no time."""
         self._called("move_replicas")
-        self.moves.update({place: tuple(target) for place, target in targets.items()})
+        for place, target in targets.items():
+            one = self.topics[place.topic].placement[place.number]
+            if set(target) == set(one.replicas):
+                self.topics[place.topic].placement[place.number] = one._replace(replicas=tuple(target))
+            else:
+                self.moves[place] = tuple(target)
         return dict.fromkeys(targets)
 
-    def finish_moves(self) -> None:
-        """Everything that is on its way arrives."""
-        for place, target in self.moves.items():
+    async def cancel_moves(self, partitions: Sequence[Partition]) -> dict[Partition, AdminError | None]:
+        """As the protocol."""
+        self._called("cancel_moves")
+        for place in partitions:
+            self.moves.pop(place, None)
+        return dict.fromkeys(partitions)
+
+    async def elect_preferred(self, partitions: Sequence[Partition]) -> dict[Partition, AdminError | None]:
+        """As the protocol."""
+        self._called("elect_preferred")
+        found: dict[Partition, AdminError | None] = {}
+        for place in partitions:
+            one = self.topics[place.topic].placement[place.number]
+            first = one.replicas[0]
+            if first in one.in_sync and first not in self.fenced:
+                self.topics[place.topic].placement[place.number] = one._replace(leader=first)
+                found[place] = None
+            else:
+                found[place] = AdminError(ErrorCode.PREFERRED_LEADER_NOT_AVAILABLE, "not in sync")
+        return found
+
+    async def partition_loads(self) -> dict[Partition, PartitionLoad]:
+        """As the protocol."""
+        self._called("partition_loads")
+        return dict(self.loads)
+
+    def finish_moves(self, *places: Partition) -> None:
+        """Everything that is on its way arrives, or these moves alone."""
+        for place in places or tuple(self.moves):
+            target = self.moves.pop(place)
             topic = self.topics[place.topic]
-            topic.placement[place.number] = PartitionView(target[0], target, target)
+            before = topic.placement[place.number].leader
+            leader = before if before in target else target[0]
+            topic.placement[place.number] = PartitionView(leader, target, target)
             topic.replicas = max(len(one.replicas) for one in topic.placement)
-        self.moves.clear()
 
     async def replica_bytes(self) -> dict[Partition, int]:
-        """As the protocol: nothing is known."""
+        """As the protocol: of what was said."""
         self._called("replica_bytes")
-        return {}
+        return dict(self.sizes)
 
     async def broker_overrides(self) -> dict[str, str]:
         """As the protocol."""
