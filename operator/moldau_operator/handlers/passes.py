@@ -14,6 +14,7 @@ from moldau_operator.errors import AdminError, PlatformError
 from moldau_operator.handlers.statuses import read_cluster_status, read_group_status, read_topic_status
 from moldau_operator.handlers.store import FINALIZER, KubeStatuses
 from moldau_operator.plan.cluster_facts import ClusterFacts
+from moldau_operator.reconcile.balance import BalanceReconciler
 from moldau_operator.reconcile.cluster import ClusterReconciler, mint_cluster_id
 from moldau_operator.reconcile.consumergroup import GroupReconciler
 from moldau_operator.reconcile.events import Event
@@ -73,6 +74,7 @@ class _Managed:
     cluster: ClusterReconciler
     topics: TopicReconciler
     groups: GroupReconciler
+    balance: BalanceReconciler
 
 
 class Passes:
@@ -212,6 +214,11 @@ class Passes:
             return
         try:
             await self._contents(cluster, managed, mine, topics, groups, report)
+            status = found.statuses[cluster.key]
+            balanced = await managed.balance.run(cluster, status, managed.cluster.seen, self._statuses)
+            report.actions += balanced.actions
+            report.events += balanced.events
+            report.busy |= balanced.busy
         except AdminError as error:
             report.events.append(
                 Event(subject=cluster.key, message=f"cannot ask the brokers: {error}", warning=True)
@@ -302,6 +309,7 @@ class Passes:
                 cluster=ClusterReconciler(platform, admin, self._statuses, self._clock, self._mint),
                 topics=TopicReconciler(admin, self._statuses, self._clock),
                 groups=GroupReconciler(admin, self._statuses, self._clock),
+                balance=BalanceReconciler(admin, self._clock),
             )
         return self._managed[name]
 

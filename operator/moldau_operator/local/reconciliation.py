@@ -9,11 +9,13 @@ from moldau_operator.errors import AdminError
 from moldau_operator.local.memory import Memory
 from moldau_operator.local.overview import Overview, look_around, remembered
 from moldau_operator.plan.cluster_facts import ClusterFacts
+from moldau_operator.reconcile.balance import BalanceReconciler
 from moldau_operator.reconcile.cluster import ClusterReconciler
 from moldau_operator.reconcile.consumergroup import GroupReconciler
 from moldau_operator.reconcile.events import Event
 from moldau_operator.reconcile.topic import TopicReconciler
 from moldau_operator.resources import conditions
+from moldau_operator.resources.balance_status import BalanceStatus
 from moldau_operator.resources.bundle import Bundle
 from moldau_operator.resources.cluster import Cluster
 from moldau_operator.resources.conditions import Condition, ConditionType
@@ -31,6 +33,7 @@ class PassResult:
         actions: what was done, in words.
         pending: Clusters and Topics that need another pass without anybody changing anything.
         pending_groups: ConsumerGroups that do.
+        moving: whether data is moved for balance, which takes its time and is nothing to wait for.
         stalled: what will not be done until the YAML changes, in words.
         trouble: why the brokers could not be asked, though one serves.
     """
@@ -39,15 +42,17 @@ class PassResult:
     events: list[Event] = field(default_factory=list)
     pending: set[Key] = field(default_factory=set)
     pending_groups: set[Key] = field(default_factory=set)
+    moving: bool = False
     stalled: list[str] = field(default_factory=list)
     conditions: tuple[Condition, ...] = ()
     overview: Overview = field(default_factory=Overview)
+    balance: BalanceStatus | None = None
     trouble: str = ""
 
     @property
     def busy(self) -> bool:
         """Whether another pass is due soon."""
-        return bool(self.actions or self.pending or self.pending_groups)
+        return bool(self.actions or self.pending or self.pending_groups or self.moving)
 
 
 class Reconciliation:
@@ -61,6 +66,7 @@ class Reconciliation:
         self._cluster = ClusterReconciler(platform, admin, memory, clock)
         self._topics = TopicReconciler(admin, memory, clock)
         self._groups = GroupReconciler(admin, memory, clock)
+        self._balance = BalanceReconciler(admin, clock)
 
     async def run(self, bundle: Bundle) -> PassResult:
         """Look, plan and act once."""
@@ -71,6 +77,7 @@ class Reconciliation:
         if serving:
             try:
                 await self._reconcile_contents(bundle, cluster, result)
+                await self._reconcile_balance(cluster, result)
                 quorum = self._cluster.seen.quorum
                 self._overview = await look_around(self._admin, bundle, self._memory, quorum)
             except AdminError as error:
@@ -109,6 +116,14 @@ class Reconciliation:
         result.events += groups.events
         result.pending_groups |= groups.pending
         result.stalled += _stalled(groups.statuses)
+
+    async def _reconcile_balance(self, cluster: Cluster, result: PassResult) -> None:
+        status = self._memory.statuses(ClusterStatus)[cluster.key]
+        report = await self._balance.run(cluster, status, self._cluster.seen, self._memory)
+        result.balance = report.balance
+        result.actions += report.actions
+        result.events += report.events
+        result.moving = report.busy
 
 
 def _stalled(
