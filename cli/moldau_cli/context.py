@@ -10,7 +10,7 @@ import functools
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -28,6 +28,9 @@ from moldau_broker.client.errors import (
 from moldau_broker.client.pool import parse_bootstrap
 from moldau_cli.output import plural
 from moldau_cli.root import Failure, Unreachable
+
+if TYPE_CHECKING:
+    from moldau_operator.local.state import Instance
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -81,6 +84,18 @@ def default_bootstrap() -> str:
     except ImportError:  # installed without the operator and its local platform
         return FALLBACK_BOOTSTRAP
     return local_bootstrap() or FALLBACK_BOOTSTRAP
+
+
+def local_instance(target: Target) -> Instance | None:
+    """The running local cluster that has one of the target's addresses, if there is one."""
+    try:
+        from moldau_operator.local.state import instances
+    except ImportError:  # installed without the operator and its local platform
+        return None
+    meant = set(target.bootstrap.split(","))
+    return next(
+        (one for one in instances() if meant & set(one.bootstrap().split(",")) and one.is_running()), None
+    )
 
 
 def cluster_options(command: Callable[..., None]) -> Callable[..., None]:

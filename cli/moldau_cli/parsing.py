@@ -1,4 +1,4 @@
-"""What people type for times, offsets, partitions and headers. Pure; errors are `ValueError`s in words."""
+"""What people type for times, sizes, offsets, partitions and headers. Pure; errors are `ValueError`s in words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _AGO: Final = re.compile(r"-(\d+)([smhdw])")
 
 TIME_FORMS: Final = "2025-01-31T12:00:00Z, a date, -10m (s, m, h, d, w ago), or milliseconds since 1970"
+
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b?|b)?", re.IGNORECASE)
+_POWERS: Final = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 
 class Position(NamedTuple):
@@ -42,6 +45,18 @@ def parse_time(text: str, now_ms: int) -> int:
     if moment.tzinfo is None:
         moment = moment.astimezone()
     return int(moment.astimezone(UTC).timestamp() * 1000)
+
+
+def parse_size(text: str) -> int:
+    """Bytes from 1000000, 50MiB (binary) or 50MB (decimal); at least one."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not a size; write bytes, or for example 50MiB or 10GB")
+    unit = 1 if found[2] is None else (1024 if found[3] else 1000) ** _POWERS[found[2].lower()]
+    size = int(float(found[1]) * unit)
+    if size < 1:
+        raise ValueError(f"{text!r} is nothing; write at least one byte")
+    return size
 
 
 def parse_offset(text: str) -> Position:

@@ -38,6 +38,7 @@ VERBS: Final[dict[str, Verb]] = {
     "status": Verb("moldau_cli.status", "status", "Show nodes, topics and groups of a local cluster."),
     "down": Verb("moldau_cli.down", "down", "Stop a local cluster."),
     "cluster": Verb("moldau_cli.cluster", "cluster", "Show the metadata quorum; elect leaders."),
+    "balance": Verb("moldau_cli.balance", "balance", "Plan, carry out and show the balance of brokers."),
     "topic": Verb("moldau_cli.topic", "topic", "Create, list, describe, alter and delete topics."),
     "group": Verb("moldau_cli.group", "group", "List, describe, reset and delete consumer groups."),
     "produce": Verb("moldau_cli.produce", "produce", "Write records from standard input to a topic."),

@@ -249,6 +249,7 @@ class LocalInstance:
             events=tuple(self._events),
             partitions=overview.partitions,
             quorum=overview.quorum,
+            balance=self._last.balance,
         )
 
     async def _pass(self, bundle: Bundle, version: int) -> None:

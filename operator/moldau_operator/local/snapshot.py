@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from moldau_operator.resources import conditions
+from moldau_operator.resources.balance_status import BalanceStatus, load_balance
 from moldau_operator.resources.conditions import Condition, ConditionStatus, ConditionType
 
 UNMANAGED: Final = "unmanaged"
@@ -116,6 +117,7 @@ class Snapshot:
         started_ms: since when it is looked after, wall time; 0 when it is stopped.
         problems: what will not be done until the YAML changes.
         partitions, quorum: None while nobody could be asked.
+        balance: None while nobody has looked, or where balancing is off.
     """
 
     cluster: str
@@ -132,6 +134,7 @@ class Snapshot:
     events: tuple[EventLine, ...] = ()
     partitions: PartitionsLine | None = None
     quorum: QuorumLine | None = None
+    balance: BalanceStatus | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What `moldau status -o json` prints: exactly these fields, for programs."""
@@ -160,6 +163,7 @@ class Snapshot:
             "nodes": nodes,
             "partitions": PartitionsLine(**partitions) if partitions is not None else None,
             "quorum": _quorum(quorum) if quorum is not None else None,
+            "balance": load_balance(data.get("balance")),
         }
         return cls(**{**data, **fields, **more})
 

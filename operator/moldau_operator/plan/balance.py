@@ -14,7 +14,7 @@ from moldau_operator.names import counted
 from moldau_operator.plan.leadership import LeadershipPlan, plan_leadership
 from moldau_operator.plan.packing import PackBroker
 from moldau_operator.plan.partitions import SeenPartition
-from moldau_operator.plan.rebalance import THROTTLE_BYTES, ReplicaPlan, plan_rebalance
+from moldau_operator.plan.rebalance import THROTTLE_BYTES, PlannedMove, ReplicaPlan, plan_rebalance
 
 _MINUTE: Final = 60
 _HOUR: Final = 3_600
@@ -31,6 +31,7 @@ class BalanceAsk:
         leaders, replicas: which plans are wanted.
         budget_bytes: that moves may copy at most; None for as much as it takes.
         throttle_bytes: a second, for the time estimate.
+        kept: moves of a plan that was made before and still fits.
     """
 
     brokers: tuple[PackBroker, ...]
@@ -39,6 +40,7 @@ class BalanceAsk:
     replicas: bool = False
     budget_bytes: int | None = None
     throttle_bytes: int = THROTTLE_BYTES
+    kept: tuple[PlannedMove, ...] = ()
 
 
 class BrokerRow(NamedTuple):
@@ -81,7 +83,11 @@ def plan_balance(partitions: Sequence[SeenPartition], ask: BalanceAsk) -> Balanc
         if ask.leaders
         else None,
         replicas=plan_rebalance(
-            partitions, ask.brokers, budget_bytes=ask.budget_bytes, throttle_bytes=ask.throttle_bytes
+            partitions,
+            ask.brokers,
+            budget_bytes=ask.budget_bytes,
+            throttle_bytes=ask.throttle_bytes,
+            kept=ask.kept,
         )
         if ask.replicas
         else None,
@@ -89,15 +95,12 @@ def plan_balance(partitions: Sequence[SeenPartition], ask: BalanceAsk) -> Balanc
 
 
 def say_proof(proof: Collection[int], optimum: int, mean_bound: int) -> str:
-    """Why leaderships cannot be spread further, in words; empty where they are spread as far as numbers go."""
+    """Why a smaller maximum is impossible, in words; empty where the mean itself is reached."""
     if not proof or optimum <= mean_bound:
         return ""
     brokers = ", ".join(map(str, sorted(proof)))
     who = f"broker {brokers} has" if len(proof) == 1 else f"brokers {brokers} have"
-    return (
-        f"{optimum:,} is the least while replicas lie where they do, though the mean is {mean_bound:,}: {who} all "
-        "in-sync replicas of what they lead"
-    )
+    return f"{who} every in-sync replica of what they lead, so {optimum:,} is the least (the mean is {mean_bound:,})"
 
 
 def say_duration(seconds: float) -> str:

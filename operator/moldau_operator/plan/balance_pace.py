@@ -137,8 +137,11 @@ def judge(look: Look, state: PaceState, now_ms: int, pacing: Pacing) -> tuple[Ve
     )  # clients are disturbed once, not twice
     replicas = _lasted(state.spread_since, now_ms, pacing.spread_ms)
     waiting = ""
-    if not (counts or weigh) and (state.count_since is not None or state.weight_since is not None):
-        waiting = "leaders are uneven; they are changed if that lasts"
+    if not (counts or weigh) and (
+        state.count_since is not None or (state.weight_since is not None and rested)
+    ):
+        what = "leaderships are" if state.count_since is not None else "the load of leaders is"
+        waiting = f"{what} uneven; leaders change if that lasts"
     return Verdict(leaders=counts or weigh, weigh=weigh, replicas=replicas, waiting=waiting), state
 
 

@@ -95,7 +95,7 @@ def plan_leadership(
         optimum=plan.optimum,
         fewest=fewest,
         proof=tuple(sorted(plan.proof)),
-        weight_bound=_weight_bound(led, able),
+        weight_bound=_weight_bound(partitions, able),
         preferred_max=preferred_max,
         stuck=plan.stuck,
     )
@@ -116,11 +116,8 @@ def led_weights(
 def weight_ratio(partitions: Sequence[SeenPartition], brokers: Collection[int]) -> float:
     """How much the heaviest broker carries, over the least that it could; 1.0 where nothing is carried."""
     able = frozenset(brokers)
-    led = [one for one in partitions if not able.isdisjoint(one.isr)]
-    bound = max(
-        sum(one.weight for one in led) / max(1, len(able)), max((one.weight for one in led), default=0.0)
-    )
-    heaviest = max(led_weights(led, {}, able).values(), default=0.0)
+    bound = _weight_bound(partitions, able)
+    heaviest = max(led_weights(partitions, {}, able).values(), default=0.0)
     return heaviest / bound if bound > 0 else 1.0
 
 
@@ -154,9 +151,12 @@ def _counts(
     return {broker: counts[broker] for broker in sorted(able)}
 
 
-def _weight_bound(led: Sequence[LedPartition], able: frozenset[int]) -> float:
-    weights = [one.weight for one in led if not able.isdisjoint(one.isr)]
-    return max(sum(weights) / len(able), *weights) if weights else 0.0
+def _weight_bound(partitions: Sequence[SeenPartition], able: frozenset[int]) -> float:
+    """The mean over brokers that can lead anything at all, or the heaviest partition."""
+    led = [one for one in partitions if not able.isdisjoint(one.isr)]
+    brokers = able & {broker for one in led for broker in one.isr}
+    heaviest = max((one.weight for one in led), default=0.0)
+    return max(sum(one.weight for one in led) / max(1, len(brokers)), heaviest)
 
 
 def _orders(

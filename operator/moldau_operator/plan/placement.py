@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from math import ceil
+from typing import Final, NamedTuple
+
+_ROUNDING: Final = 1e-6
+"""What sums of fractions are off by at most; a bound that is not one by a hair would not be one."""
 
 
 class PackBroker(NamedTuple):
@@ -93,13 +97,16 @@ class Placement:
         return {broker: BrokerFill(self._size[broker], self._count[broker]) for broker in self._brokers}
 
     def lower_bound(self) -> int:
-        """Bytes over the band must go, bytes under it must come; what leaves goes whole, wherever it lies."""
+        """Bytes over the band must go, bytes under it must come; what leaves goes whole, wherever it lies.
+
+        Rounded up: bytes are whole, and so are replicas where each of them counts as one byte.
+        """
         over = sum(
             max(0.0, size - (self._size_high if broker in self._stays else 0))
             for broker, size in self._size.items()
         ) + sum(self._partitions[index].size for index, _ in self._foreign)
         under = sum(max(0.0, self._size_low - self._size[broker]) for broker in self._staying)
-        return int(max(over, under))
+        return ceil(max(over, under) - _ROUNDING)
 
     def outside(self) -> Iterator[int]:
         """Brokers that stay and are not inside the band."""

@@ -133,11 +133,13 @@ def plan_rebalance(
     *,
     budget_bytes: int | None = None,
     throttle_bytes: int = THROTTLE_BYTES,
+    kept: Sequence[PlannedMove] = (),
 ) -> ReplicaPlan:
     """Moves that bring every broker inside the band, as many as the budget allows.
 
     Args:
         brokers: those that serve and stay.
+        kept: the moves of a plan that was made before; where there are some, it is that plan as things are now.
     """
     share = sum(one.size * len(one.replicas) for one in partitions) / max(1, len(brokers))
     by_bytes = share >= BYTES_MATTER
@@ -145,7 +147,7 @@ def plan_rebalance(
     plan = pack_replicas(packed, brokers, band=BAND)
     sizes = {one.name: one.size for one in partitions}
     moves = [PlannedMove(one.name, one.source, one.target) for one in plan.moves]
-    taken = cut_to(moves, sizes, budget_bytes)
+    taken = list(kept) or cut_to(moves, sizes, budget_bytes)
     wanted = {move.name for move in taken}
     return ReplicaPlan(
         moves=tuple(taken),
@@ -154,7 +156,7 @@ def plan_rebalance(
         after=_fills(partitions, brokers, taken),
         by_bytes=by_bytes,
         lower_bound=plan.lower_bound,
-        left_out=len(moves) - len(taken),
+        left_out=0 if kept else len(moves) - len(taken),
         outside=plan.outside,
         homeless=len(plan.homeless),
         seconds=seconds_for(taken, sizes, {one.name: one.leader for one in partitions}, throttle_bytes),

@@ -175,7 +175,7 @@ class BalanceReconciler:
         plan = await self._moves.keep(scene, old.last_plan if old else None, report.actions)
         if verdict.replicas and (plan is None or plan.state is PlanState.DONE):
             plan = await self._new_plan(scene, found.spread.words, cluster, report) or plan
-        message = verdict.waiting or say_plan(plan)
+        message = "; ".join(words for words in (verdict.waiting, say_plan(plan)) if words)
         if verdict.leaders and cluster.spec.balance.mode is not BalanceMode.OFF:
             message = await self._change_leaders(scene, verdict, report) or message
         message = message or say_proof(leaders.proof, leaders.optimum, leaders.mean_bound)

@@ -89,7 +89,7 @@ class MovesKeeper:
         # What was to go to a broker that is not declared any more will never arrive.
         wanted = [move for move in moves if move.target in scene.declared]
         if measure(wanted, scene.topics, scene.flying).finished:
-            await self._clean_up(scene, moves)
+            await self.clean_up(scene, moves)
             arrived = progress.count(MoveState.DONE)
             actions.append(f"balance: plan {plan.hash} is done, {counted(arrived, 'replica')} moved")
             return replace(become(plan, PlanState.DONE), done=arrived, eta="", encoded="")
@@ -133,7 +133,7 @@ class MovesKeeper:
         ]
         if flying:
             await self._admin.cancel_moves(flying)
-        await self._clean_up(scene, moves_of(plan))
+        await self.clean_up(scene, moves_of(plan))
         actions.append(f"balance: plan {plan.hash} is stopped, {counted(len(flying), 'move')} taken back")
         return become(plan, PlanState.STOPPED)
 
@@ -157,7 +157,7 @@ class MovesKeeper:
                     raise failed
         self._throttled = {name: dict(settings) for name, settings in wanted.items()}
 
-    async def _clean_up(self, scene: Scene, moves: Sequence[PlannedMove]) -> None:
+    async def clean_up(self, scene: Scene, moves: Sequence[PlannedMove]) -> None:
         """The topics' throttles first, the rates last: as long as a rate is there, there may be something left."""
         self._throttled = None
         await self._throttle({}, moves)

@@ -12,6 +12,7 @@ from moldau_cli.parsing import (
     parse_offset,
     parse_partitions,
     parse_reset_target,
+    parse_size,
     parse_time,
     parse_topic_partitions,
     unescape,
@@ -144,3 +145,26 @@ def test_parse_header_splits_at_the_first_equals() -> None:
 def test_unescape_knows_the_characters_a_shell_cannot_type() -> None:
     """Backslash forms become characters, everything else stays."""
     assert unescape(r"\t|\n|\0|\\t|\x") == "\t|\n|\0|\\t|\\x"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1", 1),
+        ("1000000", 1_000_000),
+        ("50MiB", 50 << 20),
+        ("50 MB", 50_000_000),
+        ("1.5k", 1_500),
+        ("2gi", 2 << 30),
+    ],
+)
+def test_sizes_are_bytes_with_decimal_or_binary_units(text: str, size: int) -> None:
+    """MB are a million, MiB are two to the twentieth."""
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "0", "0.1", "1 PB", "1MiBs"])
+def test_what_is_no_size_is_refused_in_words(text: str) -> None:
+    """And nothing at all is no size either."""
+    with pytest.raises(ValueError, match=r"write (bytes|at least one byte)"):
+        parse_size(text)
