@@ -82,6 +82,8 @@ def plan_leadership(
     preferred_max = max(preferred.values(), default=0)
     if preferred_max <= plan.optimum and len(back) <= CHANGES_RATIO_MAX * fewest:
         plan = replace(plan, changes=back, after=preferred)
+    else:
+        plan = replace(plan, changes=_by_preference(partitions, led, plan.changes))
     changes = even_out(led, able, plan).changes if weigh else plan.changes
     after = {change.name: change.after for change in changes}
     return LeadershipPlan(
@@ -139,6 +141,39 @@ def _back_to_preferred(
         elif one.leader not in able and (others := [broker for broker in item.isr if broker in able]):
             changes.append(LeaderChange(one.name, one.leader, others[0]))
     return tuple(changes)
+
+
+def _by_preference(
+    partitions: Sequence[SeenPartition], led: Sequence[LedPartition], changes: Sequence[LeaderChange]
+) -> tuple[LeaderChange, ...]:
+    """As many changes between the same brokers, of partitions that prefer where they go as far as there are such.
+
+    It is all the same to counts, and fewer replicas have to be put in another order.
+    """
+    wanted = Counter((change.before, change.after) for change in changes)
+    planned = {change.name: change for change in changes}
+    willing: dict[tuple[int, int], list[tuple[str, int]]] = {}
+    for one, item in zip(partitions, led, strict=True):
+        way = (one.leader, one.replicas[0] if one.replicas else NO_LEADER)
+        # What is planned for elsewhere stays so; it may have nowhere else to go.
+        if (
+            way in wanted
+            and way[1] in item.isr
+            and (one.name not in planned or planned[one.name].after == way[1])
+        ):
+            willing.setdefault(way, []).append(one.name)
+    taken = {way: names[: wanted[way]] for way, names in willing.items() if way[0] != NO_LEADER}
+    room = {way: wanted[way] - len(names) for way, names in taken.items()}
+    found = [LeaderChange(name, *way) for way, names in taken.items() for name in names]
+    chosen = {change.name for change in found}
+    for change in changes:
+        way = change.before, change.after
+        if change.name in chosen or room.get(way, 1) <= 0:
+            continue
+        if way in room:
+            room[way] -= 1
+        found.append(change)
+    return tuple(found)
 
 
 def _counts(

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from moldau_operator.plan.leaders import LedPartition, plan_leaders
 from moldau_operator.plan.leadership import LeadershipPlan, plan_leadership, weight_ratio
 from moldau_operator.plan.partitions import SeenPartition, leading_cost, see
 from moldau_operator.seams.broker_admin import MoveView, Partition, PartitionLoad, PartitionView, TopicView
@@ -139,6 +140,28 @@ def test_a_broker_that_returns_gets_back_what_it_led_by_elections_alone() -> Non
         (one.name, 0) for one in partitions if one.replicas[0] == 0
     }
     assert plan.after == {0: 4, 1: 4, 2: 4}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_changes_go_to_who_is_preferred_where_that_costs_nothing(seed: int) -> None:
+    """The same counts and as many changes, each legal and of another partition, and no more orders than there were."""
+    partitions = drawn(seed, partitions=80, brokers=5)
+    plan = plan_leadership(partitions, range(5), weigh=False)
+    names = [change.name for change in plan.changes]
+    assert len(set(names)) == len(names)
+    by_name = {one.name: one for one in partitions}
+    for change in plan.changes:
+        one = by_name[change.name]
+        assert change.before == one.leader != change.after
+        assert change.after in one.isr
+    raw = plan_leaders([LedPartition(one.name, one.leader, one.isr) for one in partitions], range(5))
+    assert plan.after == raw.after
+    assert len(plan.changes) == len(raw.changes)
+    at_home = [
+        sum(by_name[c.name].replicas[0] == c.after for c in changes)
+        for changes in (raw.changes, plan.changes)
+    ]
+    assert at_home[0] <= at_home[1]
 
 
 def test_a_partition_that_moves_stays_with_its_leader() -> None:
