@@ -21,7 +21,7 @@ from moldau_operator.plan.actions import (
     RemoveVoter,
     UnregisterBroker,
 )
-from moldau_operator.plan.packing import PackBroker, PackPartition, pack_replicas
+from moldau_operator.plan.packing import PackBroker, PackPartition, rehouse_replicas
 from moldau_operator.plan.replicas import MOVES_MAX, choose_replicas, replica_counts
 from moldau_operator.seams.broker_admin import (
     ClusterView,
@@ -132,6 +132,7 @@ def _drain(
     racks = {one.id: one.rack for one in staying}
     assert seen.view is not None
     others = {one: racks.get(one, seen.view.racks.get(one)) for one in seen.view.broker_ids if one != node}
+    packed = _rehoused(seen, staying)
     targets: dict[Partition, tuple[int, ...]] = {}
     for topic, number, one in stuck:
         place = Partition(topic.name, number)
@@ -140,7 +141,13 @@ def _drain(
         factor = len(one.replicas)
         if place in seen.moves or factor > len(brokers):
             continue  # on its way, or its own resource lowers its replicas first
-        chosen = choose_replicas([one], factor, brokers, load)
+        elsewhere = packed.get(place, {})
+        chosen = (
+            # Who stays keeps its place in the list, and who comes stands behind: it has to copy before it may lead.
+            {0: (*(node for node in one.replicas if node in racks), *elsewhere.values())}
+            if all(replica in racks or replica in elsewhere for replica in one.replicas)
+            else choose_replicas([one], factor, brokers, load)
+        )
         if chosen and len(targets) + len(seen.moves) < MOVES_MAX:
             targets[place] = chosen[0]
             load.update(set(chosen[0]) - set(one.replicas))
@@ -148,6 +155,24 @@ def _drain(
         return Departure(waiting=waiting)
     reason = f"node {node} is no longer declared"
     return Departure(actions=(MoveReplicas(targets=targets, reason=reason),), waiting=waiting)
+
+
+def _rehoused(seen: ClusterSeen, staying: Sequence[Stay]) -> dict[Partition, dict[int, int]]:
+    """Where every replica goes that cannot stay, by its broker: racks and disks kept, bytes and counts spread."""
+    partitions = [
+        PackPartition((topic.name, number), one.replicas, seen.sizes.get(Partition(topic.name, number), 0))
+        for topic in seen.topics.values()
+        for number, one in enumerate(topic.placement)
+    ]
+    seen_racks = seen.view.racks if seen.view is not None else {}
+    homes = [PackBroker(one.id, one.rack or seen_racks.get(one.id), one.capacity) for one in staying]
+    stays = {one.id for one in staying}
+    going = sorted({node for one in partitions for node in one.replicas} - stays)
+    found: dict[Partition, dict[int, int]] = {}
+    for move in rehouse_replicas(partitions, [*homes, *map(PackBroker, going)], leaving=going).moves:
+        if move.source not in stays:
+            found.setdefault(Partition(*move.name), {})[move.source] = move.target
+    return found
 
 
 def plan_forgotten(members: Collection[int], seen: ClusterSeen) -> tuple[BrokerAction, ...]:
@@ -224,7 +249,7 @@ def _homeless(
 ) -> list[str]:
     """Topics with a replica on a leaving node that fits nowhere else."""
     going = [PackBroker(node) for node in leaving]
-    plan = pack_replicas(partitions, [*staying, *going], leaving=leaving)
+    plan = rehouse_replicas(partitions, [*staying, *going], leaving=leaving)
     return sorted({topic for (topic, _), source in plan.homeless if source in leaving})
 
 

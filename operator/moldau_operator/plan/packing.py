@@ -13,11 +13,20 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from moldau_operator.plan.placement import BrokerFill, PackBroker, PackPartition, Placement, ReplicaMove
 
-__all__ = ["BrokerFill", "PackBroker", "PackPartition", "PackingPlan", "ReplicaMove", "pack_replicas"]
+__all__ = [
+    "BrokerFill",
+    "PackBroker",
+    "PackPartition",
+    "PackingPlan",
+    "Rehousing",
+    "ReplicaMove",
+    "pack_replicas",
+    "rehouse_replicas",
+]
 
 NEIGHBOURS_TRIED_MAX: Final = 200
 """How far around the ideal size a donor's replicas are looked at; beyond it another donor fits better."""
@@ -78,6 +87,22 @@ def pack_replicas(
         homeless=tuple(packer.homeless),
         outside=tuple(packer.outside()),
     )
+
+
+class Rehousing(NamedTuple):
+    """Where replicas go that cannot stay: `moves`, and `homeless` ones as in a `PackingPlan`."""
+
+    moves: tuple[ReplicaMove, ...]
+    homeless: tuple[tuple[tuple[str, int], int], ...]
+
+
+def rehouse_replicas(
+    partitions: Sequence[PackPartition], brokers: Sequence[PackBroker], *, leaving: Collection[int]
+) -> Rehousing:
+    """Only what has to move, for a drain: the first step of `pack_replicas`, and linear in what it moves."""
+    packer = _Packer(partitions, brokers, frozenset(leaving), band=0.0)
+    packer.rehouse()
+    return Rehousing(tuple(packer.moves), tuple(packer.homeless))
 
 
 class _Packer(Placement):

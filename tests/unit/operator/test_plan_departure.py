@@ -65,6 +65,29 @@ def test_the_highest_id_is_drained_first(see: MakeSeen) -> None:
     assert found.waiting == "node 2 is drained: 1 replica left, 3.2 MB"
 
 
+def test_a_drain_fills_no_disk_beyond_what_it_holds(see: MakeSeen) -> None:
+    """The broker with the fewest replicas has the smallest disk: what does not fit there goes where it does."""
+    stay = [Stay(id=0, capacity=100), Stay(id=1, capacity=10_000)]
+    held = topic("held", (1,), (1,), (1,), (1,))
+    sizes = {Partition("t", number): 60 for number in range(3)}
+    found = plan_departure([2], stay, see(held, topic("t", (2,), (2,), (2,)), sizes=sizes))
+    (action,) = found.actions
+    assert isinstance(action, MoveReplicas)
+    assert sorted(action.targets.values()) == [(0,), (1,), (1,)]
+
+
+def test_a_drain_keeps_racks_apart(see: MakeSeen) -> None:
+    """The brokers' own racks count where the pools name none."""
+    view = ClusterView(
+        cluster_id="c", controller_id=0, broker_ids=(0, 1, 2, 3), racks={0: "a", 1: "b", 2: "b", 3: "a"}
+    )
+    stay = [Stay(id=0), Stay(id=1), Stay(id=2)]
+    found = plan_departure([3], stay, see(topic("t", (3, 1), (3, 2)), view=view))
+    (action,) = found.actions
+    assert isinstance(action, MoveReplicas)
+    assert action.targets == {Partition("t", 0): (1, 0), Partition("t", 1): (2, 0)}
+
+
 def test_a_partition_on_two_leaving_nodes_moves_once(see: MakeSeen) -> None:
     """Both of its replicas are copied to nodes that stay."""
     found = plan_departure([2, 3], TWO_STAY, see(topic("t", (2, 3))))
