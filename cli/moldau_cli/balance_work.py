@@ -14,6 +14,8 @@ from moldau_operator.adapters.brokers import KafkaAdmin
 from moldau_operator.adapters.off_loop import off_loop
 from moldau_operator.errors import AdminError
 from moldau_operator.plan.balance import BalanceAsk, BalancePlan, plan_balance
+from moldau_operator.plan.balance_pace import WEIGHT_MIN
+from moldau_operator.plan.leadership import led_weights
 from moldau_operator.plan.packing import PackBroker
 from moldau_operator.plan.partitions import SeenPartition, see
 from moldau_operator.plan.plan_life import become, begun
@@ -103,9 +105,10 @@ class Desk:
         kept: tuple[PlannedMove, ...] = (),
     ) -> BalancePlan:
         """The best there is for what was seen."""
+        weights = led_weights(seen.partitions, {}, seen.view.broker_ids)
         ask = BalanceAsk(
             brokers=seen.brokers,
-            weigh=seen.loads_known,
+            weigh=max(weights.values(), default=0.0) >= WEIGHT_MIN,
             replicas=replicas,
             budget_bytes=budget_bytes,
             throttle_bytes=throttle_bytes,

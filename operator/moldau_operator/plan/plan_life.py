@@ -90,16 +90,17 @@ def advanced(
     plan: PlanStatus, progress: Progress, partitions: Sequence[SeenPartition], throttle_bytes: int
 ) -> PlanStatus:
     """The plan with how far it is."""
-    sizes = {one.name: one.size for one in partitions}
-    leaders = {one.name: one.leader for one in partitions}
+    done = progress.count(MoveState.DONE) + progress.count(MoveState.VOID)
+    if done == plan.done:
+        return plan
     left = [
         move
         for move, state in zip(moves_of(plan), progress.states, strict=True)
         if state in {MoveState.WAITING, MoveState.IN_FLIGHT}
     ]
-    done = progress.count(MoveState.DONE) + progress.count(MoveState.VOID)
-    eta = say_duration(seconds_for(left, sizes, leaders, throttle_bytes))
-    return plan if done == plan.done else replace(plan, done=done, eta=eta)
+    sizes = {one.name: one.size for one in partitions}
+    leaders = {one.name: one.leader for one in partitions}
+    return replace(plan, done=done, eta=say_duration(seconds_for(left, sizes, leaders, throttle_bytes)))
 
 
 def say_plan(plan: PlanStatus | None) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from moldau_operator.names import counted
 from moldau_operator.plan.replicas import MOVES_MAX, choose_replicas, spread_leaders
-from moldau_operator.seams.broker_admin import MoveView, Partition, TopicView
+from moldau_operator.seams.broker_admin import MoveView, Partition, PartitionView, TopicView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,24 @@ def plan_replicas(observed: TopicView, wanted: int | None, places: Places | None
     spread = spread_leaders(observed.placement, targets)
     named = {Partition(observed.name, number): target for number, target in spread.items()}
     return ReplicaStage(targets=named, reason=reason, waiting=waiting)
+
+
+def as_it_will_be(
+    observed: TopicView, placement: Sequence[PartitionView], moves: Mapping[Partition, MoveView]
+) -> TopicView:
+    """The topic with its newest placement, and partitions that move without another factor where they move to."""
+    settled = []
+    for number, one in enumerate(placement):
+        move = moves.get(Partition(observed.name, number))
+        if move is not None and len(move.adding) == len(move.removing):
+            left = tuple(node for node in one.replicas if node not in move.removing)
+            settled.append(
+                one._replace(replicas=(*left, *(node for node in move.adding if node not in left)))
+            )
+        else:
+            settled.append(one)
+    factor = max((len(one.replicas) for one in settled), default=observed.replicas)
+    return replace(observed, placement=tuple(settled), partitions=len(settled), replicas=factor)
 
 
 def wrong_partitions(observed: TopicView, wanted: int | None) -> list[int]:

@@ -28,7 +28,7 @@ from moldau_operator.plan.topic import (
     plan_removed,
     plan_topic,
 )
-from moldau_operator.plan.topic_replicas import Places, wrong_partitions
+from moldau_operator.plan.topic_replicas import Places, as_it_will_be, wrong_partitions
 from moldau_operator.reconcile.events import Event
 from moldau_operator.reconcile.holdoff import HoldOff
 from moldau_operator.reconcile.report import Report, changed, record, stamp
@@ -131,9 +131,13 @@ class TopicReconciler:
         return observed
 
     async def _find_places(
-        self, topics: Sequence[Topic], observed: Mapping[str, TopicView], facts: ClusterFacts
+        self, topics: Sequence[Topic], observed: dict[str, TopicView], facts: ClusterFacts
     ) -> ClusterFacts:
-        """The facts with room for replicas, asked for only where some topic lacks or exceeds what is declared."""
+        """The facts with room for replicas, asked for only where some topic lacks or exceeds what is declared.
+
+        What only moves, for balance or off a node that leaves, is shown in `observed` as it will be. Moves are asked
+        for before and after: one that begins or ends between two questions would look like a change of replicas.
+        """
         if facts.paused or not any(
             topic.spec.topic_name in observed
             and wrong_partitions(observed[topic.spec.topic_name], topic.spec.replicas)
@@ -141,8 +145,11 @@ class TopicReconciler:
         ):
             return facts
         view = await self._admin.describe_cluster()
+        before = await self._admin.list_moves()
         everything = await self._admin.list_topics()
         moves = await self._admin.list_moves()
+        for name in observed.keys() & everything.keys():
+            observed[name] = as_it_will_be(observed[name], everything[name].placement, {**before, **moves})
         homes = {
             node: view.racks.get(node)
             for node in view.broker_ids

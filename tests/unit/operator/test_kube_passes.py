@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from moldau_operator.seams.api_server import ApiError
+from moldau_operator.seams.broker_admin import PartitionView
 from moldau_operator.testing.controllers import settle
 from moldau_operator.testing.kube_world import NAMESPACE, KubeWorld
 
@@ -237,3 +238,51 @@ async def test_a_refusing_server_is_asked_again() -> None:
     await world.converge()
     assert len(refused) == 3
     assert world.ready_condition("Cluster", "demo")[0] == "True"
+
+
+async def test_leaders_are_balanced_and_the_status_says_how_even_they_are() -> None:
+    """All led by one broker at first; then each leads one, and an even cluster is not written to again."""
+    world = KubeWorld()
+    await create(world)
+    await world.converge()
+    for _ in range(30):
+        await world.step()
+    leaders = [one.leader for one in world.brokers.topics["orders"].placement]
+    assert sorted(leaders, key=str) == [0, 1, 2]
+    balance = world.status("Cluster", "demo")["balance"]
+    assert (balance["maxLeaders"], balance["optimum"], balance["message"]) == (1, 1, "")
+    before = len(world.api.writes)
+    for _ in range(30):
+        await world.step()
+    assert len(world.api.writes) == before
+
+
+async def test_a_plan_in_the_status_is_carried_out_once_its_hash_is_approved() -> None:
+    """A new broker: the plan waits, survives the operator that made it, and moves when the resource says so."""
+    world = KubeWorld()
+    await three_nodes(world)
+    topic = world.brokers.add_topic("orders", 12, 2)
+    for number in range(12):
+        nodes = (number % 3, (number + 1) % 3)
+        topic.placement[number] = PartitionView(nodes[0], nodes, nodes)
+    world.put("Cluster", "demo", replicas=4, storage={"size": "1Gi"})
+    await world.converge()
+    for _ in range(60):
+        await world.step()
+    plan = world.status("Cluster", "demo")["balance"]["lastPlan"]
+    assert (plan["state"], plan["moves"], plan["lowerBound"]) == ("WaitingForApproval", 6, 0)
+    world.restart()
+    before = len(world.api.writes)
+    for _ in range(10):
+        await world.step()
+    assert len(world.api.writes) == before, "waiting needs no writes"
+    assert not world.brokers.moves
+    balance = {"approvedPlan": plan["hash"]}
+    world.put("Cluster", "demo", replicas=4, storage={"size": "1Gi"}, balance=balance)
+    for _ in range(60):
+        await world.step()
+        world.brokers.finish_moves()
+    found = world.status("Cluster", "demo")["balance"]["lastPlan"]
+    assert (found["hash"], found["state"], found["done"]) == (plan["hash"], "Done", 6)
+    assert sum(3 in one.replicas for one in topic.placement) == 6
+    assert (world.brokers.overrides, topic.overrides) == ({}, {})

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from moldau_operator.plan.topic_replicas import Places, ReplicaStage, plan_replicas
+from moldau_operator.plan.topic_replicas import (
+    Places,
+    ReplicaStage,
+    as_it_will_be,
+    plan_replicas,
+    wrong_partitions,
+)
 from moldau_operator.seams.broker_admin import MoveView, Partition, PartitionView, TopicView
 
 THREE = {0: None, 1: None, 2: None}
@@ -64,3 +70,16 @@ def test_too_few_brokers_that_serve_are_waited_for() -> None:
         {},
         "replicas 1 to 2 -> 3: waits for brokers, 2 of 3 can take replicas",
     )
+
+
+def test_a_partition_that_only_moves_is_seen_where_it_goes() -> None:
+    """For balance, say: it has one replica more for a while, and nobody changed its factor."""
+    moves = {Partition("t", 0): MoveView((2,), (0,)), Partition("t", 1): MoveView((2,), ())}
+    seen = as_it_will_be(topic((9,)), topic((2, 1, 0), (0, 1, 2), (0, 1)).placement, moves)
+    assert [one.replicas for one in seen.placement] == [(2, 1), (0, 1, 2), (0, 1)]
+    assert seen.replicas == 3, "the second one gets another factor"
+    assert wrong_partitions(seen, 2) == [1]
+    arrived = as_it_will_be(topic((9,)), topic((2, 1)).placement, moves)
+    assert arrived.placement[0].replicas == (2, 1), "and where it has arrived since"
+    begins = as_it_will_be(topic((9,)), topic((0, 1)).placement, moves)
+    assert set(begins.placement[0].replicas) == {1, 2}, "or has not begun yet"
