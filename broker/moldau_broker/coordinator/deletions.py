@@ -133,7 +133,7 @@ def expire(shard: ShardState) -> None:
         if not left and not unstable and group.state is GroupState.EMPTY and not group.pending_join:
             records.append(group_tombstone(group.group_id))
     if records:
-        shard.notice(f"{len(records)} expired offsets and groups are deleted")
+        shard.notice("group.offsets_expired", deleted=len(records))
         write_deletions(shard, records, lambda _: None)
 
 
@@ -168,7 +168,7 @@ def forget_topics(shard: ShardState, deleted: Iterable[tuple[str, Uuid]]) -> Non
         if committed.is_of(topic_id)
     ]
     if records:
-        shard.notice(f"{len(records)} offsets of deleted topics are deleted")
+        shard.notice("group.offsets_of_deleted_topics", deleted=len(records))
         write_deletions(shard, records, lambda _: None)
 
 

@@ -23,6 +23,7 @@ from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
 from moldau_broker.base.limits import GROUP_READY_CHECK_MS
 from moldau_broker.coordinator.config import GroupConfig
+from moldau_broker.coordinator.notices import Notice
 from moldau_broker.coordinator.shard import GroupShard
 from moldau_broker.coordinator.shard_loader import LoadFailed, ReadableLog, load_steps
 from moldau_broker.coordinator.shard_state import Now, Write, reply_error
@@ -285,7 +286,14 @@ class HostedShard:
     def _append(self, batch: bytearray) -> Deferred[AppendOutcome]:
         return self._around.append(self.index, batch)
 
-    def _notice(self, text: str) -> None:
+    def _notice(self, notice: Notice) -> None:
         if logger.isEnabledFor(logging.INFO):
-            printable = "".join(char if char.isprintable() else "?" for char in text)
-            logger.info("groups.notice", extra={"partition": self.index, "text": printable})
+            fields = {name: _printable(value) for name, value in notice.fields.items()}
+            logger.info(notice.event, extra={**fields, "offsets_partition": self.index})
+
+
+def _printable(value: str | int) -> str | int:
+    """Clients choose their ids and reasons; what they choose must not move a terminal's cursor."""
+    if isinstance(value, int):
+        return value
+    return "".join(char if char.isprintable() else "?" for char in value)

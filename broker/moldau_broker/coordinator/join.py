@@ -167,7 +167,9 @@ def _join_new(
     # It has no generation, so it sends no heartbeats, and a parked request does not show that its client is gone.
     # So that retries of gone clients do not pile up, the join itself has a time limit; a live client joins again.
     keep_alive(shard, group, member, shard.config.new_member_join_timeout_ms)
-    prepare_or_complete(shard, group, f"member {member_id} joins; client says: {_reason(request)}")
+    prepare_or_complete(
+        shard, group, f"member {member_id} joins; client says: {_reason(request)}", client.client_id
+    )
 
 
 def _rejoin(
@@ -197,7 +199,9 @@ def _rejoin(
         shard.answer(reply, generation_response(group, member))
         return
     _park(shard, group, member, request, protocols, reply)
-    prepare_or_complete(shard, group, f"member {member_id} {why}; client says: {_reason(request)}")
+    prepare_or_complete(
+        shard, group, f"member {member_id} {why}; client says: {_reason(request)}", member.client_id
+    )
 
 
 def _park(
@@ -244,10 +248,11 @@ def _replace_static(
     instance = f"static member {request.group_instance_id} comes back as {new_id}"
     if group.state is GroupState.COMPLETING_REBALANCE:
         # The leader may have been told the old id already, and would assign to nobody.
-        prepare(shard, group, f"{instance}; client says: {_reason(request)}")
+        prepare(shard, group, f"{instance}; client says: {_reason(request)}", client.client_id)
     elif group.state is GroupState.STABLE:
         if group.select_protocol() != group.protocol_name:
-            prepare(shard, group, f"{instance} and changes the protocol; client says: {_reason(request)}")
+            changed = f"{instance} and changes the protocol; client says: {_reason(request)}"
+            prepare(shard, group, changed, client.client_id)
         else:
             _store_replacement(shard, group, member, client, old_leader)
     else:

@@ -122,9 +122,7 @@ def _is_done(shard: ShardState, reset: OffsetReset) -> bool:
 
 def _remove_members(shard: ShardState, group: Group) -> None:
     """Everybody is out, and learns it by UNKNOWN_MEMBER_ID; the group is Empty in its next generation."""
-    shard.notice(
-        f"group {group.group_id}: {len(group.members)} members are removed for a reset of its offsets"
-    )
+    shard.notice("group.members_removed", group, members=len(group.members), reason="a reset of its offsets")
     for member_id in (*group.members, *group.pending_join):
         discard(shard, group, member_id)
     if group.state is GroupState.PREPARING_REBALANCE:

@@ -20,15 +20,19 @@ from moldau_broker.wire.messages.join_group import JoinGroupResponse, JoinGroupR
 from moldau_broker.wire.messages.sync_group import SyncGroupResponse
 
 
-def prepare(shard: ShardState, group: Group, reason: str) -> None:
-    """Begin a rebalance. Members that wait for an assignment are told to join again."""
+def prepare(shard: ShardState, group: Group, reason: str, client_id: str = "") -> None:
+    """Begin a rebalance. Members that wait for an assignment are told to join again.
+
+    `client_id`: of the member that is the reason, if it is one member.
+    """
     if group.state is GroupState.COMPLETING_REBALANCE:
         drop_assignment(shard, group, ErrorCode.REBALANCE_IN_PROGRESS)
     group.pending_sync.clear()
     shard.timers.cancel(("sync", group.group_id))
     initial = group.state is GroupState.EMPTY
     group.become(GroupState.PREPARING_REBALANCE, shard.now.wall_ms)
-    shard.notice(f"group {group.group_id}: rebalance after generation {group.generation} ({reason})")
+    who = {"client_id": client_id} if client_id else {}
+    shard.notice("group.rebalance", group, members=len(group.members), reason=reason, **who)
     if initial:
         delay = shard.config.initial_rebalance_delay_ms
         remaining = max(group.rebalance_timeout_ms - delay, 0)
@@ -41,10 +45,10 @@ def prepare(shard: ShardState, group: Group, reason: str) -> None:
         )
 
 
-def prepare_or_complete(shard: ShardState, group: Group, reason: str) -> None:
+def prepare_or_complete(shard: ShardState, group: Group, reason: str, client_id: str) -> None:
     """Someone came or went: begin a rebalance, or if one is under way see whether it can end."""
     if group.can_rebalance:
-        prepare(shard, group, reason)
+        prepare(shard, group, reason, client_id)
     else:
         maybe_complete_join(shard, group)
 
@@ -61,7 +65,13 @@ def complete_join(shard: ShardState, group: Group) -> None:
     if group.state is not GroupState.PREPARING_REBALANCE:
         return
     for member in [m for m in group.members.values() if m.awaiting_join is None and m.instance_id is None]:
-        shard.notice(f"group {group.group_id}: member {member.member_id} did not rejoin in time")
+        shard.notice(
+            "group.member_late",
+            group,
+            member=member.member_id,
+            client_id=member.client_id,
+            reason="it did not rejoin in time",
+        )
         discard(shard, group, member.member_id)
     if group.members and not group.elect_joined_leader():
         # Only static members are left and none has rejoined: give them another round, or their session timeouts.
@@ -72,12 +82,15 @@ def complete_join(shard: ShardState, group: Group) -> None:
     group.begin_generation(shard.now.wall_ms)
     shard.note_subscription(group)
     if not group.members:
-        shard.notice(f"group {group.group_id}: empty as of generation {group.generation}")
+        shard.notice("group.empty", group)
         shard.write([group_record(group, {})], _ignore, replay=False)
         return
     shard.notice(
-        f"group {group.group_id}: generation {group.generation} has {len(group.members)} members, "
-        f"leader {group.leader_id}"
+        "group.generation",
+        group,
+        members=len(group.members),
+        leader=group.leader_id or "",
+        protocol=group.protocol_name or "",
     )
     for member in group.members.values():
         answer_join(shard, group, member, generation_response(group, member))
@@ -180,14 +193,21 @@ def _expire_member(shard: ShardState, group: Group, member_id: str) -> None:
         return
     if member is None and member_id not in group.pending_join:
         return
-    shard.notice(f"group {group.group_id}: member {member_id} was not heard of within its session timeout")
+    client_id = member.client_id if member is not None else ""
+    shard.notice(
+        "group.member_expired",
+        group,
+        member=member_id,
+        client_id=client_id,
+        reason="it was not heard of within its session timeout",
+    )
     discard(shard, group, member_id)
     if group.state is GroupState.PREPARING_REBALANCE:
         # Also in an initial rebalance: nobody is left to wait for, and Kafka does not wait either.
         if group.all_joined:
             complete_join(shard, group)
     elif member is not None and group.can_rebalance:
-        prepare(shard, group, f"member {member_id} timed out")
+        prepare(shard, group, f"member {member_id} timed out", client_id)
 
 
 def _expire_sync(shard: ShardState, group: Group, generation: int) -> None:

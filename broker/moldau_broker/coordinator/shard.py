@@ -28,6 +28,7 @@ from moldau_broker.coordinator import (
 from moldau_broker.coordinator.config import GroupConfig
 from moldau_broker.coordinator.describe import GroupSketch, GroupView
 from moldau_broker.coordinator.group_state import GroupState
+from moldau_broker.coordinator.notices import Notify, ignore
 from moldau_broker.coordinator.offset_reset import OffsetReset, ResetOutcome
 from moldau_broker.coordinator.records import GroupRecord
 from moldau_broker.coordinator.shard_state import Client, Now, ShardState, Write
@@ -53,16 +54,16 @@ class GroupShard:
         self,
         config: GroupConfig,
         new_uuid: Callable[[], str],
-        notice: Callable[[str], None] = lambda _: None,
+        notify: Notify = ignore,
     ) -> None:
         """A shard that has to be loaded first.
 
         Args:
             config: the settings in force.
             new_uuid: the random part of member ids, unguessable where that matters.
-            notice: takes a sentence for the log whenever a group moves.
+            notify: hears of every move of a group.
         """
-        self._state = ShardState(config, new_uuid, notice)
+        self._state = ShardState(config, new_uuid, notify)
 
     # -- life ----------------------------------------------------------------------------------------------------
 

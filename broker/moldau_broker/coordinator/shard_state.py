@@ -15,6 +15,7 @@ from moldau_broker.base.errors import ErrorCode
 from moldau_broker.coordinator.config import GroupConfig
 from moldau_broker.coordinator.group import Group
 from moldau_broker.coordinator.group_state import GroupState
+from moldau_broker.coordinator.notices import Notice, Notify
 from moldau_broker.coordinator.offsets import OffsetTable
 from moldau_broker.coordinator.records import (
     EncodedRecord,
@@ -89,7 +90,7 @@ class ShardState:
 
     Attributes:
         new_uuid: gives the random part of a new member id.
-        notice: takes a sentence about a group for the log.
+        notify: takes what there is to say of a group.
         now: the moment of the request being worked on.
         resets: group -> name of the last reset of its offsets, as far as this broker has seen it.
         writes: what the shell has to append, in this order.
@@ -101,7 +102,7 @@ class ShardState:
         "config",
         "groups",
         "new_uuid",
-        "notice",
+        "notify",
         "now",
         "offsets",
         "resets",
@@ -110,12 +111,10 @@ class ShardState:
         "writes",
     )
 
-    def __init__(
-        self, config: GroupConfig, new_uuid: Callable[[], str], notice: Callable[[str], None]
-    ) -> None:
+    def __init__(self, config: GroupConfig, new_uuid: Callable[[], str], notify: Notify) -> None:
         self.config = config
         self.new_uuid = new_uuid
-        self.notice = notice
+        self.notify = notify
         self.now = Now(0, 0)
         self.groups: dict[str, Group] = {}
         self.offsets = OffsetTable()
@@ -125,6 +124,13 @@ class ShardState:
         self.writes: list[Write] = []
         self._answers: list[tuple[Deferred[Any], Any]] = []
         self._settling = False
+
+    def notice(self, event: str, group: Group | None = None, **fields: str | int) -> None:
+        """Tell of an event, with the group's id and generation where it is one group's."""
+        about: dict[str, str | int] = {}
+        if group is not None:
+            about = {"group": group.group_id, "generation": group.generation}
+        self.notify(Notice(event, {**about, **fields}))
 
     def answer(self, reply: Deferred[T], value: T) -> None:
         """Give `reply` its value as soon as the request being worked on is done."""

@@ -155,6 +155,8 @@ def _leave_one(shard: ShardState, group: Group, identity: MemberIdentity) -> Err
         if error is not ErrorCode.NONE:
             return error
     reason = (identity.reason or "not provided")[:255]
-    shard.notice(f"group {group.group_id}: {member_id} leaves; client says: {reason}")
+    member = group.members.get(member_id)
+    client_id = member.client_id if member is not None else ""
+    shard.notice("group.member_left", group, member=member_id, client_id=client_id, reason=reason)
     discard(shard, group, member_id)
     return ErrorCode.NONE

@@ -39,6 +39,7 @@ from moldau_broker.server.config import BrokerConfig
 from moldau_broker.server.controller_channel import PartitionChanges
 from moldau_broker.server.dispatch import Dispatcher
 from moldau_broker.server.dynamic import DynamicSettings, group_config
+from moldau_broker.server.events import ChangeLog, log_recovery
 from moldau_broker.server.exit_codes import ExitCode
 from moldau_broker.server.fetch_sessions import FetchSessions
 from moldau_broker.server.handlers import HANDLERS
@@ -58,6 +59,7 @@ from moldau_broker.storage.load_progress import LoadProgress
 from moldau_broker.storage.logdir import LogDir
 from moldau_broker.telemetry.loop_lag import LoopLag
 from moldau_broker.telemetry.registry import Telemetry
+from moldau_broker.telemetry.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from moldau_broker.server.admin_api.api import AdminApi
@@ -107,6 +109,8 @@ class App:
         self._admin: AdminApi | None = None
         self._loads: LoadSampler | None = None
         self._metrics: MetricsService | None = None
+        self._watchdog = Watchdog(self._loop)
+        self.telemetry.add(self._watchdog.emit)
         self._log_dir: LogDir | None = None
         self._member: Membership | None = None
         self._fetchers: ReplicaFetchers | None = None
@@ -128,6 +132,7 @@ class App:
         """
         for warning in self._config.warnings:
             logger.warning("config.warning", extra={"text": warning})
+        self._watchdog.start()
         await self._bind()
         self._log_dir = log_dir = self._open_log_dir()
         node = local_node(self._config, self.ports)
@@ -164,6 +169,7 @@ class App:
         for follow in (replicas.apply, self._fetchers.follow):
             member.subscribe_registered(follow)
         member.publisher.subscribe(self._follow_deletions)
+        member.publisher.subscribe(ChangeLog(lambda: member.runtime.is_active).follow)
         self._start_chores(log_dir, replicas)
         await self.listeners.serve()
         member.register(intact=not log_dir.offline)
@@ -257,6 +263,7 @@ class App:
     async def _load_logs(self, log_dir: LogDir, image: MetadataImage, replicas: ReplicaManager) -> None:
         """Open every log off the loop; `/readyz` shows how far it is."""
         self.lifecycle.become(NodeState.RECOVERING)
+        began_ms = self._clock.monotonic_ms()
 
         def progress(state: LoadProgress) -> None:
             self.lifecycle.recovery = {
@@ -275,10 +282,7 @@ class App:
         )
         self.lifecycle.recovery = {}
         replicas.adopt(logs)  # those of deleted topics too: a namesake made later sets them aside
-        for damage in log_dir.damaged:
-            logger.warning("checkpoint.damaged", extra={"text": damage})
-        for (topic, partition), error in log_dir.offline.items():
-            logger.error("log.offline", extra={"topic": topic, "partition": partition, "reason": str(error)})
+        log_recovery(log_dir, self._clock.monotonic_ms() - began_ms)
 
     def _make_groups(self, publisher: MetadataPublisher, replicas: ReplicaManager) -> GroupCoordinator:
         groups = GroupCoordinator(
@@ -375,6 +379,7 @@ class App:
             await member.close()
         if self._metrics is not None:
             await self._metrics.stop()
+        self._watchdog.stop()
         await self._http.close()
         if self._admin is not None:
             await self._admin.close()

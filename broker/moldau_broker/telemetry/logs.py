@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from collections import OrderedDict
@@ -40,9 +41,17 @@ EVENT_LINES_MAX: Final = 200
 _TRACKED_MAX: Final = 2000
 
 
+_SECRET: Final = re.compile("password|passwd|secret|token|credential|private_?key|jaas", re.IGNORECASE)
+HIDDEN: Final = "[hidden]"
+
+
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """The fields given with `extra`."""
-    return {name: value for name, value in vars(record).items() if name not in _ATTRIBUTES}
+    """The fields given with `extra`. One whose name says that it is a secret is hidden, whoever logs it."""
+    return {
+        name: HIDDEN if _SECRET.search(name) else value
+        for name, value in vars(record).items()
+        if name not in _ATTRIBUTES
+    }
 
 
 def level_name(level: int) -> str:
@@ -76,9 +85,12 @@ class HumanFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        fields = "".join(f" {name}={_shown(value)}" for name, value in fields_of(record).items())
+        known = fields_of(record)
+        stack = known.pop("stack", ())
+        fields = "".join(f" {name}={_shown(value)}" for name, value in known.items())
         millis = int(record.created * 1000) % 1000
         line = f"{clock}.{millis:03d} {level_name(record.levelno):5} {record.getMessage()}{fields}"
+        line += "".join(f"\n  {frame}" for frame in stack)
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line

@@ -47,6 +47,14 @@ OWN_METRICS: Final = (
         "Share of the last minute in which the event loop's thread used no CPU.",
         "telemetry.loop_lag",
     ),
+    Metric(
+        "moldau_event_loop_stalls_total",
+        _COUNTER,
+        (),
+        "stalls",
+        "Times the event loop did not turn for a second; the log has the stack.",
+        "telemetry.watchdog",
+    ),
     Metric("moldau_log_lines_total", _COUNTER, ("level",), "lines", "Log lines by level.", "telemetry.logs"),
     Metric(
         "moldau_log_lines_suppressed_total",

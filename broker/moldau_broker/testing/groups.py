@@ -15,6 +15,7 @@ from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import NULL_UUID
 from moldau_broker.coordinator.config import GroupConfig
 from moldau_broker.coordinator.describe import GroupView
+from moldau_broker.coordinator.notices import Notice
 from moldau_broker.coordinator.records import EncodedRecord, decode_record
 from moldau_broker.coordinator.shard import GroupShard
 from moldau_broker.coordinator.shard_state import Client, Now, Write
@@ -57,7 +58,7 @@ class GroupBench:
         in_flight: writes taken from the shard and not stored yet, oldest first.
         auto_store: store what is written at once, after every call.
         monotonic_ms, wall_ms: the time; `advance` moves both.
-        notices: what the shard had to say.
+        told: what the shard had to say.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class GroupBench:
         self.auto_store = auto_store
         self.monotonic_ms = 1_000
         self.wall_ms = wall_ms
-        self.notices: list[str] = []
+        self.told: list[Notice] = []
         self._ids = 0
         self.shard = self._load()
 
@@ -126,7 +127,7 @@ class GroupBench:
         return twin
 
     def _load(self) -> GroupShard:
-        shard = GroupShard(self.config, self._new_uuid, self.notices.append)
+        shard = GroupShard(self.config, self._new_uuid, self.told.append)
         for key, value in self.log:
             record = decode_record(key, value)
             assert record is not None

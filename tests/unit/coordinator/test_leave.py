@@ -103,5 +103,5 @@ def test_leave_says_why() -> None:
     bench = GroupBench()
     (only,) = bench.stable_group(1)
     bench.leave("g", MemberIdentity(member_id=only, reason="going home " + "z" * 1_000))
-    (notice,) = [text for text in bench.notices if "going home" in text]
+    (notice,) = [str(notice) for notice in bench.told if "going home" in str(notice)]
     assert notice.count("z") < 256

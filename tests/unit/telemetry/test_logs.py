@@ -99,6 +99,27 @@ def test_human_line_shows_the_stack_below():
     assert HumanFormatter().format(record).endswith("error x\nValueError: boom")
 
 
+def test_human_line_shows_a_watched_stack_below():
+    """The frames of a stuck loop are read one below the other."""
+    record = logging.makeLogRecord(
+        {"msg": "event_loop.stalled", "levelno": 40, "stack": ["a.py:1 f", "b.py:2 g"]}
+    )
+    assert HumanFormatter().format(record).endswith("event_loop.stalled\n  a.py:1 f\n  b.py:2 g")
+
+
+@pytest.mark.parametrize(
+    "name", ["password", "ssl_key_password", "sasl_jaas_config", "clientSecret", "accessToken", "private_key"]
+)
+def test_fields_with_the_name_of_a_secret_are_hidden(lines, name):
+    """Whoever logs one by mistake has not told it, in either format."""
+    extra = {name: "hunter2", "user": "ann"}
+    lines.logger.warning("auth.failed", extra=extra)
+    human = HumanFormatter().format(logging.makeLogRecord({"msg": "auth.failed", "levelno": 30, **extra}))
+    assert lines.written()[0][name] == "[hidden]"
+    assert "hunter2" not in human + lines.stream.getvalue()
+    assert "user=ann" in human
+
+
 def test_repeats_are_held_back_and_told_of(lines):
     """Equal lines stop after a few, and the next one after the window says how many were not written."""
     for _ in range(50):
