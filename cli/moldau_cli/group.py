@@ -16,7 +16,20 @@ from moldau_broker.client.partitions import TopicPartition
 from moldau_cli.confirm import confirm_deletion
 from moldau_cli.context import Target, cluster_options, failure, output_option, report, with_cluster
 from moldau_cli.group_report import GroupReport, describe_groups, show_groups
-from moldau_cli.output import BAD, FAINT, GOOD, WARN, Cell, OutputFormat, Styled, Table, note, plural, show
+from moldau_cli.output import (
+    BAD,
+    FAINT,
+    GOOD,
+    WARN,
+    Cell,
+    OutputFormat,
+    Styled,
+    Table,
+    human_seconds,
+    note,
+    plural,
+    show,
+)
 from moldau_cli.parsing import Position, parse_reset_target, parse_topic_partitions
 from moldau_cli.positions import find_positions
 from moldau_cli.root import Failure
@@ -43,7 +56,7 @@ def list_(target: Target, lag: bool, output: OutputFormat) -> None:
         return await describe_groups(cluster, names, with_offsets=lag)
 
     found = with_cluster(target, work)
-    table = Table(["GROUP", "STATE", "MEMBERS", "PROTOCOL", "ASSIGNOR", *(["LAG"] if lag else [])])
+    table = Table(["GROUP", "STATE", "MEMBERS", "PROTOCOL", "ASSIGNOR", *(["LAG", "BEHIND"] if lag else [])])
     data: list[dict[str, Any]] = []
     for name, item in found.items():
         if isinstance(item, ClientError):
@@ -59,7 +72,7 @@ def list_(target: Target, lag: bool, output: OutputFormat) -> None:
             about.protocol_type or None,
             about.protocol or None,
         ]
-        table.add(*cells, *([item.lag] if lag else []))
+        table.add(*cells, *([item.lag, human_seconds(item.lag_seconds)] if lag else []))
         data.append(
             {
                 "group": name,
@@ -68,7 +81,7 @@ def list_(target: Target, lag: bool, output: OutputFormat) -> None:
                 "protocol_type": about.protocol_type,
                 "assignor": about.protocol,
                 "coordinator": about.coordinator,
-                **({"lag": item.lag} if lag else {}),
+                **({"lag": item.lag, "lag_seconds": item.lag_seconds} if lag else {}),
             }
         )
     show(output, data, table, empty="no groups; a consumer makes one when it joins or commits")

@@ -12,6 +12,7 @@ from moldau_broker.client.admin import groups, offsets
 from moldau_broker.client.cluster import Cluster
 from moldau_broker.client.errors import ClientError
 from moldau_broker.client.partitions import EARLIEST, LATEST, TopicPartition
+from moldau_cli.admin_http import ask_any, http_addresses
 from moldau_cli.output import (
     BAD,
     GOOD,
@@ -19,6 +20,7 @@ from moldau_cli.output import (
     OutputFormat,
     Styled,
     Table,
+    human_seconds,
     plural,
     print_table,
     show_facts,
@@ -30,13 +32,15 @@ from moldau_cli.output import (
 class GroupReport:
     """A group, where it stands, and the ends of the logs it reads.
 
-    `start` and `end` lack partitions whose topic is gone or whose leader did not answer.
+    `start` and `end` lack partitions whose topic is gone or whose leader did not answer. `seconds` is the age of the
+    first record not consumed, where the brokers tell it: their HTTP port must be reached.
     """
 
     about: groups.GroupDescription
     committed: Mapping[TopicPartition, offsets.CommittedOffset] = field(default_factory=dict)
     start: Mapping[TopicPartition, int] = field(default_factory=dict)
     end: Mapping[TopicPartition, int] = field(default_factory=dict)
+    seconds: Mapping[TopicPartition, float] = field(default_factory=dict)
 
     @property
     def partitions(self) -> list[TopicPartition]:
@@ -58,6 +62,11 @@ class GroupReport:
         """Of all partitions where it is known; None where it is known of none."""
         known = [lag for p in self.partitions if (lag := self.partition_lag(p)) is not None]
         return sum(known) if known else None
+
+    @property
+    def lag_seconds(self) -> float | None:
+        """Of the partition that is behind the longest; None where it is known of none."""
+        return max(self.seconds.values(), default=None)
 
     def reader(self, partition: TopicPartition) -> groups.GroupMember | None:
         """The member that reads a partition."""
@@ -100,9 +109,26 @@ async def describe_groups(
     partitions = {p for item in reports.values() if isinstance(item, GroupReport) for p in item.partitions}
     start = await _ends(cluster, partitions, EARLIEST)
     end = await _ends(cluster, partitions, LATEST)
+    seconds = await _seconds(cluster, list(found))
     return {
-        name: item if isinstance(item, ClientError) else GroupReport(item.about, item.committed, start, end)
+        name: item
+        if isinstance(item, ClientError)
+        else GroupReport(item.about, item.committed, start, end, seconds.get(name, {}))
         for name, item in reports.items()
+    }
+
+
+async def _seconds(cluster: Cluster, names: Sequence[str]) -> dict[str, dict[TopicPartition, float]]:
+    """Lag in seconds by group, from the brokers' admin API. A cluster without one has no such answer."""
+    if not names:
+        return {}
+    try:
+        reports = await ask_any(await http_addresses(cluster), lambda api: api.groups(names))
+    except ClientError:
+        return {}
+    return {
+        group.id: {one.partition: one.lag_seconds for one in group.offsets if one.lag_seconds is not None}
+        for group in reports.groups
     }
 
 
@@ -130,9 +156,9 @@ def _show_group(item: GroupReport) -> None:
         ("members", len(about.members)),
         ("protocol", f"{about.protocol_type or '-'}, {about.protocol or 'no assignor'}"),
         ("coordinator", f"broker {about.coordinator}"),
-        ("lag", item.lag),
+        ("lag", _say_lag(item)),
     )
-    table = Table(["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "MEMBER", "HOST", "STATE"])
+    table = Table(["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "BEHIND", "MEMBER", "HOST", "STATE"])
     for partition in item.partitions:
         member = item.reader(partition)
         committed = item.committed.get(partition)
@@ -143,6 +169,7 @@ def _show_group(item: GroupReport) -> None:
             committed.offset if committed else None,
             item.end.get(partition),
             item.partition_lag(partition),
+            human_seconds(item.seconds.get(partition)),
             (member.instance_id or member.id) if member else None,
             member.host if member else None,
             Styled(trouble, BAD) if trouble else Styled("ok", GOOD),
@@ -150,10 +177,18 @@ def _show_group(item: GroupReport) -> None:
     idle = [member for member in about.members if not member.assignment]
     for member in idle:
         words = Styled("member without partitions", WARN)
-        table.add(None, None, None, None, None, member.instance_id or member.id, member.host, words)
+        table.add(None, None, None, None, None, None, member.instance_id or member.id, member.host, words)
     if table.rows:
         click.echo()
         print_table(table)
+
+
+def _say_lag(item: GroupReport) -> str | None:
+    """Both units, as far as they are known."""
+    if item.lag is None:
+        return None
+    behind = human_seconds(item.lag_seconds)
+    return plural(item.lag, "record") + (f", {behind} behind" if behind and item.lag else "")
 
 
 def _as_data(item: GroupReport) -> dict[str, Any]:
@@ -165,6 +200,7 @@ def _as_data(item: GroupReport) -> dict[str, Any]:
         "assignor": about.protocol,
         "coordinator": about.coordinator,
         "lag": item.lag,
+        "lag_seconds": item.lag_seconds,
         "members": [
             {
                 "id": member.id,
@@ -184,6 +220,7 @@ def _as_data(item: GroupReport) -> dict[str, Any]:
                 "start_offset": item.start.get(p),
                 "end_offset": item.end.get(p),
                 "lag": item.partition_lag(p),
+                "lag_seconds": item.seconds.get(p),
                 "member": member.id if (member := item.reader(p)) else None,
                 "trouble": item.trouble(p),
             }

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Self
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from moldau_cli.output import BAD, FAINT, WARN, Cell, Styled, plural
+from moldau_cli.drawing import open_table
+from moldau_cli.output import BAD, FAINT, WARN, Cell, Styled, duration, plural
 from moldau_cli.status import (
     STATE_STYLES,
     STATE_WORDS,
@@ -165,7 +165,7 @@ def _nodes(snapshot: Snapshot, width: int) -> RenderableType:
         for node in snapshot.nodes
     ]
     columns = ("NODE", "STATE", "QUORUM", ">LEADS", ">IN SYNC", "PORT", "PID", "")
-    return _table(columns, rows, width)
+    return open_table(columns, rows, width)
 
 
 def _text(cell: Cell) -> Text:
@@ -189,7 +189,9 @@ def _topics(topics: Sequence[TopicLine], rates: dict[str, float], width: int) ->
                 Text(topic.message or say_trouble(topic), style=WARN),
             )
         )
-    return _table(("TOPIC", "STATE", ">PARTITIONS", ">REPLICAS", ">RECORDS", ">PER SECOND", ""), rows, width)
+    return open_table(
+        ("TOPIC", "STATE", ">PARTITIONS", ">REPLICAS", ">RECORDS", ">PER SECOND", ""), rows, width
+    )
 
 
 def _groups(groups: Sequence[GroupLine], width: int) -> RenderableType:
@@ -206,34 +208,7 @@ def _groups(groups: Sequence[GroupLine], width: int) -> RenderableType:
                 Text(group.message, style=WARN),
             )
         )
-    return _table(("GROUP", "STATE", ">MEMBERS", ">LAG", ">ALLOWED", ""), rows, width)
-
-
-_GAP: Final = 3
-_NAME_MIN, _MESSAGE_MIN = 12, 8
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], width: int) -> RenderableType:
-    """An open table that always fits: the message (last) gives way first, then the name (first).
-
-    A column that begins with > is right-aligned.
-    """
-    names = [name.lstrip(">") for name in columns]
-    widths = [
-        max([len(name), *(row[position].cell_len for row in rows)]) for position, name in enumerate(names)
-    ]
-    for position, least in ((-1, _MESSAGE_MIN), (0, _NAME_MIN)):
-        excess = sum(widths) + _GAP * (len(widths) - 1) - width
-        widths[position] = max(widths[position] - max(excess, 0), min(least, widths[position]))
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style=FAINT, border_style=FAINT
-    )
-    for name, column, size in zip(names, columns, widths, strict=True):
-        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
-        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis", width=max(size, 1))
-    for row in rows:
-        table.add_row(*row)
-    return table
+    return open_table(("GROUP", "STATE", ">MEMBERS", ">LAG", ">ALLOWED", ""), rows, width)
 
 
 def _state(state: str) -> Text:
@@ -260,14 +235,3 @@ def _help(snapshot: Snapshot) -> Text:
     topic = snapshot.topics[0].name if snapshot.topics else "TOPIC"
     words = f"Ctrl-C stops  ·  elsewhere: moldau produce {topic}  ·  moldau consume {topic}  ·  moldau status"
     return Text(words, style=FAINT, overflow="ellipsis", no_wrap=True)
-
-
-def duration(seconds: int) -> str:
-    """5 s, 3 min 20 s, 4 h 10 min, 2 d 3 h."""
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    if seconds < 86_400:
-        return f"{seconds // 3600} h {seconds % 3600 // 60} min"
-    return f"{seconds // 86_400} d {seconds % 86_400 // 3600} h"

@@ -113,6 +113,24 @@ def human_bytes(size: int) -> str:
     raise AssertionError("the loop returns at its last unit")
 
 
+def duration(seconds: int) -> str:
+    """5 s, 3 min 20 s, 4 h 10 min, 2 d 3 h."""
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    if seconds < 86_400:
+        return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    return f"{seconds // 86_400} d {seconds % 86_400 // 3600} h"
+
+
+def human_seconds(seconds: float | None) -> str | None:
+    """A span that may be short: 0.4 s, then as `duration`; None, which is not known, stays None."""
+    if seconds is None:
+        return None
+    return f"{seconds:.1f} s" if seconds < 10 else duration(int(seconds))
+
+
 def human_time(timestamp_ms: int) -> str:
     """UTC in ISO 8601 with milliseconds; a dash for the -1 that stands for "no time"."""
     if timestamp_ms < 0:

@@ -41,6 +41,7 @@ VERBS: Final[dict[str, Verb]] = {
     "balance": Verb("moldau_cli.balance", "balance", "Plan, carry out and show the balance of brokers."),
     "topic": Verb("moldau_cli.topic", "topic", "Create, list, describe, alter and delete topics."),
     "group": Verb("moldau_cli.group", "group", "List, describe, reset and delete consumer groups."),
+    "top": Verb("moldau_cli.top", "top", "Watch brokers, the hottest partitions and groups by their lag."),
     "produce": Verb("moldau_cli.produce", "produce", "Write records from standard input to a topic."),
     "consume": Verb("moldau_cli.consume", "consume", "Print the records of a topic."),
     "dump": Verb("moldau_cli.dump", "dump", "Print what is in a log file."),

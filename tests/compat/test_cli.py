@@ -342,9 +342,27 @@ def test_group_reads_on_where_it_stopped(cli: Cli, topic: str) -> None:
     first = cli("consume", topic, "-g", group, "-n", "4").out.split()
     [about] = cli("group", "describe", group, "-o", "json").json
     assert about["lag"] == 5
+    assert about["lag_seconds"] > 0
+    assert "5 records, " in cli("group", "describe", group).out
     second = cli("consume", topic, "-g", group).out.split()
     assert (len(first), sorted(first + second)) == (4, [f"v{n}" for n in range(9)])
     assert cli("consume", topic, "-g", group).out == ""
+
+
+def test_top_shows_brokers_partitions_and_groups(cli: Cli, topic: str) -> None:
+    """Without a terminal it prints once: what was just written is there, and so is the lag of who reads it."""
+    cli("produce", topic, text="".join(f"v{n}\n" for n in range(9)))
+    group = f"{topic}-g"
+    cli("consume", topic, "-g", group, "-n", "4")
+    report = cli("top", "-o", "json").json
+    assert [broker["state"] for broker in report["brokers"]] == ["serving"] * len(report["brokers"])
+    assert all(broker["memory_bytes"] > 2**20 for broker in report["brokers"])
+    assert all(broker["cpu_percent"] >= 0 for broker in report["brokers"])
+    assert report["under_replicated"] == report["offline"] == 0
+    (about,) = [one for one in report["groups"] if one["group"] == group]
+    assert about["lag_records"] == 5
+    assert about["lag_seconds"] > 0
+    assert group in cli("top").out
 
 
 def test_group_describe_shows_who_reads_what(

@@ -21,7 +21,6 @@ from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.limits import ADMIN_ANSWER_BYTES_MAX, ADMIN_PEER_TIMEOUT_MS
 from moldau_broker.client.admin_api_answers import (
     BrokerLoad,
-    ClusterReport,
     DrainProgress,
     GroupReport,
     GroupReports,
@@ -31,6 +30,7 @@ from moldau_broker.client.admin_api_answers import (
     ResetReport,
     read_answer,
 )
+from moldau_broker.client.admin_api_cluster import ClusterReport
 from moldau_broker.client.errors import (
     BrokerUnreachable,
     ConnectionLost,

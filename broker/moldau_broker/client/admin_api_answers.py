@@ -5,7 +5,7 @@ A field that is None was absent: the brokers could not tell, which is never the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -28,7 +28,8 @@ def read_answer(read: Callable[[Json], T], document: object) -> T:
         raise ProtocolViolation(f"the admin API's answer is not understood: {error!r}") from error
 
 
-def _place(item: Json) -> TopicPartition:
+def read_place(item: Json) -> TopicPartition:
+    """The partition that an item of an answer is about."""
     return TopicPartition(str(item["topic"]), int(item["partition"]))
 
 
@@ -60,7 +61,7 @@ class BrokerLoad:
             int(found["nodeId"]),
             tuple(
                 PartitionLoad(
-                    _place(item),
+                    read_place(item),
                     float(item["bytesInPerSecond1m"]),
                     float(item["bytesInPerSecond5m"]),
                     float(item["bytesOutPerSecond1m"]),
@@ -103,7 +104,7 @@ class MayStop:
             tuple(map(str, found["reasons"])),
             tuple(
                 BlockedPartition(
-                    _place(item),
+                    read_place(item),
                     str(item["obstacle"]),
                     tuple(map(int, item["inSyncReplicas"])),
                     int(item["minInSyncReplicas"]),
@@ -167,7 +168,7 @@ class GroupReport:
             ),
             tuple(
                 GroupOffset(
-                    _place(item),
+                    read_place(item),
                     item.get("committedOffset"),
                     item.get("logStartOffset"),
                     item.get("highWatermark"),
@@ -226,7 +227,7 @@ class ResetReport:
             bool(found["dryRun"]),
             bool(found["applied"]),
             tuple(
-                OffsetMove(_place(item), item.get("oldOffset"), int(item["newOffset"]))
+                OffsetMove(read_place(item), item.get("oldOffset"), int(item["newOffset"]))
                 for item in found["partitions"]
             ),
             tuple(map(str, found["membersRemoved"])),
@@ -249,7 +250,7 @@ class PartitionPosition:
         """The answer of `POST partitions/positions`."""
         return tuple(
             cls(
-                _place(item),
+                read_place(item),
                 item.get("error"),
                 item.get("logStartOffset"),
                 item.get("highWatermark"),
@@ -277,7 +278,7 @@ class HostedReplica:
         """The answer of `GET replicas`."""
         return tuple(
             cls(
-                _place(item),
+                read_place(item),
                 bool(item["leads"]),
                 int(item["sizeBytes"]),
                 int(item["logStartOffset"]),
@@ -312,89 +313,3 @@ class DrainProgress:
             int(found["replicasMoving"]),
             found.get("bytesLeft"),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class QuorumReplica:
-    """A voter or an observer; `lag` is records behind the leader, None where not known."""
-
-    node_id: int
-    lag: int | None
-    last_caught_up_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterBroker:
-    """A registered broker."""
-
-    id: int
-    epoch: int
-    fenced: bool
-    stopping: bool
-    rack: str | None
-    replicas: int
-    leaders: int
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Partitions that share a trouble. The list is cut at a bound; the count is not."""
-
-    count: int
-    partitions: tuple[TopicPartition, ...]
-
-    @classmethod
-    def read(cls, found: Json) -> Trouble:
-        """One of the lists of `GET cluster`."""
-        return cls(int(found["count"]), tuple(map(_place, found["partitions"])))
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterReport:
-    """The cluster at one moment, as the metadata has it."""
-
-    cluster_id: str
-    leader_id: int | None
-    leader_epoch: int | None
-    voters: tuple[QuorumReplica, ...]
-    observers: tuple[QuorumReplica, ...]
-    brokers: tuple[ClusterBroker, ...]
-    under_replicated: Trouble
-    offline: Trouble
-    under_min_isr: Trouble
-    recovering: Trouble
-
-    @classmethod
-    def read(cls, found: Json) -> ClusterReport:
-        """The answer of `GET cluster`."""
-        quorum = found.get("quorum") or {}
-        return cls(
-            str(found["clusterId"]),
-            quorum.get("leaderId"),
-            quorum.get("leaderEpoch"),
-            _replicas(quorum.get("voters", ())),
-            _replicas(quorum.get("observers", ())),
-            tuple(
-                ClusterBroker(
-                    int(b["id"]),
-                    int(b["epoch"]),
-                    bool(b["fenced"]),
-                    bool(b["stopping"]),
-                    b.get("rack"),
-                    int(b["replicas"]),
-                    int(b["leaders"]),
-                )
-                for b in found["brokers"]
-            ),
-            Trouble.read(found["underReplicated"]),
-            Trouble.read(found["offline"]),
-            Trouble.read(found["underMinIsr"]),
-            Trouble.read(found["recovering"]),
-        )
-
-
-def _replicas(items: Sequence[Json]) -> tuple[QuorumReplica, ...]:
-    return tuple(
-        QuorumReplica(int(item["nodeId"]), item.get("lagRecords"), item.get("lastCaughtUpMs"))
-        for item in items
-    )

@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from moldau_cli.live import Rates, draw, duration
+from moldau_cli.live import Rates, draw
+from moldau_cli.output import duration
 from moldau_operator.local.snapshot import (
     EventLine,
     GroupLine,
