@@ -22,7 +22,7 @@ class OperatorSettings:
         namespace: whose resources are looked after.
         broker_image: of nodes whose Cluster names none.
         identity: who holds the Lease.
-        health_port: of /livez and /readyz.
+        health_port: of /livez, /readyz and /metrics.
         resync_s: how often everything is looked at though nothing was heard.
     """
 

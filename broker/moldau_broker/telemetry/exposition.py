@@ -40,22 +40,23 @@ class Column:
 
 
 class Exposition:
-    """Samples of one scrape, gathered by metric."""
+    """Samples of one scrape, gathered by metric. `metrics` is the table of those that may be emitted."""
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_lines", "_metrics")
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Mapping[str, Metric] = METRICS) -> None:
+        self._metrics = metrics
         self._lines: dict[str, list[str]] = {}
 
     def add(self, name: str, value: float, *labels: str) -> None:
         """One sample of a counter or gauge; `labels` are the values, in the table's order."""
-        metric = METRICS[name]
+        metric = self._metrics[name]
         assert metric.type in _PLAIN, f"{name} is a {metric.type.value}"
         self._of(name).append(f"{name}{_labels(metric, labels)} {_number(value)}\n")
 
     def column(self, name: str) -> Column:
         """For many samples of a counter or gauge."""
-        metric = METRICS[name]
+        metric = self._metrics[name]
         assert metric.type in _PLAIN, f"{name} is a {metric.type.value}"
         return Column(metric, self._of(name))
 
@@ -70,7 +71,7 @@ class Exposition:
         self, name: str, bounds: Sequence[float], counts: Sequence[int], total: float, *labels: str
     ) -> None:
         """One histogram: `counts[i]` values up to `bounds[i]`; a last count beyond the bounds; their sum."""
-        metric = METRICS[name]
+        metric = self._metrics[name]
         assert metric.type is MetricType.HISTOGRAM, f"{name} is not a histogram"
         assert len(counts) == len(bounds) + 1, "one more count than bounds: those beyond the last"
         lines = self._of(name)
@@ -89,7 +90,7 @@ class Exposition:
         self, name: str, quantiles: Mapping[str, float], total: float, count: int, *labels: str
     ) -> None:
         """One summary: values by quantile ("0.5"), none where there are no recent ones; sum and count since start."""
-        metric = METRICS[name]
+        metric = self._metrics[name]
         assert metric.type is MetricType.SUMMARY, f"{name} is not a summary"
         lines = self._of(name)
         shown = _labels(metric, labels)
@@ -104,7 +105,7 @@ class Exposition:
     def pieces(self) -> Iterator[bytes]:
         """The whole page, metrics in the table's order, in pieces that each take about a millisecond to make."""
         head: list[str] = []
-        for name, metric in METRICS.items():
+        for name, metric in self._metrics.items():
             lines = self._lines.pop(name, None)
             if not lines:
                 continue

@@ -8,12 +8,13 @@ emitter with much to show is a generator: it yields where it may be interrupted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from moldau_broker.telemetry.exposition import Exposition
+    from moldau_broker.telemetry.metric import Metric
 
 Emitter: TypeAlias = "Callable[[Exposition], Iterator[None] | None]"
 
@@ -67,10 +68,20 @@ class Telemetry:
         renderings: pages made so far.
     """
 
-    __slots__ = ("_emitters", "_now_ms", "_page", "_rendered_at_ms", "_rendering", "more", "renderings")
+    __slots__ = (
+        "_emitters",
+        "_metrics",
+        "_now_ms",
+        "_page",
+        "_rendered_at_ms",
+        "_rendering",
+        "more",
+        "renderings",
+    )
 
-    def __init__(self, now_ms: Callable[[], int]) -> None:
-        """`now_ms` is the monotonic clock."""
+    def __init__(self, now_ms: Callable[[], int], metrics: Mapping[str, Metric] | None = None) -> None:
+        """`now_ms` is the monotonic clock; `metrics` the table of another program than the broker."""
+        self._metrics = metrics
         self._now_ms = now_ms
         self.more: Callable[[], Iterable[Emitter]] | None = None
         self._emitters: list[Emitter] = []
@@ -99,7 +110,7 @@ class Telemetry:
             if self.more is not None:
                 more, self.more = self.more, None
                 self._emitters += more()
-            exposition = Exposition()
+            exposition = Exposition() if self._metrics is None else Exposition(self._metrics)
             ends = perf_counter() + _SLICE_SECONDS
             for _ in self._steps(exposition):
                 if perf_counter() >= ends:

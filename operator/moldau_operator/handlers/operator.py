@@ -17,6 +17,7 @@ from moldau_operator.reconcile.report import rfc3339
 from moldau_operator.resources.meta import Key
 from moldau_operator.seams.api_server import EVENTS, RESOURCES, ApiError, ApiServer, Object
 from moldau_operator.settings import OperatorSettings
+from moldau_operator.telemetry.metrics import OperatorMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +46,12 @@ class Operator:
         passes: Passes,
         settings: OperatorSettings,
         clock: Clock,
-        make_watches: Callable[[str, Callable[[], None], Callable[[], int]], Watches] = Watches,
+        make_watches: Callable[[str, Callable[[str], None], Callable[[], int]], Watches] = Watches,
         renew_s: float = RENEW_S,
+        metrics: OperatorMetrics | None = None,
     ) -> None:
+        self._metrics = metrics or OperatorMetrics(settings.namespace, clock)
+        self._metrics.watch_ages, self._metrics.watches_behind = self.ages, self._ages_behind
         self._api = api
         self._passes = passes
         self._settings = settings
@@ -56,7 +60,7 @@ class Operator:
         self._renew_s = renew_s
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
-        self._watches = make_watches(settings.namespace, self._wake.set, clock.monotonic_ms)
+        self._watches = make_watches(settings.namespace, self._heard, clock.monotonic_ms)
         self._behind_ms: dict[tuple[str, str], int] = {}
         self._passed_ms = clock.monotonic_ms()
         self._told = 0
@@ -84,10 +88,25 @@ class Operator:
         heard = self._watches.heard_ms
         return {plural: (now - heard[plural]) // 1000 if plural in heard else -1 for plural in WATCHED}
 
+    def _ages_behind(self) -> Mapping[str, float]:
+        now = self._clock.monotonic_ms()
+        return {
+            plural: max(
+                ((now - since) / 1000 for key, since in self._behind_ms.items() if key[0] == plural),
+                default=0.0,
+            )
+            for plural in WATCHED
+        }
+
+    def _heard(self, plural: str) -> None:
+        self._metrics.heard(plural)
+        self._wake.set()
+
     async def run(self) -> int:
         """Hold the Lease, watch and reconcile."""
         if not await self._acquired():
             return 0
+        self._metrics.leads = True
         logger.info("lease.held", extra={"identity": self._settings.identity})
         watching = asyncio.create_task(self._watches.run(self._stop))
         renewing = asyncio.create_task(self._renew())
@@ -103,6 +122,7 @@ class Operator:
             failed = [task.exception() for task in tasks if task.done() and not task.cancelled()]
             cause = next((error for error in failed if error is not None), None)
             logger.error("operator.leaves", extra={"reason": why}, exc_info=cause)
+        self._metrics.leads = False
         self.request_stop()
         for task in (renewing, working, stopping):
             task.cancel()

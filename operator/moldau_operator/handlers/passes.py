@@ -37,6 +37,8 @@ from moldau_operator.seams.status_store import Status
 from moldau_operator.specs.objects import LABEL_CLUSTER
 from moldau_operator.specs.pdb import eviction_problem
 from moldau_operator.specs.services import bootstrap_address
+from moldau_operator.telemetry.declared import read_declared
+from moldau_operator.telemetry.metrics import OperatorMetrics
 
 RELEASE: Final = "moldau.dev/release"
 """An annotation: with "true" a resource goes at once, whatever its deletion policy says."""
@@ -88,7 +90,9 @@ class Passes:
         clock: Clock,
         make_admin: MakeAdmin = KafkaAdmin,
         mint: Callable[[], str] = mint_cluster_id,
+        metrics: OperatorMetrics | None = None,
     ) -> None:
+        self._metrics = metrics or OperatorMetrics(namespace, clock)
         self._api = api
         self._namespace = namespace
         self._image = image
@@ -110,6 +114,7 @@ class Passes:
         Raises:
             PlatformError: the API server refuses, or cannot be asked.
         """
+        self._metrics.pass_begins()
         objects = {
             Key(Kind(resource.kind), self._namespace, one["metadata"]["name"]): one
             for resource in (CLUSTERS, TOPICS, CONSUMER_GROUPS)
@@ -134,6 +139,7 @@ class Passes:
                 failed.append(error)
         if failed:
             raise failed[0]
+        self._metrics.pass_ended(read_declared(objects.values(), map(str, Kind), self._namespace))
         return report
 
     async def _read(self, objects: Mapping[Key, Object], report: PassReport) -> dict[Key, Declared]:
@@ -196,7 +202,9 @@ class Passes:
         ]
         await self._finalizers(mine, declared)
         self._describe(cluster, managed)
-        found = await managed.cluster.reconcile(cluster, old, topics)
+        with self._metrics.reconciling(Kind.CLUSTER) as work:
+            found = await managed.cluster.reconcile(cluster, old, topics)
+            work.actions = len(found.actions)
         report.actions += found.actions
         report.events += found.events
         report.busy |= not found.converged
@@ -236,9 +244,13 @@ class Passes:
     ) -> None:
         facts = ClusterFacts.of(cluster, managed.cluster.seen.view)
         topic_statuses = _statuses(mine, Kind.TOPIC, read_topic_status)
-        first = await managed.topics.reconcile(topics, topic_statuses, facts)
+        with self._metrics.reconciling(Kind.TOPIC) as work:
+            first = await managed.topics.reconcile(topics, topic_statuses, facts)
+            work.actions = len(first.actions)
         group_statuses = _statuses(mine, Kind.CONSUMER_GROUP, read_group_status)
-        second = await managed.groups.reconcile(groups, group_statuses, paused=cluster.spec.pause)
+        with self._metrics.reconciling(Kind.CONSUMER_GROUP) as work:
+            second = await managed.groups.reconcile(groups, group_statuses, paused=cluster.spec.pause)
+            work.actions = len(second.actions)
         for found in (first, second):
             report.actions += found.actions
             report.events += found.events

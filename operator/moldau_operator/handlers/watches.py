@@ -27,10 +27,10 @@ class Watches:
     """Runs the watches until it is stopped.
 
     Args:
-        wake: called for every event.
+        wake: called for every event, with the plural of what it is about.
     """
 
-    def __init__(self, namespace: str, wake: Callable[[], None], now_ms: Callable[[], int]) -> None:
+    def __init__(self, namespace: str, wake: Callable[[str], None], now_ms: Callable[[], int]) -> None:
         self._namespace = namespace
         self._wake = wake
         self._now_ms = now_ms
@@ -72,7 +72,7 @@ class Watches:
                 self.versions.pop(key, None)
             else:
                 self.versions[key] = str(metadata.get("resourceVersion", ""))
-        self._wake()
+        self._wake(str(resource.plural))
 
 
 def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:

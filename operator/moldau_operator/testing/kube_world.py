@@ -9,6 +9,7 @@ from typing import Any, Final
 from moldau_operator.errors import OperatorError
 from moldau_operator.handlers.passes import Passes, PassReport
 from moldau_operator.seams.api_server import Object
+from moldau_operator.telemetry.metrics import OperatorMetrics
 from moldau_operator.testing.apiserver import Killed, MemoryApi
 from moldau_operator.testing.brokers import FakeBrokers
 from moldau_operator.testing.controllers import settle
@@ -34,6 +35,7 @@ class KubeWorld:
         slow: pods take a step to become ready.
         minted: cluster ids that were made.
         failures: why passes ended early.
+        metrics: what operators started from now on count into; None is their own.
     """
 
     def __init__(self, image: str = "moldau/broker:1", *, admission: bool = True) -> None:
@@ -46,6 +48,7 @@ class KubeWorld:
         self.failures: list[str] = []
         self.ready: Callable[[Object], bool] = lambda _pod: True
         self.slow = False
+        self.metrics: OperatorMetrics | None = None
         self.passes = self._start()
 
     def _start(self) -> Passes:
@@ -56,6 +59,7 @@ class KubeWorld:
             self.clock,
             make_admin=lambda _kafka, _http: self.brokers,
             mint=self._mint,
+            metrics=self.metrics,
         )
 
     def _mint(self) -> str:

@@ -1,0 +1,1 @@
+"""The operator's own metrics: one table, plain counters, a page. Decides nothing, and knows no handler."""

@@ -1,0 +1,58 @@
+"""What resources as the API server has them say of themselves, as numbers. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+READY = "Ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """Resources, and how many are not as declared, by (kind, namespace); unready Clusters by (namespace, name).
+
+    `unready_since_ms` holds every Cluster: the wall time since when it is not Ready, None while it is.
+    """
+
+    resources: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    gaps: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    unready_since_ms: Mapping[tuple[str, str], int | None] = field(default_factory=dict)
+
+
+def read_declared(objects: Iterable[Mapping[str, Any]], kinds: Iterable[str], namespace: str) -> Declared:
+    """`kinds` are shown with 0 where there is no resource of them."""
+    places = [(kind, namespace) for kind in kinds]
+    resources: Counter[tuple[str, str]] = Counter(dict.fromkeys(places, 0))
+    gaps: Counter[tuple[str, str]] = Counter(dict.fromkeys(places, 0))
+    unready: dict[tuple[str, str], int | None] = {}
+    for one in objects:
+        kind, metadata = str(one["kind"]), one["metadata"]
+        place = (kind, str(metadata.get("namespace", "")))
+        resources[place] += 1
+        ready = _condition(one, READY)
+        is_ready = ready.get("status") == "True"
+        gaps[place] += not is_ready
+        if kind == "Cluster":
+            since = str(ready.get("lastTransitionTime") or metadata.get("creationTimestamp") or "")
+            unready[place[1], str(metadata["name"])] = None if is_ready else _wall_ms(since)
+    return Declared(resources, gaps, unready)
+
+
+def _condition(one: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    for condition in (one.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == name:
+            found: Mapping[str, Any] = condition
+            return found
+    return {}
+
+
+def _wall_ms(text: str) -> int:
+    """RFC 3339 as the API server writes it; 0, the distant past, where it is not one."""
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1000)
+    except ValueError:
+        return 0

@@ -1,0 +1,199 @@
+"""What the operator tells of its own work."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import ClientSession
+from prometheus_client.parser import text_string_to_metric_families
+
+from moldau_broker.telemetry.exposition import Exposition
+from moldau_broker.telemetry.registry import CONTENT_TYPE, Telemetry
+from moldau_operator.__main__ import _serve
+from moldau_operator.handlers.operator import Operator
+from moldau_operator.seams.api_server import PODS, ApiError, Object, Resource
+from moldau_operator.settings import OperatorSettings
+from moldau_operator.telemetry.counted_api import CountedApi
+from moldau_operator.telemetry.declared import read_declared
+from moldau_operator.telemetry.metrics import OperatorMetrics
+from moldau_operator.telemetry.table import METRICS
+from moldau_operator.testing.apiserver import MemoryApi
+from moldau_operator.testing.kube_world import NAMESPACE, KubeWorld
+from moldau_operator.testing.platform import FakeClock
+
+KINDS = ("Cluster", "Topic", "ConsumerGroup")
+
+
+class Page:
+    """Samples of a rendered page by name and label values."""
+
+    def __init__(self, metrics: OperatorMetrics) -> None:
+        exposition = Exposition(METRICS)
+        metrics.emit(exposition)
+        self.samples = {
+            (sample.name, *sorted(sample.labels.values())): sample.value
+            for family in text_string_to_metric_families(exposition.text().decode())
+            for sample in family.samples
+        }
+
+    def __call__(self, name: str, *labels: str) -> float | None:
+        return self.samples.get((f"moldau_operator_{name}", *sorted(labels)))
+
+
+def test_reconciliations_are_counted_timed_and_told_apart() -> None:
+    """Success, failure and those that no event asked for, each by kind."""
+    clock = FakeClock()
+    metrics = OperatorMetrics("team", clock)
+    metrics.pass_begins()
+    with metrics.reconciling("Cluster") as work:
+        work.actions = 3
+        clock.advance(400)
+    metrics.heard("topics")
+    metrics.heard("topics")
+    assert Page(metrics)("queue_depth") == 2
+    assert Page(metrics)("plan_size", "Cluster", "team") == 3
+    metrics.pass_begins()
+    with pytest.raises(OSError, match="gone"), metrics.reconciling("Cluster"):
+        raise OSError("gone")
+    page = Page(metrics)
+    assert page("reconciliations_total", "Cluster", "team") == 2
+    assert page("reconciliations_successful_total", "Cluster", "team") == 1
+    assert page("reconciliations_failed_total", "Cluster", "team") == 1
+    assert page("reconciliations_periodical_total", "Cluster", "team") == 1
+    assert page("reconciliations_duration_seconds_count", "Cluster", "team") == 2
+    assert page("reconciliations_duration_seconds_sum", "Cluster", "team") == pytest.approx(0.4)
+    assert page("reconciliations_duration_seconds_bucket", "Cluster", "team", "0.25") == 1
+    assert page("actions_total", "Cluster", "team") == 3
+    assert page("plan_size", "Cluster", "team") == 0, "of the last pass only"
+    assert page("queue_depth") == 0
+    assert page("events_total", "topics") == 2
+    assert page("reconciliations_total", "Topic", "team") == 0, "kinds without resources are shown"
+
+
+def test_watches_ages_are_asked_for_at_the_scrape() -> None:
+    """One that never told anything has no age; one that is not behind is 0 behind."""
+    metrics = OperatorMetrics("team", FakeClock())
+    metrics.watch_ages = lambda: {"topics": 4, "clusters": -1}
+    metrics.watches_behind = lambda: {"topics": 0.0, "clusters": 65.0}
+    page = Page(metrics)
+    assert page("watch_age_seconds", "topics") == 4
+    assert page("watch_age_seconds", "clusters") is None
+    assert page("watch_behind_seconds", "topics") == 0
+    assert page("watch_behind_seconds", "clusters") == 65
+
+
+def _resource(kind: str, name: str, ready: str | None, since: str = "1970-01-01T00:01:40Z") -> Object:
+    conditions = [] if ready is None else [{"type": "Ready", "status": ready, "lastTransitionTime": since}]
+    metadata = {"name": name, "namespace": "team", "creationTimestamp": "1970-01-01T00:00:50Z"}
+    return {"kind": kind, "metadata": metadata, "status": {"conditions": conditions}}
+
+
+def test_declared_resources_are_counted_with_their_gap() -> None:
+    """Not Ready, or not said to be, is a gap; a Cluster's has an age."""
+    found = read_declared(
+        [
+            _resource("Cluster", "fine", "True"),
+            _resource("Cluster", "rolls", "False"),
+            _resource("Cluster", "new", None),
+            _resource("Topic", "orders", "Unknown"),
+        ],
+        KINDS,
+        "team",
+    )
+    assert found.resources == {("Cluster", "team"): 3, ("Topic", "team"): 1, ("ConsumerGroup", "team"): 0}
+    assert found.gaps == {("Cluster", "team"): 2, ("Topic", "team"): 1, ("ConsumerGroup", "team"): 0}
+    assert found.unready_since_ms == {
+        ("team", "fine"): None,
+        ("team", "rolls"): 100_000,
+        ("team", "new"): 50_000,
+    }
+    clock = FakeClock()
+    metrics = OperatorMetrics("team", clock)
+    metrics.pass_ended(found)
+    page = Page(metrics)
+    assert page("cluster_unready_seconds", "team", "fine") == 0
+    assert page("cluster_unready_seconds", "team", "rolls") == clock.wall_ms() / 1000 - 100
+
+
+async def test_counted_api_counts_writes_and_refusals() -> None:
+    """Reads are not writes; what the server refuses is counted by its status, and raised all the same."""
+    metrics = OperatorMetrics("team", FakeClock())
+    memory = MemoryApi()
+    api = CountedApi(memory, metrics)
+    pod: Object = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "team"}}
+    await api.create(pod)
+    with pytest.raises(ApiError):
+        await api.create(pod)
+    assert await api.get(PODS, "team", "p") is not None
+    assert len(await api.select(PODS, "team", {})) == 1
+    await api.apply(pod)
+    await api.delete(PODS, "team", "p")
+    page = Page(metrics)
+    writes = {verb: page("writes_total", "pods", verb) for verb in ("create", "apply", "delete", "replace")}
+    assert writes == {"create": 1, "apply": 1, "delete": 1, "replace": None}
+    assert page("api_errors_total", "pods", "409") == 1
+
+
+async def test_counted_api_counts_a_silent_server() -> None:
+    """No answer has no status, which is told as 0."""
+
+    class Silent(MemoryApi):
+        async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
+            raise ApiError(0, "no route")
+
+    metrics = OperatorMetrics("team", FakeClock())
+    with pytest.raises(ApiError):
+        await CountedApi(Silent(), metrics).get(PODS, "team", "p")
+    assert Page(metrics)("api_errors_total", "pods", "0") == 1
+
+
+async def test_passes_tell_their_metrics() -> None:
+    """A whole world converges: each kind was reconciled, actions were counted, and then nothing is missing."""
+    world = KubeWorld()
+    metrics = OperatorMetrics(NAMESPACE, world.clock)
+    world.metrics = metrics
+    world.restart()
+    world.put("Cluster", "demo", replicas=3, storage={"size": "1Gi"})
+    world.put("Topic", "orders", cluster="demo", partitions=3, replicas=3)
+    world.put("ConsumerGroup", "billing", cluster="demo", groupId="billing")
+    await world.step()
+    assert Page(metrics)("plan_gap", "Topic", NAMESPACE) == 1
+    assert (Page(metrics)("plan_size", "Cluster", NAMESPACE) or 0) > 0
+    await world.converge()
+    await world.step()
+    page = Page(metrics)
+    for kind in KINDS:
+        assert (page("reconciliations_successful_total", kind, NAMESPACE) or 0) > 0
+        assert page("plan_gap", kind, NAMESPACE) == 0
+        assert page("resources", kind, NAMESPACE) == 1
+    assert page("plan_size", "Cluster", NAMESPACE) == 0
+    assert (page("actions_total", "Cluster", NAMESPACE) or 0) > 0
+    assert page("cluster_unready_seconds", NAMESPACE, "demo") == 0
+
+
+async def test_operator_serves_its_metrics() -> None:
+    """Over HTTP, beside the probes, in Prometheus' format, compressed where that is asked for."""
+    world = KubeWorld()
+    metrics = OperatorMetrics(NAMESPACE, world.clock)
+    settings = OperatorSettings(namespace=NAMESPACE, broker_image="b", identity="me")
+    operator = Operator(world.api, world.passes, settings, world.clock, metrics=metrics)
+    telemetry = Telemetry(world.clock.monotonic_ms, METRICS)
+    telemetry.add(metrics.emit)
+    runner = await _serve(operator, telemetry, 0)
+    try:
+        port = runner.addresses[0][1]
+        async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert answer.headers["Content-Type"] == CONTENT_TYPE
+            assert answer.headers["Content-Encoding"] == "gzip"
+            page = await answer.text()
+    finally:
+        await runner.cleanup()
+    assert "moldau_operator_leader 0\n" in page
+    assert 'moldau_operator_watch_behind_seconds{resource="clusters"} 0.0\n' in page
+
+
+def test_table_holds_only_what_is_emitted_here_or_shared() -> None:
+    """Names have our prefix, or are those of any process; counters and seconds say so."""
+    for name, metric in METRICS.items():
+        assert name.startswith(("moldau_operator_", "process_", "moldau_event_loop_", "moldau_log_lines_"))
+        assert (metric.type.value == "counter") == name.endswith("_total")
+        assert (metric.unit == "seconds") <= ("seconds" in name)
