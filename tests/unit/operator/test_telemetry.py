@@ -180,7 +180,7 @@ async def test_operator_serves_its_metrics() -> None:
     telemetry.add(metrics.emit)
     runner = await _serve(operator, telemetry, 0)
     try:
-        port = runner.addresses[0][1]
+        port = next(address[1] for address in runner.addresses if len(address) == 2)  # IPv4
         async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
             assert answer.headers["Content-Type"] == CONTENT_TYPE
             assert answer.headers["Content-Encoding"] == "gzip"
