@@ -14,7 +14,7 @@ BASE_IMAGE ?= python:3.11-slim
 BUILD_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast sim lint types contracts format map compat nightly chaos bench bench-cluster bench-balance bench-metrics metrics-doc lock wheel images manifests kind-up deploy kind-down e2e clean
+.PHONY: help up test test-fast sim lint types contracts format map compat nightly chaos bench bench-cluster bench-balance bench-metrics metrics-doc dashboards observe lock wheel images manifests kind-up deploy kind-down e2e clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +23,8 @@ up: $(RUN_STAMP) ## install, then run the quickstart in the foreground until Ctr
 	@exec $(BIN)/moldau up -f $(QUICKSTART)
 
 test: $(DEV_STAMP) ## install what the tests need and run all that need no Kubernetes (15 min)
-	$(BIN)/python -m pytest -m "not slow and not cluster and not e2e" -n 2 --dist loadgroup
-	$(BIN)/python -m pytest -m "not slow and cluster and not e2e"
+	$(BIN)/python -m pytest -m "not slow and not cluster and not e2e and not observe" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow and cluster and not e2e and not observe"
 
 test-fast: $(DEV_STAMP) ## unit and tidy tests only (1 min)
 	$(BIN)/python -m pytest tests/unit tests/tidy -q
@@ -76,6 +76,12 @@ bench-metrics: $(DEV_STAMP) ## what a scrape costs with 1,000 and 50,000 group-p
 
 metrics-doc: $(DEV_STAMP) ## write the table of all metrics into docs/metrics.md
 	$(BIN)/python tests/tidy/metrics_page.py
+
+dashboards: $(DEV_STAMP) ## write dashboards/*.json and the chart's copies from the Python that says what they show (1 s)
+	$(BIN)/python -m dashboards
+
+observe: $(DEV_STAMP) ## a real Prometheus on a real cluster under load and faults: every panel, every alert (10 min)
+	$(BIN)/python -m pytest -m observe -v tests/observability
 
 lock: $(DEV_STAMP) ## pin every dependency with hashes into requirements/*.lock
 	$(BIN)/python -m pip install -q pip-tools

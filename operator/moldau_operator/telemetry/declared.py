@@ -6,21 +6,24 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-READY = "Ready"
+READY: Final = "Ready"
+UNITS: Final = ("records", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
     """Resources, and how many are not as declared, by (kind, namespace); unready Clusters by (namespace, name).
 
-    `unready_since_ms` holds every Cluster: the wall time since when it is not Ready, None while it is.
+    `unready_since_ms` holds every Cluster: the wall time since when it is not Ready, None while it is. `budgets` are
+    how far groups may be behind, by (namespace, group id, "records" or "seconds").
     """
 
     resources: Mapping[tuple[str, str], int] = field(default_factory=dict)
     gaps: Mapping[tuple[str, str], int] = field(default_factory=dict)
     unready_since_ms: Mapping[tuple[str, str], int | None] = field(default_factory=dict)
+    budgets: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
 
 
 def read_declared(objects: Iterable[Mapping[str, Any]], kinds: Iterable[str], namespace: str) -> Declared:
@@ -29,6 +32,7 @@ def read_declared(objects: Iterable[Mapping[str, Any]], kinds: Iterable[str], na
     resources: Counter[tuple[str, str]] = Counter(dict.fromkeys(places, 0))
     gaps: Counter[tuple[str, str]] = Counter(dict.fromkeys(places, 0))
     unready: dict[tuple[str, str], int | None] = {}
+    budgets: dict[tuple[str, str, str], float] = {}
     for one in objects:
         kind, metadata = str(one["kind"]), one["metadata"]
         place = (kind, str(metadata.get("namespace", "")))
@@ -39,7 +43,20 @@ def read_declared(objects: Iterable[Mapping[str, Any]], kinds: Iterable[str], na
         if kind == "Cluster":
             since = str(ready.get("lastTransitionTime") or metadata.get("creationTimestamp") or "")
             unready[place[1], str(metadata["name"])] = None if is_ready else _wall_ms(since)
-    return Declared(resources, gaps, unready)
+        if kind == "ConsumerGroup":
+            budgets |= _budgets(one, place[1])
+    return Declared(resources, gaps, unready, budgets)
+
+
+def _budgets(one: Mapping[str, Any], namespace: str) -> dict[tuple[str, str, str], float]:
+    """A resource that cannot be read has none; that it cannot is said in its condition."""
+    spec = one.get("spec") or {}
+    group = str(spec.get("groupId") or one["metadata"]["name"])
+    return {
+        (namespace, group, unit): amount
+        for unit, amount in (spec.get("maxLag") or {}).items()
+        if unit in UNITS and isinstance(amount, int)
+    }
 
 
 def _condition(one: Mapping[str, Any], name: str) -> Mapping[str, Any]:

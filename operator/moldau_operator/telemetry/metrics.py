@@ -154,3 +154,5 @@ class OperatorMetrics:
         for place, since in sorted(self.declared.unready_since_ms.items()):
             seconds = 0.0 if since is None else max(wall - since, 0) / 1000
             exposition.add("moldau_operator_cluster_unready_seconds", seconds, *place)
+        for (namespace, group, unit), amount in sorted(self.declared.budgets.items()):
+            exposition.add(f"moldau_operator_group_budget_{unit}", amount, namespace, group)

@@ -127,6 +127,22 @@ _TABLE: Final = (
         "For how long a Cluster has not been Ready; 0 while it is. A roll that is stuck shows here.",
         "telemetry.declared",
     ),
+    Metric(
+        _P + "group_budget_records",
+        _GAUGE,
+        ("namespace", "group"),
+        "records",
+        "How far a group may be behind, as its ConsumerGroup's spec.maxLag.records says.",
+        "telemetry.declared",
+    ),
+    Metric(
+        _P + "group_budget_seconds",
+        _GAUGE,
+        ("namespace", "group"),
+        "seconds",
+        "The same in seconds (spec.maxLag.seconds).",
+        "telemetry.declared",
+    ),
 )
 
 METRICS: Final[Mapping[str, Metric]] = {

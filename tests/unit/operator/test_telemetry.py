@@ -114,6 +114,20 @@ def test_declared_resources_are_counted_with_their_gap() -> None:
     assert page("cluster_unready_seconds", "team", "rolls") == clock.wall_ms() / 1000 - 100
 
 
+def test_declared_groups_tell_their_budgets() -> None:
+    """By the group's id, which alerts join on; what is not set, or no number, has no series."""
+    resource = _resource("ConsumerGroup", "billing", "True")
+    resource["spec"] = {"groupId": "billing-v2", "maxLag": {"records": 100, "seconds": 60}}
+    plain = _resource("ConsumerGroup", "plain", "True")
+    plain["spec"] = {"maxLag": {"records": "many"}}
+    metrics = OperatorMetrics("team", FakeClock())
+    metrics.pass_ended(read_declared([resource, plain], KINDS, "team"))
+    page = Page(metrics)
+    assert page("group_budget_records", "team", "billing-v2") == 100
+    assert page("group_budget_seconds", "team", "billing-v2") == 60
+    assert page("group_budget_records", "team", "plain") is None
+
+
 async def test_counted_api_counts_writes_and_refusals() -> None:
     """Reads are not writes; what the server refuses is counted by its status, and raised all the same."""
     metrics = OperatorMetrics("team", FakeClock())
