@@ -72,7 +72,7 @@ OVERVIEW = Dashboard(
                 stat(
                     "Least free disk",
                     f"min({of('moldau_disk_free_bytes')} / {of('moldau_disk_size_bytes')})",
-                    "Of the fullest volume. At 0 % its partitions go offline.",
+                    "Of the fullest volume. At 0 % that broker refuses writes and falls out of sync.",
                     width=3,
                     unit="percentunit",
                     warn=0.15,
