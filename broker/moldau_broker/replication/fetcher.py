@@ -212,7 +212,8 @@ class _LeaderFetcher:
         )
 
     def _told(self, partition: Partition, asked: Ask, advice: Advice) -> None:
-        logger.info(
+        logger.log(
+            logging.WARNING if advice.ours else logging.INFO,
             "replica.advice",
             extra={
                 "topic": partition.topic,

@@ -35,11 +35,12 @@ class Step(Enum):
 
 
 class Advice(NamedTuple):
-    """What follows from an answer."""
+    """What follows from an answer. `ours`: what stands in the way is this broker's own: its disk, or a bad batch."""
 
     step: Step
     offset: int = -1
     why: str = ""
+    ours: bool = False
 
 
 def ask(leader_epoch: int, durable_end: int, log_start: int, epochs: LeaderEpochs) -> Ask:

@@ -71,10 +71,10 @@ class FollowingPartition(PartitionBase):
             elif advice.step is Step.APPEND and records is not None and len(records):
                 advice = self._append(records, now_ms)
         except (InvalidBatches, DiskFull) as refused:
-            advice = Advice(Step.BACK_OFF, why=str(refused))
+            advice = Advice(Step.BACK_OFF, why=str(refused), ours=True)
         except StorageError as failure:
             self.go_offline(str(failure))
-            return Advice(Step.BACK_OFF, why=str(failure))
+            return Advice(Step.BACK_OFF, why=str(failure), ours=True)
         end = log.log_end_offset
         if advice.step is Step.APPEND:
             if log_start > log.log_start_offset:
