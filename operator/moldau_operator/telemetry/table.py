@@ -17,7 +17,7 @@ _KIND: Final = ("kind", "namespace")
 _P: Final = "moldau_operator_"
 _BY: Final = "telemetry.metrics"
 
-_SHARED: Final = ("process_", "moldau_event_loop_", "moldau_log_lines_")
+_SHARED: Final = ("process_", "python_", "moldau_event_loop_", "moldau_log_lines_")
 """Beginnings of names that any process of ours has."""
 
 _TABLE: Final = (

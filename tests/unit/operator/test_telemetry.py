@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
 from moldau_broker.telemetry.exposition import Exposition
+from moldau_broker.telemetry.logs import emit_lines
+from moldau_broker.telemetry.loop_lag import LoopLag
+from moldau_broker.telemetry.process import emit_process
 from moldau_broker.telemetry.registry import CONTENT_TYPE, Telemetry
+from moldau_broker.telemetry.watchdog import Watchdog
 from moldau_operator.__main__ import _serve
 from moldau_operator.handlers.operator import Operator
 from moldau_operator.seams.api_server import PODS, ApiError, Object, Resource
@@ -191,7 +197,9 @@ async def test_operator_serves_its_metrics() -> None:
     settings = OperatorSettings(namespace=NAMESPACE, broker_image="b", identity="me")
     operator = Operator(world.api, world.passes, settings, world.clock, metrics=metrics)
     telemetry = Telemetry(world.clock.monotonic_ms, METRICS)
-    telemetry.add(metrics.emit)
+    loop = asyncio.get_running_loop()
+    for emitter in (emit_process, emit_lines, LoopLag(loop).emit, Watchdog(loop).emit, metrics.emit):
+        telemetry.add(emitter)
     runner = await _serve(operator, telemetry, 0)
     try:
         port = next(address[1] for address in runner.addresses if len(address) == 2)  # IPv4
@@ -202,12 +210,15 @@ async def test_operator_serves_its_metrics() -> None:
     finally:
         await runner.cleanup()
     assert "moldau_operator_leader 0\n" in page
+    assert "moldau_event_loop_stalls_total 0\n" in page
     assert 'moldau_operator_watch_behind_seconds{resource="clusters"} 0.0\n' in page
 
 
 def test_table_holds_only_what_is_emitted_here_or_shared() -> None:
     """Names have our prefix, or are those of any process; counters and seconds say so."""
     for name, metric in METRICS.items():
-        assert name.startswith(("moldau_operator_", "process_", "moldau_event_loop_", "moldau_log_lines_"))
+        assert name.startswith(
+            ("moldau_operator_", "process_", "python_", "moldau_event_loop_", "moldau_log_lines_")
+        )
         assert (metric.type.value == "counter") == name.endswith("_total")
         assert (metric.unit == "seconds") <= ("seconds" in name)
