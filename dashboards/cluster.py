@@ -88,9 +88,15 @@ CLUSTER_DASHBOARD = Dashboard(
             (
                 series(
                     "Requests by API",
-                    "",
+                    "The ten most frequent; fetches of consumers and of followers apart.",
                     (
-                        top(10, by("request", rate("kafka_network_requestmetrics_requests_total"))),
+                        top(
+                            10,
+                            by(
+                                "request",
+                                rate("kafka_network_requestmetrics_requests_total", 'request!="Fetch"'),
+                            ),
+                        ),
                         "{{request}}",
                     ),
                     unit="reqps",

@@ -117,8 +117,8 @@ OPERATOR = Dashboard(
                     unit="cps",
                 ),
                 series(
-                    "Planned actions of the last pass",
-                    "0 at rest.",
+                    "Largest plan of a minute",
+                    "Actions; 0 at rest.",
                     (f"sum by (kind) ({_of(_P + 'plan_size')})", "{{kind}}"),
                 ),
                 series(

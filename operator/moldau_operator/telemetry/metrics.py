@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -17,16 +17,20 @@ if TYPE_CHECKING:
 BOUNDS_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """From a look that finds everything settled to one that waits for a broker's time-out."""
 
+PLAN_MS: Final = 60_000
+"""A plan is carried out within the blink of an eye; no scrape would ever see it otherwise."""
+
 KINDS: Final = ("Cluster", "Topic", "ConsumerGroup")
 
 
 class _Kind:
     """What is counted for one kind."""
 
-    __slots__ = ("actions", "counts", "failed", "periodical", "plan_size", "seconds", "successful")
+    __slots__ = ("actions", "counts", "failed", "periodical", "plans", "seconds", "successful")
 
     def __init__(self) -> None:
-        self.successful = self.failed = self.periodical = self.actions = self.plan_size = 0
+        self.plans: deque[tuple[int, int]] = deque()  # (when, actions) of those with any, in the last minute
+        self.successful = self.failed = self.periodical = self.actions = 0
         self.seconds = 0.0
         self.counts = [0] * (len(BOUNDS_SECONDS) + 1)
 
@@ -75,8 +79,6 @@ class OperatorMetrics:
         """Everything heard so far is looked at now."""
         self._periodical = self._queued == 0
         self._queued = 0
-        for kind in self._kinds.values():
-            kind.plan_size = 0
 
     def pass_ended(self, declared: Declared) -> None:
         """All of it was looked at."""
@@ -100,7 +102,8 @@ class OperatorMetrics:
             found.counts[bisect_left(BOUNDS_SECONDS, seconds)] += 1
             found.seconds += seconds
             found.periodical += self._periodical
-            found.plan_size += under_way.actions
+            if under_way.actions:
+                found.plans.append((self._clock.monotonic_ms(), under_way.actions))
             found.actions += under_way.actions
 
     def wrote(self, resource: str, verb: str) -> None:
@@ -115,7 +118,7 @@ class OperatorMetrics:
 
     def emit(self, exposition: Exposition) -> None:
         """Show all of it."""
-        add = exposition.add
+        add, now = exposition.add, self._clock.monotonic_ms()
         add("moldau_operator_leader", int(self.leads))
         for name, kind in self._kinds.items():
             place = (name, self._namespace)
@@ -128,8 +131,9 @@ class OperatorMetrics:
                 done + "duration_seconds", BOUNDS_SECONDS, kind.counts, kind.seconds, *place
             )
             add("moldau_operator_actions_total", kind.actions, *place)
-            add("moldau_operator_plan_size", kind.plan_size, *place)
-        now = self._clock.monotonic_ms()
+            while kind.plans and kind.plans[0][0] < now - PLAN_MS:
+                kind.plans.popleft()
+            add("moldau_operator_plan_size", max((size for _, size in kind.plans), default=0), *place)
         add("moldau_operator_pass_age_seconds", (now - self._passed_ms) / 1000)
         add("moldau_operator_queue_depth", self._queued)
         for resource, count in sorted(self._events.items()):

@@ -109,7 +109,9 @@ _TABLE: Final = (
     Metric(
         _P + "actions_total", _COUNTER, _KIND, "actions", "Actions planned and carried out since start.", _BY
     ),
-    Metric(_P + "plan_size", _GAUGE, _KIND, "actions", "Actions of the last pass.", _BY),
+    Metric(
+        _P + "plan_size", _GAUGE, _KIND, "actions", "Actions of the largest plan within the last minute.", _BY
+    ),
     Metric(
         _P + "plan_gap",
         _GAUGE,

@@ -69,7 +69,9 @@ def test_reconciliations_are_counted_timed_and_told_apart() -> None:
     assert page("reconciliations_duration_seconds_sum", "Cluster", "team") == pytest.approx(0.4)
     assert page("reconciliations_duration_seconds_bucket", "Cluster", "team", "0.25") == 1
     assert page("actions_total", "Cluster", "team") == 3
-    assert page("plan_size", "Cluster", "team") == 0, "of the last pass only"
+    assert page("plan_size", "Cluster", "team") == 3
+    clock.advance(61_000)
+    assert Page(metrics)("plan_size", "Cluster", "team") == 0, "of the last minute only"
     assert page("queue_depth") == 0
     assert page("events_total", "topics") == 2
     assert page("reconciliations_total", "Topic", "team") == 0, "kinds without resources are shown"
@@ -185,7 +187,8 @@ async def test_passes_tell_their_metrics() -> None:
         assert (page("reconciliations_successful_total", kind, NAMESPACE) or 0) > 0
         assert page("plan_gap", kind, NAMESPACE) == 0
         assert page("resources", kind, NAMESPACE) == 1
-    assert page("plan_size", "Cluster", NAMESPACE) == 0
+    world.clock.advance(61_000)
+    assert Page(metrics)("plan_size", "Cluster", NAMESPACE) == 0
     assert (page("actions_total", "Cluster", NAMESPACE) or 0) > 0
     assert page("cluster_unready_seconds", NAMESPACE, "demo") == 0
 

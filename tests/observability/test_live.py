@@ -1,0 +1,430 @@
+"""A real Prometheus scrapes a real cluster: through load, a lagging group, a broker that is killed, a disk that fills.
+
+One cluster for the whole file; the tests are its story, in order. Rules are quickened (see `prometheus.quicken`):
+what is compared with what stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import NewTopic
+from tests.observability.load import Load, create_topics
+from tests.observability.operator_bench import OperatorBench
+from tests.observability.prometheus import Prometheus, Target, eventually, why_not
+from tests.observability.queries import CONSTANT, PUBLIC_NAMES, PanelQuery, panel_queries
+from tests.observability.stall import stalled
+
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.testing.cluster import HOST, ProcessCluster
+from moldau_operator.errors import AdminError
+from moldau_operator.testing.kube_world import KubeWorld
+
+ROOT = Path(__file__).resolve().parents[2]
+ALERTS = [ROOT / "alerts" / f"{name}.yaml" for name in ("brokers", "groups", "operator", "kminion-names")]
+DISK_MEGABYTES = 48
+TIMING = {"MoldauEventLoopSlow", "MoldauFlushSlow", "MoldauProduceSlow"}
+"""Within ten seconds one slow turn makes a 99th percentile; within the five minutes of the real rules it does not."""
+
+pytestmark = [
+    pytest.mark.observe,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(why_not() is not None, reason=why_not() or ""),
+]
+
+
+class Scene:
+    """Everything that runs.
+
+    Attributes:
+        slow, free, stuck, gone: records a tick that the groups of these names read; -1 sends their members away.
+        commits: whether group stuck commits what it reads.
+    """
+
+    def __init__(
+        self, cluster: ProcessCluster, prometheus: Prometheus, bench: OperatorBench, load: Load
+    ) -> None:
+        self.cluster = cluster
+        self.prometheus = prometheus
+        self.bench = bench
+        self.load = load
+        self.slow = self.free = self.stuck = self.gone = 200
+        self.commits = True
+        load.consumer("fast", "orders", lambda: 500, commits=lambda: True)
+        load.consumer("slow", "orders", lambda: self.slow, commits=lambda: True)
+        load.consumer("free", "payments", lambda: self.free, commits=lambda: True)
+        load.consumer("stuck", "payments", lambda: self.stuck, commits=lambda: self.commits)
+        load.consumer("gone", "payments", lambda: self.gone, commits=lambda: True)
+
+    def fires(self, *names: str, within: float = 60) -> None:
+        """Every one of these alerts fires, and says so in words."""
+
+        def all_fire() -> bool:
+            return set(names) <= set(self.prometheus.firing())
+
+        try:
+            eventually(all_fire, f"{names} fire", within)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; firing: {sorted(self.prometheus.firing())}") from None
+        for name in names:
+            for alert in self.prometheus.firing()[name]:
+                words = " ".join(alert["annotations"].values())
+                assert "error" not in words, words
+                assert "<no value>" not in words, words
+
+    def clears(self, *names: str, within: float = 60) -> None:
+        """None of these alerts fires any more."""
+        eventually(
+            lambda: not set(names) & set(self.prometheus.firing()),
+            f"{names} clear",
+            within,
+        )
+
+
+def _labels(job: str) -> dict[str, str]:
+    return {"namespace": "team", **({"kafka_cluster": "demo"} if job == "moldau" else {})}
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    folder = tmp_path_factory.mktemp("observe")
+    settings = {
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
+        "replica.lag.time.max.ms": "3000",
+        "offsets.topic.num.partitions": "6",
+        "offsets.topic.replication.factor": "3",
+        "group.initial.rebalance.delay.ms": "200",
+        "log.segment.bytes": "1048576",
+        "leader.imbalance.check.interval.seconds": "5",
+    }
+    mounted = _mount_small_disk(folder / "cluster" / "node3")
+    try:
+        with (
+            ProcessCluster(3, folder=folder / "cluster", settings=settings) as cluster,
+            OperatorBench() as bench,
+        ):
+            three, low = {"min.insync.replicas": "2"}, {"min.insync.replicas": "1"}
+            create_topics(
+                cluster.bootstrap,
+                NewTopic("orders", 6, 3, config=three),
+                NewTopic("payments", 3, 3, config=three),
+                NewTopic("strict", 3, 3, config={"min.insync.replicas": "3"}),
+                NewTopic("single", num_partitions=3, replica_assignment=[[1], [2], [3]], config=low),
+                NewTopic(
+                    "risky",
+                    num_partitions=1,
+                    replica_assignment=[[3, 2]],
+                    config={**low, "unclean.leader.election.enable": "true"},
+                ),
+            )
+            bench.put("Cluster", "demo", replicas=3, storage={"size": "1Gi"})
+            bench.put("Topic", "orders", cluster="demo", partitions=6, replicas=3)
+            bench.put(
+                "ConsumerGroup", "slow", cluster="demo", groupId="slow", maxLag={"records": 500, "seconds": 5}
+            )
+            targets = [
+                Target("moldau", f"broker-{node.id}", node.http_port, _labels("moldau"))
+                for node in cluster.nodes.values()
+            ]
+            targets.append(
+                Target("moldau-operator", "operator", bench.port, _labels("op"), honor_labels=True)
+            )
+            with (
+                Prometheus(folder / "prometheus", targets, ALERTS) as prometheus,
+                Load(cluster.bootstrap) as load,
+            ):
+                yield Scene(cluster, prometheus, bench, load)
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(folder / "cluster" / "node3")], check=False)
+
+
+def _mount_small_disk(target: Path) -> bool:
+    target.mkdir(parents=True)
+    if os.geteuid() != 0:
+        return False
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MEGABYTES}m", "moldau-observe", str(target)]
+    return subprocess.run(command, check=False).returncode == 0
+
+
+def _without_data(prometheus: Prometheus, queries: list[PanelQuery]) -> list[str]:
+    return [str(query) for query in queries if not prometheus.query(query.expr)]
+
+
+def test_every_panel_has_data_under_load(scene: Scene) -> None:
+    """All queries of all dashboards, as Grafana sends them."""
+    queries = list(panel_queries())
+    create_topics(scene.cluster.bootstrap, NewTopic("later", 1, 3))
+    assert len(queries) > 90
+    scene.bench.do(lambda world: setattr(world.api, "refuse", _refuse_once()))
+    missing = ["not asked yet"]
+    deadline = time.monotonic() + 60
+    while missing and time.monotonic() < deadline:
+        time.sleep(2)
+        _touch(scene)
+        missing = _without_data(scene.prometheus, queries)
+    assert missing == []
+
+
+def _refuse_once() -> Any:
+    """One write is refused, as happens when two write at the same time."""
+    from moldau_operator.seams.api_server import ApiError
+
+    left = [3]
+
+    def refuse(call: Any) -> ApiError | None:
+        if call.verb == "apply" and left[0]:
+            left[0] -= 1
+            return ApiError(409, "the object has been modified")
+        return None
+
+    return refuse
+
+
+def _touch(scene: Scene) -> None:
+    """Something for the operator to do: a topic that grows."""
+    current = scene.bench.do(lambda world: world.api.of("Topic")["orders"]["spec"]["partitions"])
+    scene.bench.put("Topic", "orders", cluster="demo", partitions=current + 1, replicas=3)
+
+
+@pytest.mark.parametrize("expression", PUBLIC_NAMES)
+def test_names_of_public_dashboards_have_data(scene: Scene, expression: str) -> None:
+    """kafka_exporter's, kafka-lag-exporter's, Strimzi's and (by recording rules) kminion's."""
+    eventually(lambda: scene.prometheus.query(expression), expression, within=15)
+
+
+def test_sums_over_all_brokers_count_nothing_twice(scene: Scene) -> None:
+    """Each partition and each group once: 6 + 3 + 3 + 3 + 1 + 1 of ours, and the offsets topic's 6."""
+    assert scene.prometheus.value("count(kafka_topic_partition_current_offset)") == 23
+    assert scene.prometheus.value("max(count by (consumergroup) (kafka_consumergroup_members))") == 1
+    assert scene.prometheus.value("sum(kafka_controller_kafkacontroller_activecontrollercount)") == 1
+
+
+def test_operator_page_is_clean(scene: Scene) -> None:
+    """By promtool's linter; the brokers' pages have a test of their own."""
+    page = subprocess.run(
+        ["curl", "-sf", f"http://{HOST}:{scene.bench.port}/metrics"], capture_output=True, check=True
+    ).stdout
+    linted = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, check=False)
+    assert linted.returncode == 0, linted.stderr.decode() + linted.stdout.decode()
+
+
+def test_no_alert_fires_while_all_is_well(scene: Scene) -> None:
+    """Ten seconds of load without a single alert, but for those that other work on this machine may cause."""
+    eventually(lambda: not set(scene.prometheus.firing()) - TIMING, "the start is over", within=40)
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        assert set(scene.prometheus.firing()) - TIMING == set()
+        time.sleep(1)
+
+
+def test_lagging_groups_are_told_and_their_end_too(scene: Scene) -> None:
+    """Behind its budget in both units; far behind without one; with members but no commits; without members."""
+    scene.slow, scene.commits, scene.gone = 1, False, -1
+    scene.fires(
+        "MoldauGroupOverBudgetRecords",
+        "MoldauGroupOverBudgetSeconds",
+        "MoldauGroupStalled",
+        "MoldauGroupNobodyConsumes",
+    )
+    scene.fires("MoldauGroupFarBehind", within=90)
+    scene.slow, scene.commits = 1000, True
+    scene.load.consumer("gone", "payments", lambda: 500, commits=lambda: True)
+    scene.clears(
+        "MoldauGroupOverBudgetRecords",
+        "MoldauGroupOverBudgetSeconds",
+        "MoldauGroupStalled",
+        "MoldauGroupNobodyConsumes",
+        "MoldauGroupFarBehind",
+    )
+
+
+def test_killed_broker_is_told_and_its_return_too(scene: Scene) -> None:
+    """Node 2, with a partition that only it has and one that needs all three replicas."""
+    scene.cluster.kill(2)
+    names = (
+        "MoldauBrokerUnreachable",
+        "MoldauBrokerFenced",
+        "MoldauUnderReplicatedPartitions",
+        "MoldauUnderMinIsrPartitions",
+        "MoldauOfflinePartitions",
+    )
+    scene.fires(*names)
+    scene.cluster.start(2)
+    scene.clears(*names)
+
+
+def test_lost_majority_is_told_and_its_return_too(scene: Scene) -> None:
+    """Two of three nodes are gone; the third knows no controller, and when it is started anew it waits for one."""
+    scene.cluster.kill(1, 2)
+    scene.fires("MoldauNoActiveController")
+    scene.cluster.kill(3)
+    scene.cluster.start(3, wait=False)
+    scene.fires("MoldauBrokerNotReady")
+    scene.cluster.start(1, 2)
+    scene.clears("MoldauNoActiveController", "MoldauBrokerNotReady", "MoldauOfflinePartitions")
+
+
+def test_unclean_election_is_told(scene: Scene) -> None:
+    """The only replica in sync is lost, the other one comes back: it leads, and that is told."""
+    scene.cluster.kill(2)
+    isr = 'kafka_cluster_partition_insyncreplicascount{topic="risky"}'
+    eventually(lambda: scene.prometheus.value(isr) == 1, "node 2 has left the ISR")
+    scene.cluster.kill(3)
+    scene.cluster.start(2)
+    scene.fires("MoldauUncleanElection")
+    scene.cluster.start(3)
+    scene.clears("MoldauUncleanElection", "MoldauUnderReplicatedPartitions", "MoldauBrokerFenced")
+
+
+def test_stuck_event_loop_is_told(scene: Scene) -> None:
+    """One thread of a broker, the one with the loop, hangs for seconds; then it often hangs for a moment."""
+    node = scene.cluster.node(1)
+    assert node.process is not None
+    with stalled(node.process.pid):
+        time.sleep(2.5)
+    scene.fires("MoldauEventLoopStuck")
+    log = node.log_path.read_text(errors="replace")
+    assert "event_loop.stalled" in log
+    deadline = time.monotonic() + 30
+    while "MoldauEventLoopSlow" not in scene.prometheus.firing():
+        assert time.monotonic() < deadline
+        with stalled(node.process.pid):
+            time.sleep(0.4)
+        time.sleep(0.2)
+    assert "event_loop.resumed" in node.log_path.read_text(errors="replace")
+    scene.clears("MoldauEventLoopStuck", "MoldauEventLoopSlow")
+
+
+def test_slow_follower_makes_writes_slow_and_is_told(scene: Scene) -> None:
+    """acks=all waits for a follower that stands still again and again, for less than what puts it out of the ISR."""
+    deadline = time.monotonic() + 60
+    while "MoldauProduceSlow" not in scene.prometheus.firing():
+        assert time.monotonic() < deadline
+        scene.cluster.pause(2)
+        time.sleep(1.6)
+        scene.cluster.resume(2)
+        time.sleep(0.3)
+    scene.clears("MoldauProduceSlow")
+
+
+def test_full_disk_is_told_and_room_too(scene: Scene) -> None:
+    """A volume fills within seconds, up to the last byte; then there is room again."""
+    home = scene.cluster.node(3).data_dir
+    if not os.path.ismount(home.parent) and not os.path.ismount(home):
+        pytest.skip("needs root to mount a small file system")
+    ballast = home.parent / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for _ in range(DISK_MEGABYTES * 4):
+            if _free_share(home) < 0.1:
+                break
+            file.write(b"\0" * 2**19)
+            time.sleep(0.12)
+        scene.fires("MoldauDiskSpaceLow", "MoldauDiskFillsUp", within=20)
+        while _free_share(home) > 0.02:
+            file.write(b"\0" * 2**18)
+        scene.fires("MoldauDiskSpaceCritical", within=20)
+        try:
+            while True:
+                file.write(b"\0" * 2**14)
+        except OSError:
+            pass
+    scene.fires("MoldauUnderReplicatedPartitions")
+    ballast.unlink()
+    scene.clears(
+        "MoldauDiskSpaceLow",
+        "MoldauDiskFillsUp",
+        "MoldauDiskSpaceCritical",
+        "MoldauUnderReplicatedPartitions",
+    )
+
+
+def test_damaged_log_is_told_and_its_replacement_too(scene: Scene) -> None:
+    """Half of what was durable is gone when the broker comes back: that replica is out, until it is fetched anew."""
+    node = scene.cluster.node(2)
+    scene.cluster.stop(2)
+    folder = node.data_dir / "payments-0"
+    segment = max(folder.glob("*.log"))
+    os.truncate(segment, segment.stat().st_size // 2)
+    (node.data_dir / ".kafka_cleanshutdown").unlink()  # or nothing would be scanned
+    scene.cluster.start(2, wait=False)
+    scene.fires("MoldauReplicaOutOfService")
+    scene.cluster.stop(2)
+    shutil.rmtree(folder)
+    scene.cluster.start(2)
+    scene.clears("MoldauReplicaOutOfService", "MoldauUnderReplicatedPartitions", "MoldauBrokerFenced")
+
+
+def _free_share(folder: Path) -> float:
+    there = os.statvfs(folder)
+    return there.f_bavail / there.f_blocks
+
+
+def test_operator_troubles_are_told_and_their_end_too(scene: Scene) -> None:
+    """A deaf watch, a pod that does not get ready, a resource that cannot be read, brokers that do not answer."""
+    bench = scene.bench
+    bench.do(lambda world: setattr(world, "ready", lambda pod: not pod["metadata"]["name"].endswith("-2")))
+    bench.do(lambda _world: bench.watches.deaf.add("topics"))
+    _touch(scene)
+    bench.put("Topic", "bad", cluster="demo", partitions=0, replicas=3)
+    scene.fires("MoldauOperatorWatchBehind", "MoldauResourceNotAsDeclared", "MoldauRollStuck", within=90)
+    bench.do(lambda _world: bench.watches.deaf.clear())
+    bench.do(lambda world: setattr(world, "ready", lambda _pod: True))
+    bench.do(lambda world: world.api.remove("Topic", "team", "bad"))
+    scene.clears("MoldauOperatorWatchBehind", "MoldauResourceNotAsDeclared", "MoldauRollStuck")
+
+    refused = AdminError(ErrorCode.BROKER_NOT_AVAILABLE, "nobody answers")
+    bench.do(lambda world: setattr(world.brokers, "unreachable", refused))
+    scene.fires("MoldauOperatorFails")
+    bench.do(lambda world: setattr(world.brokers, "unreachable", None))
+    scene.clears("MoldauOperatorFails")
+
+    bench.do(lambda _world: setattr(bench.api, "hangs", True))
+    scene.fires("MoldauOperatorHangs")
+    bench.do(lambda _world: setattr(bench.api, "hangs", False))
+    scene.clears("MoldauOperatorHangs")
+
+    bench.do(_take_lease)
+    scene.fires("MoldauOperatorHasNoLeader")
+    scene.clears("MoldauOperatorHasNoLeader")
+
+
+def _take_lease(world: KubeWorld) -> None:
+    """Somebody else has it, and does not renew it: it is free again after its 15 seconds."""
+    lease = world.api.of("Lease")["moldau-operator"]
+    taken = {**lease, "spec": {**lease["spec"], "holderIdentity": "somebody else"}}
+    world.api.put(taken)
+
+
+def test_values_moved(scene: Scene) -> None:
+    """Over the whole story every panel showed a change, but for those that had no reason to."""
+    moved: dict[tuple[str, str], bool] = {}
+    for query in panel_queries():
+        found = scene.prometheus.history(query.expr)
+        assert found, str(query)
+        panel = (query.dashboard, query.panel)
+        changes = any(len({value for _, value in one["values"]}) > 1 for one in found)
+        moved[panel] = moved.get(panel, False) or changes
+    still = [panel for panel, changes in moved.items() if not changes and panel[1] not in CONSTANT]
+    assert not still, still
+
+
+@pytest.mark.skipif("MOLDAU_PICTURES" not in os.environ, reason="no pictures are wanted")
+@pytest.mark.timeout(600)
+def test_pictures_are_drawn(scene: Scene) -> None:
+    """Every dashboard over the whole story, into the folder that MOLDAU_PICTURES names."""
+    from dashboards.__main__ import DASHBOARDS
+    from tests.observability.pictures import draw  # matplotlib only where it is wanted
+
+    for dashboard in DASHBOARDS:
+        path = Path(os.environ["MOLDAU_PICTURES"]) / f"{dashboard.uid}.png"
+        draw(dashboard, scene.prometheus, path)
+        assert path.stat().st_size > 20_000
