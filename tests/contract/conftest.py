@@ -42,6 +42,7 @@ class Server:
     small: KubeApi
     emulation: HttpApi | None
     kubeconfig: str
+    path: Path = Path(__file__)
 
     def named(self, kind: str, name: str, version: str = "v1", **rest: Any) -> Object:
         """An object of this namespace."""

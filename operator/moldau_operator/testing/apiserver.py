@@ -23,7 +23,7 @@ from moldau_operator.testing.validation import check_change
 ObjectKey: TypeAlias = tuple[str, str, str]
 """Kind, namespace, name."""
 
-HISTORY_MAX: Final = 1_000
+HISTORY_MAX: Final = 20_000
 """Changes that a watch can begin behind, as etcd keeps five minutes of them."""
 
 PERSON: Final = "kubectl"

@@ -78,6 +78,7 @@ class FakeBrokers:
         voters: of the metadata quorum.
         moves: under way; `finish_moves` ends them.
         busy: why a broker may not stop, by id.
+        controller: the active one.
         min_isr: min.insync.replicas of every topic; a broker without which a partition of several replicas would have
             fewer may not stop.
         loads, sizes: of partitions, as they are told.
@@ -98,6 +99,7 @@ class FakeBrokers:
         self.racks: dict[int, str] = {}
         self.num_partitions = 1
         self.min_isr = 1
+        self.controller = 0
         self.topics: dict[str, FakeTopic] = {}
         self.groups: dict[str, FakeGroup] = {}
         self.calls: list[str] = []
@@ -133,7 +135,7 @@ class FakeBrokers:
         ids = tuple(node for node in range(self.brokers) if node not in self.fenced | self.forgotten)
         return ClusterView(
             cluster_id=next(iter(self.disks.values())),
-            controller_id=0,
+            controller_id=self.controller,
             broker_ids=ids,
             fenced_ids=tuple(sorted(self.fenced - self.forgotten)),
             racks=dict(self.racks),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from moldau_operator.errors import OperatorError
 from moldau_operator.handlers.passes import Passes, PassReport
 from moldau_operator.seams.api_server import Object
+from moldau_operator.seams.broker_admin import Partition
 from moldau_operator.telemetry.metrics import OperatorMetrics
 from moldau_operator.testing.apiserver import Killed, MemoryApi
-from moldau_operator.testing.brokers import FakeBrokers
+from moldau_operator.testing.brokers import FakeBrokers, FakeGroup
 from moldau_operator.testing.controllers import settle
 from moldau_operator.testing.platform import FakeClock
 from moldau_operator.testing.schema import shipped_definitions
@@ -33,7 +34,7 @@ class KubeWorld:
     Attributes:
         ready: whether a pod becomes ready.
         slow: pods take a step to become ready.
-        minted: cluster ids that were made.
+        cluster_id: the id that is minted next; `minted` counts them.
         failures: why passes ended early.
         metrics: what operators started from now on count into; None is their own.
     """
@@ -49,6 +50,7 @@ class KubeWorld:
         self.ready: Callable[[Object], bool] = lambda _pod: True
         self.slow = False
         self.metrics: OperatorMetrics | None = None
+        self.cluster_id = "cluster-1"
         self.passes = self._start()
 
     def _start(self) -> Passes:
@@ -64,7 +66,7 @@ class KubeWorld:
 
     def _mint(self) -> str:
         self.minted += 1
-        return "cluster-1"
+        return self.cluster_id
 
     def fork(self) -> KubeWorld:
         """A world of its own that is as this one is now, with an operator just started."""
@@ -136,6 +138,11 @@ class KubeWorld:
         conditions = self.status(kind, name)["conditions"]
         found = next(one for one in conditions if one["type"] == "Ready")
         return found["status"], found["reason"]
+
+    @staticmethod
+    def group(committed: Mapping[tuple[str, int], int]) -> FakeGroup:
+        """A group without members that has committed these offsets."""
+        return FakeGroup(committed={Partition(*place): offset for place, offset in committed.items()})
 
     def condition(self, kind: str, name: str, of_type: str) -> Object | None:
         """A condition of one of our resources, if it is there."""
