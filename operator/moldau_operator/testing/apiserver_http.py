@@ -52,6 +52,7 @@ class HttpApi:
         self.watches = 0
         self._changed = asyncio.Event()
         self._cut = asyncio.Event()
+        self._tokens = 0
         self._pages: dict[str, tuple[int, list[Object]]] = {}
         self._runner: web.AppRunner | None = None
         api.changed = self._tell
@@ -160,7 +161,8 @@ class HttpApi:
         page, rest = (rest[:limit], rest[limit:]) if limit else (rest, [])
         metadata: Object = {"resourceVersion": str(version)}
         if rest:
-            metadata["continue"] = f"{version}.{len(self._pages)}.{len(rest)}"
+            self._tokens += 1
+            metadata["continue"] = f"{version}.{self._tokens}"
             self._pages[metadata["continue"]] = (version, rest)
         kind = f"{resource.kind}List"
         return {"apiVersion": resource.api_version, "kind": kind, "metadata": metadata, "items": page}
