@@ -106,6 +106,7 @@ class FakeBrokers:
         self.refuse: dict[tuple[str, str], AdminError] = {}
         self.unreachable: AdminError | None = None
         self._ids = 0
+        self._placed = 0  # partitions, so that the next one begins with the next broker
 
     @property
     def changes(self) -> list[str]:
@@ -116,8 +117,12 @@ class FakeBrokers:
         """Make a topic as if somebody else had; `retention_ms="1"` sets retention.ms."""
         self._ids += 1
         config = {key.replace("_", "."): value for key, value in overrides.items()}
-        nodes = tuple(range(replicas))
-        placement = [PartitionView(0, nodes, nodes) for _ in range(partitions)]
+        brokers = max(self.brokers, replicas)
+        placement = []
+        for number in range(partitions):
+            nodes = tuple((self._placed + number + other) % brokers for other in range(replicas))
+            placement.append(PartitionView(nodes[0], nodes, nodes))
+        self._placed += partitions
         self.topics[name] = FakeTopic(f"id-{self._ids}", partitions, replicas, config, placement=placement)
         return self.topics[name]
 

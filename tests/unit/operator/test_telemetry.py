@@ -15,6 +15,7 @@ from moldau_broker.telemetry.process import emit_process
 from moldau_broker.telemetry.registry import CONTENT_TYPE, Telemetry
 from moldau_broker.telemetry.watchdog import Watchdog
 from moldau_operator.__main__ import _serve
+from moldau_operator.handlers.lease import Lease
 from moldau_operator.handlers.operator import Operator
 from moldau_operator.seams.api_server import PODS, ApiError, Object, Resource
 from moldau_operator.settings import OperatorSettings
@@ -142,6 +143,7 @@ async def test_counted_api_counts_writes_and_refusals() -> None:
     memory = MemoryApi()
     api = CountedApi(memory, metrics)
     pod: Object = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "team"}}
+    pod["spec"] = {"containers": [{"name": "one", "image": "one"}]}
     await api.create(pod)
     with pytest.raises(ApiError):
         await api.create(pod)
@@ -198,7 +200,8 @@ async def test_operator_serves_its_metrics() -> None:
     world = KubeWorld()
     metrics = OperatorMetrics(NAMESPACE, world.clock)
     settings = OperatorSettings(namespace=NAMESPACE, broker_image="b", identity="me")
-    operator = Operator(world.api, world.passes, settings, world.clock, metrics=metrics)
+    lease = Lease(world.api, settings.namespace, settings.identity, world.clock)
+    operator = Operator(world.api, lease, world.passes, settings, world.clock, metrics=metrics)
     telemetry = Telemetry(world.clock.monotonic_ms, METRICS)
     loop = asyncio.get_running_loop()
     for emitter in (emit_process, emit_lines, LoopLag(loop).emit, Watchdog(loop).emit, metrics.emit):
