@@ -31,9 +31,11 @@ def shown(value: float, unit: str) -> str:
         case "s":
             if value != 0 and abs(value) < 1:
                 return f"{value * 1000:.3g} ms"
-            return f"{value:.3g} s" if abs(value) < 120 else f"{value / 60:.3g} min"
+            if abs(value) < 120:
+                return f"{value:.3g} s"
+            return f"{value / 60:.3g} min" if abs(value) < 7200 else f"{value / 3600:.3g} h"
         case "ms":
-            return f"{value:.3g} ms"
+            return f"{value:.3g} ms" if abs(value) < 1000 else f"{value / 1000:.3g} s"
         case "percentunit":
             return f"{value * 100:.3g} %"
         case "bytes" | "Bps":
@@ -68,7 +70,12 @@ def draw(dashboard: Dashboard, prometheus: Prometheus, path: Path) -> None:
                 )
             x += panel.width
     figure.suptitle(dashboard.title, x=0.02, y=0.995, ha="left", fontsize=15, weight="bold")
-    figure.subplots_adjust(left=0.045, right=0.985, top=1 - 1.1 / figure.get_size_inches()[1], bottom=0.03)
+    figure.subplots_adjust(
+        left=0.045,
+        right=0.985,
+        top=1 - 1.1 / figure.get_size_inches()[1],
+        bottom=0.9 / figure.get_size_inches()[1],
+    )
     _save(figure, path)
 
 

@@ -29,9 +29,10 @@ from moldau_operator.testing.kube_world import KubeWorld
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS = [ROOT / "alerts" / f"{name}.yaml" for name in ("brokers", "groups", "operator", "kminion-names")]
-DISK_MEGABYTES = 48
-TIMING = {"MoldauEventLoopSlow", "MoldauFlushSlow", "MoldauProduceSlow"}
-"""Within ten seconds one slow turn makes a 99th percentile; within the five minutes of the real rules it does not."""
+DISK_MEGABYTES = 256
+MACHINE = {"MoldauEventLoopSlow", "MoldauFlushSlow", "MoldauProduceSlow", "MoldauDiskFillsUp"}
+"""What others do on this machine may cause these: within ten seconds one slow turn makes a 99th percentile, and one
+large file a trend; within the minutes and hours of the real rules they do not."""
 
 pytestmark = [
     pytest.mark.observe,
@@ -79,10 +80,20 @@ class Scene:
                 assert "error" not in words, words
                 assert "<no value>" not in words, words
 
-    def clears(self, *names: str, within: float = 60) -> None:
-        """None of these alerts fires any more."""
+    def clears(self, *names: str, within: float = 60, instance: str = "") -> None:
+        """None of these alerts fires any more (for that instance, where the alert names one)."""
+
+        def left() -> set[str]:
+            return {
+                name
+                for name, alerts in self.prometheus.firing().items()
+                if any(
+                    alert["labels"].get("instance", instance) == instance or not instance for alert in alerts
+                )
+            }
+
         eventually(
-            lambda: not set(names) & set(self.prometheus.firing()),
+            lambda: not set(names) & left(),
             f"{names} clear",
             within,
         )
@@ -203,9 +214,16 @@ def test_names_of_public_dashboards_have_data(scene: Scene, expression: str) -> 
 
 def test_sums_over_all_brokers_count_nothing_twice(scene: Scene) -> None:
     """Each partition and each group once: 6 + 3 + 3 + 3 + 1 + 1 of ours, and the offsets topic's 6."""
-    assert scene.prometheus.value("count(kafka_topic_partition_current_offset)") == 23
-    assert scene.prometheus.value("max(count by (consumergroup) (kafka_consumergroup_members))") == 1
-    assert scene.prometheus.value("sum(kafka_controller_kafkacontroller_activecontrollercount)") == 1
+    counts = {
+        "count(kafka_topic_partition_current_offset)": 23,
+        "max(count by (consumergroup) (kafka_consumergroup_members))": 1,
+        "sum(kafka_controller_kafkacontroller_activecontrollercount)": 1,
+    }
+    for expression, wanted in counts.items():
+        # A scrape that came too late is missing for a moment; nothing is ever too much.
+        eventually(lambda e=expression, w=wanted: scene.prometheus.value(e) == w, expression)
+        values = [float(value) for one in scene.prometheus.history(expression) for _, value in one["values"]]
+        assert max(values) <= wanted, expression
 
 
 def test_operator_page_is_clean(scene: Scene) -> None:
@@ -219,10 +237,10 @@ def test_operator_page_is_clean(scene: Scene) -> None:
 
 def test_no_alert_fires_while_all_is_well(scene: Scene) -> None:
     """Ten seconds of load without a single alert, but for those that other work on this machine may cause."""
-    eventually(lambda: not set(scene.prometheus.firing()) - TIMING, "the start is over", within=40)
+    eventually(lambda: not set(scene.prometheus.firing()) - MACHINE, "the start is over", within=40)
     until = time.monotonic() + 10
     while time.monotonic() < until:
-        assert set(scene.prometheus.firing()) - TIMING == set()
+        assert set(scene.prometheus.firing()) - MACHINE == set()
         time.sleep(1)
 
 
@@ -323,10 +341,10 @@ def test_full_disk_is_told_and_room_too(scene: Scene) -> None:
         pytest.skip("needs root to mount a small file system")
     ballast = home.parent / "ballast"
     with ballast.open("wb", buffering=0) as file:
-        for _ in range(DISK_MEGABYTES * 4):
-            if _free_share(home) < 0.1:
-                break
-            file.write(b"\0" * 2**19)
+        while _free_share(home) > 0.45:
+            file.write(b"\0" * 2**20)
+        while _free_share(home) > 0.1:
+            file.write(b"\0" * 2**20)
             time.sleep(0.12)
         scene.fires("MoldauDiskSpaceLow", "MoldauDiskFillsUp", within=20)
         while _free_share(home) > 0.02:
@@ -339,19 +357,23 @@ def test_full_disk_is_told_and_room_too(scene: Scene) -> None:
             pass
     scene.fires("MoldauUnderReplicatedPartitions")
     ballast.unlink()
+    scene.cluster.kill(3)  # as the runbook says: the metadata log may have failed to grow, which is final
+    scene.cluster.start(3)
     scene.clears(
         "MoldauDiskSpaceLow",
         "MoldauDiskFillsUp",
         "MoldauDiskSpaceCritical",
         "MoldauUnderReplicatedPartitions",
+        instance="broker-3",
     )
 
 
 def test_damaged_log_is_told_and_its_replacement_too(scene: Scene) -> None:
-    """Half of what was durable is gone when the broker comes back: that replica is out, until it is fetched anew."""
+    """Half of the only copy of a partition is gone when its broker comes back: it is out, until it is put back."""
     node = scene.cluster.node(2)
     scene.cluster.stop(2)
-    folder = node.data_dir / "payments-0"
+    folder, backup = node.data_dir / "single-1", node.data_dir.parent / "backup"
+    shutil.copytree(folder, backup)
     segment = max(folder.glob("*.log"))
     os.truncate(segment, segment.stat().st_size // 2)
     (node.data_dir / ".kafka_cleanshutdown").unlink()  # or nothing would be scanned
@@ -359,6 +381,7 @@ def test_damaged_log_is_told_and_its_replacement_too(scene: Scene) -> None:
     scene.fires("MoldauReplicaOutOfService")
     scene.cluster.stop(2)
     shutil.rmtree(folder)
+    shutil.move(backup, folder)
     scene.cluster.start(2)
     scene.clears("MoldauReplicaOutOfService", "MoldauUnderReplicatedPartitions", "MoldauBrokerFenced")
 
