@@ -68,7 +68,10 @@ class Dispatcher:
         if key == ApiKey.PRODUCE and connection.known_produces:
             answer = self._produce_again(connection, buffer, start, end, version)
             if answer is not False:
-                self.stats.record(key, perf_counter_ns() - started)
+                if isinstance(answer, Deferred):
+                    answer.on_complete(lambda _: self.stats.record(key, perf_counter_ns() - started))
+                else:
+                    self.stats.record(key, perf_counter_ns() - started)
                 return answer
         low, high = handler.versions
         if not low <= version <= high:

@@ -243,6 +243,21 @@ def test_a_request_that_is_not_durable_in_time_says_so(version: int) -> None:
     assert bench.partition("plain").log_end_offset == 2
 
 
+def test_a_repeated_request_is_timed_until_its_answer() -> None:
+    """With acks=all it is over when it is committed, so what its disk and its followers take is in its time."""
+    bench = make_bench()
+    request = request_for(bench, 9, acks=-1)
+    bench.send(ApiKey.PRODUCE, 9, request)
+    bench.committer.flush_all()
+    produced = bench.dispatcher.stats.apis[ApiKey.PRODUCE]
+    assert produced.count == 1
+    second = bench.send(ApiKey.PRODUCE, 9, request)
+    assert bench.handled[ApiKey.PRODUCE] == 1
+    assert (second.done, produced.count) == (False, 1)
+    bench.committer.flush_all()
+    assert (second.done, produced.count) == (True, 2)
+
+
 def test_controls_can_switch_it_off() -> None:
     """What stands before the handlers then sees every request."""
     bench = make_bench()
