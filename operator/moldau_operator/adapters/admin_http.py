@@ -1,16 +1,19 @@
-"""What the brokers' own admin API over HTTP is asked: whether one of them may stop, what partitions carry."""
+"""What the brokers' own admin API over HTTP is asked: may one of them stop, loads, how old the lag of groups is."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import Final, TypeVar
+from urllib.parse import urlencode
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.client.admin_api import AdminApi
+from moldau_broker.client.admin_api_answers import GroupReport
 from moldau_broker.client.errors import BrokerUnreachable, ClientError, RequestFailed
 from moldau_operator.errors import AdminError
-from moldau_operator.seams.broker_admin import Obstacle, Partition, PartitionLoad
+from moldau_operator.seams.broker_admin import GroupAge, Obstacle, Partition, PartitionLoad
 
 T = TypeVar("T")
 
@@ -26,6 +29,12 @@ TIMEOUT_MS: Final = 10_000
 
 LOAD_TIMEOUT_MS: Final = 3_000
 """Loads make a plan better, they are not needed for one: a node that hangs is not waited for long."""
+
+AGES_TIMEOUT_MS: Final = 6_000
+"""A broker gives other coordinators 5 s each, side by side: whoever it did not hear from it leaves out."""
+
+TARGET_BYTES: Final = 6_000
+"""Of group ids in one request: brokers read a request's first line up to 8,190 bytes."""
 
 
 class HttpAdmin:
@@ -58,12 +67,23 @@ class HttpAdmin:
             found.update(part)
         return found
 
-    async def _ask(self, call: Callable[[AdminApi], Awaitable[T]]) -> T:
+    async def ages(self, group_ids: Sequence[str]) -> dict[str, GroupAge]:
+        """Lag in seconds; a group whose coordinator nobody could ask is left out."""
+        found: dict[str, GroupAge] = {}
+        for asked in batches(group_ids):
+            try:
+                answer = await self._ask(partial(AdminApi.groups, group_ids=asked), AGES_TIMEOUT_MS)
+            except AdminError:
+                break  # nobody answers: what is left would wait as long for nothing
+            found.update({group.id: _age(group) for group in answer.groups})
+        return found
+
+    async def _ask(self, call: Callable[[AdminApi], Awaitable[T]], timeout_ms: int = TIMEOUT_MS) -> T:
         last: ClientError = BrokerUnreachable("the brokers", "there are none yet")
         for address in self._addresses():
             host, _, port = address.rpartition(":")
             try:
-                async with AdminApi((host, int(port)), timeout_ms=TIMEOUT_MS) as api:
+                async with AdminApi((host, int(port)), timeout_ms=timeout_ms) as api:
                     return await call(api)
             except RequestFailed as error:
                 raise admin_error(error) from error
@@ -85,6 +105,31 @@ async def _loads_of(address: str) -> dict[Partition, PartitionLoad]:
         )
         for one in answer.partitions
     }
+
+
+def batches(group_ids: Sequence[str]) -> Iterator[list[str]]:
+    """The ids in groups that fit into one request each."""
+    batch: list[str] = []
+    size = 0
+    for group_id in group_ids:
+        more = len(urlencode({"id": group_id})) + 1
+        if batch and size + more > TARGET_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(group_id)
+        size += more
+    if batch:
+        yield batch
+
+
+def _age(group: GroupReport) -> GroupAge:
+    by_topic: dict[str, float | None] = {}
+    for one in group.offsets:
+        if one.committed_offset is None:
+            continue
+        before, seconds = by_topic.get(one.partition.topic, 0.0), one.lag_seconds
+        by_topic[one.partition.topic] = None if before is None or seconds is None else max(before, seconds)
+    return GroupAge(seconds=group.lag_seconds, by_topic=by_topic)
 
 
 def admin_error(error: ClientError) -> AdminError:

@@ -28,6 +28,7 @@ from moldau_operator.resources.consumergroup import Edge
 from moldau_operator.seams.broker_admin import (
     ClusterView,
     ConfigChange,
+    GroupAge,
     GroupView,
     MoveView,
     NewTopic,
@@ -259,6 +260,10 @@ class KafkaAdmin:
             else:
                 views[group_id] = GroupView(group_id=group_id, state=group.state, members=len(group.members))
         return views
+
+    async def group_ages(self, group_ids: Sequence[str]) -> dict[str, GroupAge]:
+        """Lag in seconds, as far as coordinators answer."""
+        return await self._http.ages(group_ids)
 
     async def committed_offsets(
         self, group_ids: Sequence[str]

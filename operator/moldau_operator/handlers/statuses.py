@@ -62,11 +62,13 @@ def write_status(status: Status) -> Json:
                 "deletionPolicy": status.deletion_policy.value,
                 "state": status.state,
                 "members": status.members,
-                "topics": [{"topic": name, "lag": lag} for name, lag in sorted(status.lag_by_topic.items())],
+                "topics": _write_lags(status),
                 "lastResetId": status.last_reset_id,
             }
             if status.lag is not None:
                 found["lag"] = status.lag
+            if status.lag_seconds is not None:
+                found["lagSeconds"] = status.lag_seconds
             if status.pending_reset is not None:
                 offsets = {
                     topic: {str(partition): offset for partition, offset in places.items()}
@@ -122,10 +124,26 @@ def read_group_status(found: Json | None) -> GroupStatus | None:
         state=str(found.get("state", "")),
         members=int(found.get("members", 0)),
         lag=None if found.get("lag") is None else int(found["lag"]),
-        lag_by_topic={str(one["topic"]): int(one.get("lag", 0)) for one in found.get("topics") or ()},
+        lag_by_topic=_read_lags(found, "lag"),
+        lag_seconds=None if found.get("lagSeconds") is None else int(found["lagSeconds"]),
+        seconds_by_topic=_read_lags(found, "lagSeconds"),
         last_reset_id=str(found.get("lastResetId", "")),
         pending_reset=None if not pending else _read_reset(pending),
     )
+
+
+def _write_lags(status: GroupStatus) -> list[Json]:
+    """What is known of each topic; one of which nothing is known is not named."""
+    found: dict[str, Json] = {}
+    for name, lag in status.lag_by_topic.items():
+        found.setdefault(name, {"topic": name})["lag"] = lag
+    for name, seconds in status.seconds_by_topic.items():
+        found.setdefault(name, {"topic": name})["lagSeconds"] = seconds
+    return [found[name] for name in sorted(found)]
+
+
+def _read_lags(found: Json, field: str) -> dict[str, int]:
+    return {str(one["topic"]): int(one[field]) for one in found.get("topics") or () if field in one}
 
 
 def _read_common(found: Json) -> Json:

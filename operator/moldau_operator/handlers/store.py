@@ -105,7 +105,10 @@ class KubeStatuses:
             return False
         if self._clock.monotonic_ms() - written >= LAG_WRITE_MS:
             return False
-        calm = write_status(replace(status, lag=None, lag_by_topic={}, conditions=()))
+        still = replace(
+            status, lag=None, lag_by_topic={}, lag_seconds=None, seconds_by_topic={}, conditions=()
+        )
+        calm = write_status(still)
         kept = {name: before.get(name) for name in calm if name not in {"topics", "conditions"}}
         same = all(kept[name] == calm[name] for name in kept)
         return same and _statuses(before) == _statuses(wanted)

@@ -137,7 +137,9 @@ def _spec_hash(bundle: Bundle, key: Key) -> str:
 
 def _lasting(status: Status) -> Status:
     if isinstance(status, GroupStatus):
-        return replace(status, state="", members=0, lag=None, lag_by_topic={})
+        return replace(
+            status, state="", members=0, lag=None, lag_by_topic={}, lag_seconds=None, seconds_by_topic={}
+        )
     if isinstance(status, ClusterStatus):
         return replace(status, rollout=None)
     return replace(status, under_replicated=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -12,7 +12,7 @@ from moldau_operator.resources.conditions import Condition, ConditionType, Reaso
 from moldau_operator.resources.consumergroup import AtOffsets, AtTime, ConsumerGroup, OffsetReset
 from moldau_operator.resources.meta import DeletionPolicy
 from moldau_operator.resources.status import GroupStatus, PendingReset
-from moldau_operator.seams.broker_admin import GroupView, Partition
+from moldau_operator.seams.broker_admin import NOT_TOLD, GroupAge, GroupView, Partition
 
 INACTIVE: Final = frozenset({"Empty", "Dead"})
 """States in which a group has no members, so that its offsets may be moved under nobody's feet."""
@@ -55,6 +55,7 @@ class ObservedGroup:
     Attributes:
         committed: committed offsets, read *before* `ends`, so that lag is never negative by a race.
         ends: log end offsets; a partition that could not be asked is missing.
+        age: its lag in seconds, where somebody told.
         reset_target: what the wanted reset comes to in offsets, when one is wanted and was looked up.
         reset_problem: why it could not be looked up, in words.
     """
@@ -62,6 +63,7 @@ class ObservedGroup:
     view: GroupView
     committed: Mapping[Partition, int] = field(default_factory=dict)
     ends: Mapping[Partition, int] = field(default_factory=dict)
+    age: GroupAge = NOT_TOLD
     reset_target: Mapping[Partition, int] | None = None
     reset_problem: str = ""
 
@@ -104,10 +106,14 @@ def plan_group(
         members=observed.view.members,
         lag=lag,
         lag_by_topic=by_topic or {},
+        lag_seconds=whole_seconds(observed.age),
+        seconds_by_topic={
+            topic: int(seconds) for topic, seconds in observed.age.by_topic.items() if seconds is not None
+        },
     )
     found = [
         *_readiness(observed),
-        *_lag_condition(group, lag, observed),
+        *_lag_condition(group, status, observed),
         *_members_condition(group, observed),
     ]
     actions: tuple[GroupAction, ...] = ()
@@ -142,28 +148,47 @@ def lag_by_topic(observed: ObservedGroup) -> dict[str, int] | None:
     return lags
 
 
+def whole_seconds(age: GroupAge) -> int | None:
+    """Whole seconds, as a clock shows them; a fraction would be another status with every look."""
+    return None if age.seconds is None else int(age.seconds)
+
+
 def _readiness(observed: ObservedGroup) -> tuple[Condition, ...]:
     if observed.view.state == "Dead" and not observed.committed:
         return conditions.ready(message="no consumer has used this group yet")
     return conditions.ready(message=f"{observed.view.state}, {counted(observed.view.members, 'member')}")
 
 
-def _lag_condition(group: ConsumerGroup, lag: int | None, observed: ObservedGroup) -> list[Condition]:
+def _lag_condition(group: ConsumerGroup, status: GroupStatus, observed: ObservedGroup) -> list[Condition]:
+    """One limit passed is over the budget, whatever is not known of the other; what is not known is within none."""
     budget = group.spec.max_lag
-    if budget.records is None and budget.seconds is None:
+    limits = [("record", status.lag, budget.records), ("second", status.lag_seconds, budget.seconds)]
+    kept = [(unit, found, limit) for unit, found, limit in limits if limit is not None]
+    if not kept:
         return []
     kind = ConditionType.LAG_WITHIN_BUDGET
-    note = "; maxLag.seconds is not measured yet" if budget.seconds is not None else ""
-    if lag is None:
-        why = "a log's end is not known" if observed.committed else "nothing is committed yet"
-        return [conditions.flag(kind, None, Reason.NOT_MEASURED, why + note)]
-    if budget.records is None:
-        return [conditions.flag(kind, None, Reason.NOT_MEASURED, note.removeprefix("; "))]
-    if lag > budget.records:
-        words = f"{counted(lag, 'record')} behind, allowed {budget.records}{note}"
-        return [conditions.flag(kind, False, Reason.OVER_BUDGET, words)]
-    words = f"at most {budget.records} records behind{note}"  # no figure: it would change with every record
+    over = [
+        f"{counted(found, unit)} behind, allowed {limit}"
+        for unit, found, limit in kept
+        if found is not None and found > limit
+    ]
+    if over:
+        return [conditions.flag(kind, False, Reason.OVER_BUDGET, "; ".join(over))]
+    unknown = [unit for unit, found, _ in kept if found is None]
+    if unknown:
+        words = _not_measured(unknown, observed)
+        return [conditions.flag(kind, None, Reason.NOT_MEASURED, words)]
+    # No figure: it would change with every record.
+    words = f"at most {' and '.join(f'{limit} {unit}s' for unit, _, limit in kept)} behind"
     return [conditions.flag(kind, True, Reason.WITHIN_BUDGET, words)]
+
+
+def _not_measured(unknown: Sequence[str], observed: ObservedGroup) -> str:
+    if not observed.committed:
+        return "nothing is committed yet"
+    if "record" in unknown:
+        return "a log's end is not known"
+    return "the brokers do not tell how old the lag is"
 
 
 def _members_condition(group: ConsumerGroup, observed: ObservedGroup) -> list[Condition]:

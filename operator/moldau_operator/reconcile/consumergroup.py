@@ -46,7 +46,7 @@ class GroupReconciler:
         """
         report: Report[GroupStatus] = Report()
         declared = {group.key: group for group in groups}
-        looks = await look_at_groups(self._admin, [group.spec.group_id for group in groups])
+        looks = await self._look([group.spec.group_id for group in groups])
         for key, group in declared.items():
             status = statuses.get(key) or GroupStatus()
             look = looks[group.spec.group_id]
@@ -69,6 +69,20 @@ class GroupReconciler:
         if not paused:
             await self._let_go({k: s for k, s in statuses.items() if k not in declared}, groups, report)
         return report
+
+    async def _look(self, group_ids: Sequence[str]) -> dict[str, ObservedGroup | AdminError]:
+        """The groups, and how old their lag is; where that is not told the rest is seen all the same."""
+        looks = await look_at_groups(self._admin, group_ids)
+        asked = [
+            group_id
+            for group_id, look in looks.items()
+            if not isinstance(look, AdminError) and look.committed
+        ]
+        for group_id, age in (await self._admin.group_ages(asked) if asked else {}).items():
+            look = looks[group_id]
+            if isinstance(look, ObservedGroup):
+                looks[group_id] = replace(look, age=age)
+        return looks
 
     async def _with_reset(
         self, group: ConsumerGroup, status: GroupStatus, look: ObservedGroup

@@ -103,7 +103,13 @@ class PendingReset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupStatus:
-    """Of a ConsumerGroup. `lag` is in records, None while nothing is committed or it cannot be told."""
+    """Of a ConsumerGroup.
+
+    Attributes:
+        lag: in records, None while nothing is committed or it cannot be told; `lag_by_topic` likewise.
+        lag_seconds: whole seconds that the oldest record not consumed has waited; a topic (or all of them) that
+            nobody could tell of has none.
+    """
 
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
@@ -113,5 +119,7 @@ class GroupStatus:
     members: int = 0
     lag: int | None = None
     lag_by_topic: Mapping[str, int] = field(default_factory=dict)
+    lag_seconds: int | None = None
+    seconds_by_topic: Mapping[str, int] = field(default_factory=dict)
     last_reset_id: str = ""
     pending_reset: PendingReset | None = None

@@ -137,6 +137,22 @@ class GroupView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupAge:
+    """How long a group's oldest record that it has not consumed has waited, in seconds; None is not known.
+
+    Attributes:
+        by_topic: the longest of each topic that it has committed offsets in.
+    """
+
+    seconds: float | None
+    by_topic: Mapping[str, float | None] = field(default_factory=dict)
+
+
+NOT_TOLD: Final = GroupAge(seconds=None)
+"""Nobody could be asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewTopic:
     """A topic to create; numbers may be `BROKER_DEFAULT`."""
 
@@ -241,6 +257,10 @@ class BrokerAdmin(Protocol):
 
     async def describe_groups(self, group_ids: Sequence[str]) -> dict[str, GroupView | AdminError]:
         """These groups."""
+        ...
+
+    async def group_ages(self, group_ids: Sequence[str]) -> dict[str, GroupAge]:
+        """Lag in seconds, as far as coordinators answer; a group nobody tells of is left out."""
         ...
 
     async def committed_offsets(

@@ -12,6 +12,7 @@ from moldau_operator.seams.broker_admin import (
     BROKER_DEFAULT,
     ClusterView,
     ConfigChange,
+    GroupAge,
     GroupView,
     MoveView,
     NewTopic,
@@ -64,6 +65,7 @@ class FakeGroup:
     state: str = "Empty"
     members: int = 0
     committed: dict[Partition, int] = field(default_factory=dict)
+    age: GroupAge | None = None
 
 
 class FakeBrokers:
@@ -179,10 +181,11 @@ class FakeBrokers:
         self._called("create_topics")
         found: dict[str, AdminError | None] = {}
         for topic in topics:
-            found[topic.name] = self.refuse.get(("create_topics", topic.name))
-            if found[topic.name] is None and topic.name in self.topics:
-                found[topic.name] = AdminError(ErrorCode.TOPIC_ALREADY_EXISTS, "exists")
-            elif found[topic.name] is None:
+            there = (
+                AdminError(ErrorCode.TOPIC_ALREADY_EXISTS, "exists") if topic.name in self.topics else None
+            )
+            found[topic.name] = self.refuse.get(("create_topics", topic.name)) or there
+            if found[topic.name] is None:
                 partitions = self.num_partitions if topic.partitions == BROKER_DEFAULT else topic.partitions
                 replicas = 1 if topic.replicas == BROKER_DEFAULT else topic.replicas
                 self.add_topic(topic.name, partitions, replicas).overrides.update(topic.config)
@@ -348,19 +351,21 @@ class FakeBrokers:
 
     def _group_view(self, group_id: str) -> GroupView:
         group = self.groups.get(group_id)
-        if group is None:
-            return GroupView(group_id=group_id, state="Dead", members=0)
-        return GroupView(group_id=group_id, state=group.state, members=group.members)
+        state, members = (group.state, group.members) if group is not None else ("Dead", 0)
+        return GroupView(group_id=group_id, state=state, members=members)
+
+    async def group_ages(self, group_ids: Sequence[str]) -> dict[str, GroupAge]:
+        """As the protocol: of groups of which it was said."""
+        self._called("group_ages")
+        return {one: age for one in group_ids if one in self.groups and (age := self.groups[one].age)}
 
     async def committed_offsets(
         self, group_ids: Sequence[str]
     ) -> dict[str, dict[Partition, int] | AdminError]:
         """As the protocol."""
         self._called("committed_offsets")
-        return {
-            group_id: dict(self.groups[group_id].committed) if group_id in self.groups else {}
-            for group_id in group_ids
-        }
+        none = FakeGroup()
+        return {group_id: dict(self.groups.get(group_id, none).committed) for group_id in group_ids}
 
     async def offsets_at(
         self, partitions: Sequence[Partition], place: Edge | int
@@ -369,9 +374,8 @@ class FakeBrokers:
         self._called("offsets_at")
         found: dict[Partition, int | AdminError] = {}
         for partition in partitions:
-            refused = self.refuse.get(("offsets_at", str(partition)))
             start, end = self.topics[partition.topic].logs.get(partition.number, (0, 0))
-            if refused is not None:
+            if refused := self.refuse.get(("offsets_at", str(partition))):
                 found[partition] = refused
             elif isinstance(place, Edge):
                 found[partition] = start if place is Edge.EARLIEST else end
@@ -389,8 +393,7 @@ class FakeBrokers:
     ) -> dict[Partition, AdminError | None]:
         """As the protocol."""
         self._called("alter_offsets")
-        refused = self.refuse.get(("alter_offsets", group_id))
-        if refused is None:
+        if (refused := self.refuse.get(("alter_offsets", group_id))) is None:
             self.groups.setdefault(group_id, FakeGroup()).committed.update(offsets)
         return dict.fromkeys(offsets, refused)
 

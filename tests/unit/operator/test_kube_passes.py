@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from moldau_operator.seams.api_server import ApiError
-from moldau_operator.seams.broker_admin import PartitionView
+from moldau_operator.seams.broker_admin import GroupAge, PartitionView
 from moldau_operator.testing.controllers import settle
 from moldau_operator.testing.kube_world import NAMESPACE, KubeWorld
 
@@ -238,6 +238,37 @@ async def test_a_refusing_server_is_asked_again() -> None:
     await world.converge()
     assert len(refused) == 3
     assert world.ready_condition("Cluster", "demo")[0] == "True"
+
+
+async def test_a_groups_lag_is_in_its_status_and_written_every_ten_seconds_at_most() -> None:
+    """Records and seconds, of the group and of each topic; what is not known any more is gone, not zero."""
+    world = KubeWorld()
+
+    def writes() -> list[Any]:
+        return [call for call in world.api.writes if call.kind == "ConsumerGroup"]
+
+    await three_nodes(world)
+    world.brokers.add_topic("orders", 1, 3).logs[0] = (0, 10)
+    group = world.brokers.groups["billing"] = world.group({("orders", 0): 4})
+    world.put("ConsumerGroup", "billing", cluster="demo", maxLag={"seconds": 30})
+    group.age = GroupAge(seconds=12.0, by_topic={"orders": 12.0})
+    await world.converge()
+    found = world.status("ConsumerGroup", "billing")
+    assert (found["lag"], found["lagSeconds"]) == (6, 12)
+    assert found["topics"] == [{"topic": "orders", "lag": 6, "lagSeconds": 12}]
+    assert (world.condition("ConsumerGroup", "billing", "LagWithinBudget") or {})["status"] == "True"
+    before = len(writes())
+    for second in range(1, 13):
+        group.age = GroupAge(seconds=12.0 + second, by_topic={"orders": 12.0 + second})
+        await world.step()
+    assert len(writes()) == before + 1
+    group.age = None
+    for _ in range(12):
+        await world.step()
+    found = world.status("ConsumerGroup", "billing")
+    assert "lagSeconds" not in found
+    assert found["topics"] == [{"topic": "orders", "lag": 6}]
+    assert (world.condition("ConsumerGroup", "billing", "LagWithinBudget") or {})["status"] == "Unknown"
 
 
 async def test_leaders_are_balanced_and_the_status_says_how_even_they_are() -> None:

@@ -19,7 +19,7 @@ from moldau_operator.resources.conditions import Condition, ConditionStatus, Con
 from moldau_operator.resources.consumergroup import ConsumerGroup, Edge, MaxLag, OffsetReset
 from moldau_operator.resources.meta import DeletionPolicy
 from moldau_operator.resources.status import GroupStatus
-from moldau_operator.seams.broker_admin import GroupView, Partition
+from moldau_operator.seams.broker_admin import GroupAge, GroupView, Partition
 
 MakeGroup = Callable[..., ConsumerGroup]
 P0, P1 = Partition("orders", 0), Partition("orders", 1)
@@ -66,13 +66,45 @@ def test_the_budget_is_kept_up_to_its_last_record(
     assert condition(plan, ConditionType.LAG_WITHIN_BUDGET).status is status
 
 
-def test_a_budget_in_seconds_is_said_not_to_be_measured(make_group: MakeGroup) -> None:
-    """Nothing is claimed that was not looked at."""
-    observed = seen(committed={P0: 3}, ends={P0: 3})
+@pytest.mark.parametrize(
+    ("seconds", "status", "words"),
+    [
+        (60.9, ConditionStatus.TRUE, "at most 60 seconds behind"),
+        (61.0, ConditionStatus.FALSE, "61 seconds behind, allowed 60"),
+        (None, ConditionStatus.UNKNOWN, "the brokers do not tell how old the lag is"),
+    ],
+)
+def test_a_budget_in_seconds_is_judged_by_what_the_brokers_tell(
+    make_group: MakeGroup, seconds: float | None, status: ConditionStatus, words: str
+) -> None:
+    """Whole seconds; what is not known is neither kept nor broken, and in no status a zero."""
+    observed = seen(
+        committed={P0: 3}, ends={P0: 5}, age=GroupAge(seconds=seconds, by_topic={"orders": seconds})
+    )
     plan = plan_group(make_group(max_lag=MaxLag(seconds=60)), GroupStatus(), observed)
     budget = condition(plan, ConditionType.LAG_WITHIN_BUDGET)
-    assert budget.status is ConditionStatus.UNKNOWN
-    assert budget.message == "maxLag.seconds is not measured yet"
+    assert (budget.status, budget.message) == (status, words)
+    assert plan.status.lag_seconds == (None if seconds is None else int(seconds))
+    assert plan.status.seconds_by_topic == ({} if seconds is None else {"orders": int(seconds)})
+
+
+@pytest.mark.parametrize(
+    ("end", "seconds", "status", "words"),
+    [
+        (10, 5.0, ConditionStatus.TRUE, "at most 10 records and 60 seconds behind"),
+        (30, None, ConditionStatus.FALSE, "27 records behind, allowed 10"),
+        (30, 90.0, ConditionStatus.FALSE, "27 records behind, allowed 10; 90 seconds behind, allowed 60"),
+        (10, None, ConditionStatus.UNKNOWN, "the brokers do not tell how old the lag is"),
+    ],
+)
+def test_of_two_limits_one_that_is_passed_is_enough(
+    make_group: MakeGroup, end: int, seconds: float | None, status: ConditionStatus, words: str
+) -> None:
+    """And both must be known to be kept."""
+    observed = seen(committed={P0: 3}, ends={P0: end}, age=GroupAge(seconds=seconds))
+    plan = plan_group(make_group(max_lag=MaxLag(records=10, seconds=60)), GroupStatus(), observed)
+    budget = condition(plan, ConditionType.LAG_WITHIN_BUDGET)
+    assert (budget.status, budget.message) == (status, words)
 
 
 @pytest.mark.parametrize(("members", "status"), [(1, ConditionStatus.FALSE), (2, ConditionStatus.TRUE)])

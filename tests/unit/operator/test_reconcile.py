@@ -27,7 +27,7 @@ from moldau_operator.resources.consumergroup import (
 from moldau_operator.resources.meta import DeletionPolicy, Key
 from moldau_operator.resources.status import ClusterStatus, GroupStatus, TopicStatus
 from moldau_operator.resources.topic import Topic
-from moldau_operator.seams.broker_admin import Obstacle, Partition, PartitionView
+from moldau_operator.seams.broker_admin import GroupAge, Obstacle, Partition, PartitionView
 from moldau_operator.testing.brokers import FakeBrokers, FakeGroup
 from moldau_operator.testing.platform import FakeClock, FakePlatform, FakeStore
 
@@ -254,18 +254,36 @@ class TestTopics:
 class TestGroups:
     """Consumer groups of one cluster."""
 
-    async def test_groups_are_observed_in_four_calls(self, bench: Bench, make_group: MakeGroup) -> None:
-        """States, commits, which topics live, log ends: whatever the number of groups. Commits before ends."""
+    async def test_groups_are_observed_in_five_calls(self, bench: Bench, make_group: MakeGroup) -> None:
+        """States, commits, which topics live, log ends, ages: whatever the number of groups. Commits before ends."""
         bench.brokers.add_topic("orders").logs[0] = (0, 10)
         bench.brokers.groups["a"] = FakeGroup("Stable", 1, {Partition("orders", 0): 4})
         a, b = make_group("a", max_lag=MaxLag(records=5)), make_group("b")
         report = await bench.groups(a, b)
-        assert bench.brokers.calls == ["describe_groups", "committed_offsets", "partitions_of", "offsets_at"]
+        calls = ["describe_groups", "committed_offsets", "partitions_of", "offsets_at", "group_ages"]
+        assert bench.brokers.calls == calls
         assert (report.statuses[a.key].lag, report.statuses[b.key].lag) == (6, None)
         assert [str(event) for event in report.events] == ["ConsumerGroup a: 6 records behind, allowed 5"]
         bench.quiet()
         assert (await bench.groups(a, b)).converged
         assert bench.store.writes == 0
+
+    async def test_lag_in_seconds_is_what_the_brokers_told_last(
+        self, bench: Bench, make_group: MakeGroup
+    ) -> None:
+        """A group whose coordinator does not answer keeps its lag in records and has no seconds, not old ones."""
+        bench.brokers.add_topic("orders").logs[0] = (0, 10)
+        billing = bench.brokers.groups["billing"] = FakeGroup("Stable", 1, {Partition("orders", 0): 4})
+        group = make_group(max_lag=MaxLag(seconds=30))
+        billing.age = GroupAge(seconds=42.7, by_topic={"orders": 42.7})
+        found = (await bench.groups(group)).statuses[group.key]
+        assert (found.lag, found.lag_seconds, found.seconds_by_topic) == (6, 42, {"orders": 42})
+        budget = find(found.conditions, ConditionType.LAG_WITHIN_BUDGET)
+        assert budget is not None
+        assert budget.message == "42 seconds behind, allowed 30"
+        billing.age = None
+        found = (await bench.groups(group)).statuses[group.key]
+        assert (found.lag, found.lag_seconds, found.seconds_by_topic) == (6, None, {})
 
     async def test_offsets_in_deleted_topics_do_not_count(self, bench: Bench, make_group: MakeGroup) -> None:
         """Nobody can consume them any more."""
