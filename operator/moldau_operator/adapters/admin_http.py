@@ -1,9 +1,9 @@
-"""What the brokers' own admin API over HTTP is asked: may one of them stop, loads, how old the lag of groups is."""
+"""What the brokers' own admin API over HTTP is asked: may one of them stop, loads, how old is lag, resets."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 from urllib.parse import urlencode
@@ -12,6 +12,7 @@ from moldau_broker.base.errors import ErrorCode
 from moldau_broker.client.admin_api import AdminApi
 from moldau_broker.client.admin_api_answers import GroupReport
 from moldau_broker.client.errors import BrokerUnreachable, ClientError, RequestFailed
+from moldau_broker.client.partitions import TopicPartition
 from moldau_operator.errors import AdminError
 from moldau_operator.seams.broker_admin import GroupAge, Obstacle, Partition, PartitionLoad
 
@@ -77,6 +78,13 @@ class HttpAdmin:
                 break  # nobody answers: what is left would wait as long for nothing
             found.update({group.id: _age(group) for group in answer.groups})
         return found
+
+    async def reset_offsets(
+        self, group_id: str, offsets: Mapping[Partition, int], reset_id: str, *, force: bool
+    ) -> None:
+        """Move a group's offsets under its coordinator's fence; an answer that was lost may be asked for again."""
+        wanted = {TopicPartition(*place): offset for place, offset in offsets.items()}
+        await self._ask(lambda api: api.reset_offsets(group_id, wanted, reset_id=reset_id, force=force))
 
     async def _ask(self, call: Callable[[AdminApi], Awaitable[T]], timeout_ms: int = TIMEOUT_MS) -> T:
         last: ClientError = BrokerUnreachable("the brokers", "there are none yet")

@@ -301,15 +301,11 @@ class KafkaAdmin:
         """Partition counts; a topic that does not exist is left out."""
         return {name: len(info.partitions) for name, info in (await self._topic_infos(names)).items()}
 
-    async def alter_offsets(
-        self, group_id: str, places: Mapping[Partition, int]
-    ) -> dict[Partition, AdminError | None]:
-        """Commit offsets for a group without members."""
-        wanted = {TopicPartition(*place): offsets.CommittedOffset(offset) for place, offset in places.items()}
-        found = await _ask(lambda: offsets.commit_offsets(self._cluster, group_id, wanted))
-        return {
-            Partition(*place): admin_error(one) if one is not None else None for place, one in found.items()
-        }
+    async def reset_offsets(
+        self, group_id: str, places: Mapping[Partition, int], reset_id: str, *, force: bool = False
+    ) -> None:
+        """Commit these offsets under the coordinator's fence, once for each id."""
+        await self._http.reset_offsets(group_id, places, reset_id, force=force)
 
     async def delete_groups(self, group_ids: Sequence[str]) -> dict[str, AdminError | None]:
         """Delete groups without members, with their offsets."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from moldau_broker.base.errors import ErrorCode
+from moldau_operator.errors import AdminError
 from moldau_operator.names import counted
 from moldau_operator.resources import conditions
 from moldau_operator.resources.conditions import Condition, ConditionType, Reason
@@ -17,18 +19,22 @@ from moldau_operator.seams.broker_admin import NOT_TOLD, GroupAge, GroupView, Pa
 INACTIVE: Final = frozenset({"Empty", "Dead"})
 """States in which a group has no members, so that its offsets may be moved under nobody's feet."""
 
+_NOT_DONE: Final = frozenset({ErrorCode.NON_EMPTY_GROUP, ErrorCode.OFFSET_OUT_OF_RANGE})
+"""Refusals after which a reset may be decided anew; the coordinator still does none twice under the same id."""
+
 _RESET_SAMPLE: Final = 5
 """Partitions named in the message of a dry run; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResetOffsets:
-    """Commit these offsets for a group without members."""
+    """Commit these offsets for a group without members; with `force` it has none any more by then."""
 
     group_id: str
     reset_id: str
     offsets: Mapping[Partition, int]
     reason: str
+    force: bool = False
 
     def __str__(self) -> str:
         return f"reset offsets of group {self.group_id}: {self.reason}"
@@ -226,21 +232,48 @@ def _plan_reset(
     ):
         status = replace(status, last_reset_id=reset.id, pending_reset=None)
         return (), conditions.flag(kind, True, Reason.RESET_APPLIED, f"reset {reset.id} was applied"), status
-    if view.state not in INACTIVE:
-        hint = "; force comes with the coordinator's fence" if reset.force else ""
-        words = f"group has {counted(view.members, 'member')}: stop its consumers to let reset {reset.id} happen{hint}"
-        return refuse(Reason.GROUP_ACTIVE, words)
+    if pending is None and view.state not in INACTIVE and not reset.force:
+        return refuse(Reason.GROUP_ACTIVE, still_active(counted(view.members, "member"), reset.id))
+    # One that was decided is asked for whatever the state: it may be done already, and consumers back.
     by_topic: dict[str, dict[int, int]] = {}
     for place, offset in target.items():
         by_topic.setdefault(place.topic, {})[place.number] = offset
     status = replace(status, pending_reset=PendingReset(id=reset.id, offsets=by_topic))
     reason = f"reset {reset.id} to {_target_name(reset)}, {counted(len(target), 'partition')}"
-    action = ResetOffsets(group_id=view.group_id, reset_id=reset.id, offsets=dict(target), reason=reason)
+    action = ResetOffsets(
+        group_id=view.group_id, reset_id=reset.id, offsets=dict(target), reason=reason, force=reset.force
+    )
     return (
         (action,),
         conditions.flag(kind, False, Reason.APPLYING, f"reset {reset.id} is being applied"),
         status,
     )
+
+
+def still_active(members: str, reset_id: str) -> str:
+    """Why a reset does not happen while these are in the group, and what to do."""
+    return (
+        f"group has {members}: stop its consumers to let reset {reset_id} happen, or set force to remove them"
+    )
+
+
+def reset_refused(
+    action: ResetOffsets, error: AdminError, status: GroupStatus
+) -> tuple[Condition, GroupStatus]:
+    """What a reset that the coordinator did not do comes to.
+
+    After a refusal that proves that it was not done it is decided anew: by then `latest` is elsewhere, and a log may
+    have lost what it was to go back to. Else it was perhaps done, and is asked for again as it was.
+    """
+    kind = ConditionType.OFFSETS_RESET
+    if error.code is ErrorCode.NON_EMPTY_GROUP:
+        words = still_active("members", action.reset_id) + f" ({error})"
+        found = conditions.flag(kind, False, Reason.GROUP_ACTIVE, words)
+    else:
+        found = conditions.flag(kind, False, Reason.RETRYING, f"cannot {action}: {error}")
+    if error.code in _NOT_DONE:
+        status = replace(status, pending_reset=None)
+    return found, status
 
 
 def _target_name(reset: OffsetReset) -> str:

@@ -15,6 +15,7 @@ from moldau_operator.plan.consumergroup import (
     ResetOffsets,
     plan_group,
     plan_removed,
+    reset_refused,
     reset_wanted,
 )
 from moldau_operator.reconcile.events import Event
@@ -146,18 +147,17 @@ class GroupReconciler:
         self, key: Key, action: GroupAction, status: GroupStatus, report: Report[GroupStatus]
     ) -> GroupStatus:
         assert isinstance(action, ResetOffsets)
-        try:
-            outcomes = await self._admin.alter_offsets(action.group_id, action.offsets)
-            failed = next((error for error in outcomes.values() if error is not None), None)
-        except AdminError as error:
-            failed = error
         kind = ConditionType.OFFSETS_RESET
-        if failed is None:
+        try:
+            await self._admin.reset_offsets(
+                action.group_id, action.offsets, action.reset_id, force=action.force
+            )
+        except AdminError as error:
+            flag, status = reset_refused(action, error, status)
+        else:
             report.did(key, str(action))
             flag = conditions.flag(kind, True, Reason.RESET_APPLIED, f"reset {action.reset_id} was applied")
             status = replace(status, last_reset_id=action.reset_id, pending_reset=None)
-        else:
-            flag = conditions.flag(kind, False, Reason.RETRYING, f"cannot {action}: {failed}")
         others = tuple(condition for condition in status.conditions if condition.type is not kind)
         return record(report, key, status, replace(status, conditions=(*others, flag)), self._clock.wall_ms())
 

@@ -279,10 +279,15 @@ class BrokerAdmin(Protocol):
         """Partition counts; a topic that does not exist is left out."""
         ...
 
-    async def alter_offsets(
-        self, group_id: str, offsets: Mapping[Partition, int]
-    ) -> dict[Partition, AdminError | None]:
-        """Commit offsets for a group without members."""
+    async def reset_offsets(
+        self, group_id: str, offsets: Mapping[Partition, int], reset_id: str, *, force: bool = False
+    ) -> None:
+        """Commit these offsets, all or none, under the coordinator's fence, once for each id.
+
+        Raises:
+            AdminError: NON_EMPTY_GROUP while members are active, unless `force` removes them first;
+                OFFSET_OUT_OF_RANGE where a log holds an offset no longer. Asked again, neither is done twice.
+        """
         ...
 
     async def delete_groups(self, group_ids: Sequence[str]) -> dict[str, AdminError | None]:

@@ -12,8 +12,6 @@ from moldau_operator.seams.broker_admin import (
     BROKER_DEFAULT,
     ClusterView,
     ConfigChange,
-    GroupAge,
-    GroupView,
     MoveView,
     NewTopic,
     Obstacle,
@@ -24,6 +22,7 @@ from moldau_operator.seams.broker_admin import (
     QuorumView,
     TopicView,
 )
+from moldau_operator.testing.groups import FakeGroups
 
 CHANGES = frozenset(
     {
@@ -31,7 +30,7 @@ CHANGES = frozenset(
         "create_partitions",
         "alter_topics",
         "delete_topics",
-        "alter_offsets",
+        "reset_offsets",
         "delete_groups",
         "move_replicas",
         "cancel_moves",
@@ -58,23 +57,10 @@ class FakeTopic:
     placement: list[PartitionView] = field(default_factory=list)
 
 
-@dataclass
-class FakeGroup:
-    """One group and what it has committed."""
-
-    state: str = "Empty"
-    members: int = 0
-    committed: dict[Partition, int] = field(default_factory=dict)
-    age: GroupAge | None = None
-
-
-class FakeBrokers:
+class FakeBrokers(FakeGroups):
     """Implements `BrokerAdmin`. Change the dictionaries to change the world behind the reconcilers.
 
     Attributes:
-        calls: every call made, by name.
-        refuse: (call, topic or group) -> the error it gets.
-        unreachable: while set, every call raises it.
         disks: the cluster's id by node, as the platform's fake keeps it; the first is the cluster's.
         fenced: registered brokers that do not serve; `forgotten` ones are registered no more.
         voters: of the metadata quorum.
@@ -88,6 +74,7 @@ class FakeBrokers:
     """
 
     def __init__(self, brokers: int = 1, disks: Mapping[int, str] | None = None) -> None:
+        super().__init__()
         self.disks = {0: "cluster-1"} if disks is None else disks
         self.brokers = brokers
         self.fenced: set[int] = set()
@@ -103,10 +90,6 @@ class FakeBrokers:
         self.min_isr = 1
         self.controller = 0
         self.topics: dict[str, FakeTopic] = {}
-        self.groups: dict[str, FakeGroup] = {}
-        self.calls: list[str] = []
-        self.refuse: dict[tuple[str, str], AdminError] = {}
-        self.unreachable: AdminError | None = None
         self._ids = 0
         self._placed = 0  # partitions, so that the next one begins with the next broker
 
@@ -130,11 +113,6 @@ class FakeBrokers:
 
     async def close(self) -> None:
         """Nothing is open."""
-
-    def _called(self, name: str) -> None:
-        self.calls.append(name)
-        if self.unreachable is not None:
-            raise self.unreachable
 
     async def describe_cluster(self) -> ClusterView:
         """As the protocol."""
@@ -336,37 +314,6 @@ class FakeBrokers:
         self.forgotten.add(broker_id)
         return None
 
-    async def list_groups(self) -> tuple[str, ...]:
-        """As the protocol."""
-        self._called("list_groups")
-        return tuple(sorted(self.groups))
-
-    async def describe_groups(self, group_ids: Sequence[str]) -> dict[str, GroupView | AdminError]:
-        """As the protocol."""
-        self._called("describe_groups")
-        return {
-            group_id: self.refuse.get(("describe_groups", group_id)) or self._group_view(group_id)
-            for group_id in group_ids
-        }
-
-    def _group_view(self, group_id: str) -> GroupView:
-        group = self.groups.get(group_id)
-        state, members = (group.state, group.members) if group is not None else ("Dead", 0)
-        return GroupView(group_id=group_id, state=state, members=members)
-
-    async def group_ages(self, group_ids: Sequence[str]) -> dict[str, GroupAge]:
-        """As the protocol: of groups of which it was said."""
-        self._called("group_ages")
-        return {one: age for one in group_ids if one in self.groups and (age := self.groups[one].age)}
-
-    async def committed_offsets(
-        self, group_ids: Sequence[str]
-    ) -> dict[str, dict[Partition, int] | AdminError]:
-        """As the protocol."""
-        self._called("committed_offsets")
-        none = FakeGroup()
-        return {group_id: dict(self.groups.get(group_id, none).committed) for group_id in group_ids}
-
     async def offsets_at(
         self, partitions: Sequence[Partition], place: Edge | int
     ) -> dict[Partition, int | AdminError]:
@@ -387,19 +334,3 @@ class FakeBrokers:
         """As the protocol."""
         self._called("partitions_of")
         return {name: self.topics[name].partitions for name in topics if name in self.topics}
-
-    async def alter_offsets(
-        self, group_id: str, offsets: Mapping[Partition, int]
-    ) -> dict[Partition, AdminError | None]:
-        """As the protocol."""
-        self._called("alter_offsets")
-        if (refused := self.refuse.get(("alter_offsets", group_id))) is None:
-            self.groups.setdefault(group_id, FakeGroup()).committed.update(offsets)
-        return dict.fromkeys(offsets, refused)
-
-    async def delete_groups(self, group_ids: Sequence[str]) -> dict[str, AdminError | None]:
-        """As the protocol."""
-        self._called("delete_groups")
-        for group_id in group_ids:
-            self.groups.pop(group_id, None)
-        return dict.fromkeys(group_ids)

@@ -12,8 +12,9 @@ from moldau_operator.seams.api_server import Object
 from moldau_operator.seams.broker_admin import Partition
 from moldau_operator.telemetry.metrics import OperatorMetrics
 from moldau_operator.testing.apiserver import Killed, MemoryApi
-from moldau_operator.testing.brokers import FakeBrokers, FakeGroup
+from moldau_operator.testing.brokers import FakeBrokers
 from moldau_operator.testing.controllers import settle
+from moldau_operator.testing.groups import FakeGroup
 from moldau_operator.testing.platform import FakeClock
 from moldau_operator.testing.schema import shipped_definitions
 

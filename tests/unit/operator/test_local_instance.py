@@ -22,7 +22,8 @@ from moldau_operator.local.source import read_local
 from moldau_operator.local.state import hold, prepare
 from moldau_operator.resources.located import ResourcesInvalid
 from moldau_operator.seams.platform import NodeState
-from moldau_operator.testing.brokers import FakeBrokers, FakeGroup
+from moldau_operator.testing.brokers import FakeBrokers
+from moldau_operator.testing.groups import FakeGroup
 from moldau_operator.testing.platform import FakePlatform
 
 QUICKSTART = (Path(__file__).parents[3] / "examples" / "quickstart.yaml").read_text()

@@ -177,7 +177,23 @@ class TestReset:
         plan = plan_group(group, GroupStatus(), seen("Stable", 2, reset_target={P0: 0}))
         found = condition(plan, ConditionType.OFFSETS_RESET)
         assert (plan.actions, found.reason) == ((), Reason.GROUP_ACTIVE)
-        assert found.message == "group has 2 members: stop its consumers to let reset again happen"
+        assert found.message == (
+            "group has 2 members: stop its consumers to let reset again happen, or set force to remove them"
+        )
+
+    def test_force_asks_the_coordinator_to_remove_the_members(self, make_group: MakeGroup) -> None:
+        """Which it does in the step that commits."""
+        group = make_group(reset=OffsetReset(id="again", to=Edge.EARLIEST, force=True))
+        (action,) = plan_group(group, GroupStatus(), seen("Stable", 2, reset_target={P0: 0})).actions
+        assert isinstance(action, ResetOffsets)
+        assert action.force
+
+    def test_a_decided_reset_is_asked_for_though_consumers_are_back(self, group: ConsumerGroup) -> None:
+        """It may be done already, and the answer lost: only the coordinator knows."""
+        decided = plan_group(group, GroupStatus(), seen(reset_target={P0: 0})).status
+        (action,) = plan_group(group, decided, seen("Stable", 2, committed={P0: 7})).actions
+        assert isinstance(action, ResetOffsets)
+        assert action.offsets == {P0: 0}
 
     def test_a_dry_run_only_says_what_would_move(self, make_group: MakeGroup) -> None:
         """And the id stays free."""

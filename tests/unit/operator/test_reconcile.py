@@ -28,7 +28,8 @@ from moldau_operator.resources.meta import DeletionPolicy, Key
 from moldau_operator.resources.status import ClusterStatus, GroupStatus, TopicStatus
 from moldau_operator.resources.topic import Topic
 from moldau_operator.seams.broker_admin import GroupAge, Obstacle, Partition, PartitionView
-from moldau_operator.testing.brokers import FakeBrokers, FakeGroup
+from moldau_operator.testing.brokers import FakeBrokers
+from moldau_operator.testing.groups import FakeGroup
 from moldau_operator.testing.platform import FakeClock, FakePlatform, FakeStore
 
 MakeTopic = Callable[..., Topic]
@@ -328,12 +329,69 @@ class TestGroups:
         log[0] = (0, 10)
         group = bench.brokers.groups["billing"] = FakeGroup("Empty", 0, {place: 4})
         wanted = make_group(reset=OffsetReset(id="r1", to=Edge.LATEST))
-        bench.brokers.refuse["alter_offsets", "billing"] = AdminError(ErrorCode.NETWORK_EXCEPTION, "cut")
+        bench.brokers.refuse["reset_offsets", "billing"] = AdminError(ErrorCode.NETWORK_EXCEPTION, "cut")
         await bench.groups(wanted)
         bench.brokers.refuse.clear()
         log[0] = (0, 99)
         await bench.groups(wanted)
         assert group.committed == {place: 10}
+
+    async def test_a_lost_answer_resets_nothing_twice(self, bench: Bench, make_group: MakeGroup) -> None:
+        """The consumers are back and have committed since: the coordinator says that it is done."""
+        place = Partition("orders", 0)
+        bench.brokers.add_topic("orders").logs[0] = (0, 10)
+        group = bench.brokers.groups["billing"] = FakeGroup("Empty", 0, {place: 4})
+        wanted = make_group(reset=OffsetReset(id="r1", to=Edge.EARLIEST))
+        bench.brokers.lost["billing"] = AdminError(ErrorCode.NETWORK_EXCEPTION, "cut")
+        report = await bench.groups(wanted)
+        assert report.statuses[wanted.key].pending_reset is not None
+        assert group.committed == {place: 0}
+        group.state, group.members, group.committed[place] = "Stable", 1, 8
+        report = await bench.groups(wanted)
+        assert report.statuses[wanted.key].last_reset_id == "r1"
+        assert (group.members, group.committed) == (1, {place: 8})
+
+    @pytest.mark.parametrize("force", [False, True])
+    async def test_members_are_removed_by_force_alone(
+        self, bench: Bench, make_group: MakeGroup, force: bool
+    ) -> None:
+        """Otherwise they stay, and the condition says what to do."""
+        place = Partition("orders", 0)
+        bench.brokers.add_topic("orders").logs[0] = (0, 10)
+        group = bench.brokers.groups["billing"] = FakeGroup("Stable", 2, {place: 4})
+        wanted = make_group(reset=OffsetReset(id="r1", to=Edge.EARLIEST, force=force))
+        report = await bench.groups(wanted)
+        found = find(report.statuses[wanted.key].conditions, ConditionType.OFFSETS_RESET)
+        assert found is not None
+        assert found.reason is (Reason.RESET_APPLIED if force else Reason.GROUP_ACTIVE)
+        assert (group.members, group.committed) == ((0, {place: 0}) if force else (2, {place: 4}))
+
+    @pytest.mark.parametrize(
+        ("code", "reason"),
+        [
+            (ErrorCode.NON_EMPTY_GROUP, Reason.GROUP_ACTIVE),
+            (ErrorCode.OFFSET_OUT_OF_RANGE, Reason.RETRYING),
+        ],
+    )
+    async def test_a_reset_that_was_refused_is_decided_anew(
+        self, bench: Bench, make_group: MakeGroup, code: ErrorCode, reason: Reason
+    ) -> None:
+        """Somebody joined between look and commit, or the log moved on: the next try goes where latest is then."""
+        place = Partition("orders", 0)
+        log = bench.brokers.add_topic("orders").logs
+        log[0] = (0, 10)
+        group = bench.brokers.groups["billing"] = FakeGroup("Empty", 0, {place: 4})
+        wanted = make_group(reset=OffsetReset(id="r1", to=Edge.LATEST))
+        bench.brokers.refuse["reset_offsets", "billing"] = AdminError(code, "1 members are active: c-1")
+        report = await bench.groups(wanted)
+        found = find(report.statuses[wanted.key].conditions, ConditionType.OFFSETS_RESET)
+        assert found is not None
+        assert (found.reason, report.statuses[wanted.key].pending_reset) == (reason, None)
+        assert "c-1" in found.message
+        bench.brokers.refuse.clear()
+        log[0] = (0, 99)
+        await bench.groups(wanted)
+        assert group.committed == {place: 99}
 
     @pytest.mark.parametrize(
         ("reset", "words"),
