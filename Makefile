@@ -14,7 +14,7 @@ BASE_IMAGE ?= python:3.11-slim
 BUILD_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast sim lint types contracts format map compat nightly chaos bench bench-cluster bench-balance bench-metrics metrics-doc dashboards observe lock wheel images manifests kind-up deploy kind-down e2e clean
+.PHONY: help up test test-fast sim lint types contracts format map compat nightly chaos bench bench-cluster bench-balance bench-metrics metrics-doc dashboards observe lock wheel images manifests kind-up deploy kind-down e2e contract clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -119,6 +119,9 @@ kind-down: ## remove that Kubernetes and everything in it
 
 e2e: $(DEV_STAMP) ## end to end on the Kubernetes of KUBECONFIG, which must have the images (needs kubectl, helm; 20 min)
 	$(BIN)/python -m pytest tests/e2e -m e2e -v -s
+
+contract: $(DEV_STAMP) ## what we ask of an API server: of the one in memory, and of KUBECONFIG's where it is set (2 min)
+	$(BIN)/python -m pytest tests/contract -v
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
