@@ -99,6 +99,10 @@ class Desk:
         found: dict[str, Any] = next(one for one in self.status()["groups"] if one["id"] == "billing")
         return found
 
+    def kept(self) -> str:
+        """What the instance remembers of its resources, conditions included."""
+        return (self.folder / "memory.json").read_text()
+
     def keeper(self) -> int:
         """The process that looks after the instance."""
         return int((self.folder / "lock").read_text())

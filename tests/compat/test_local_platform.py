@@ -269,6 +269,32 @@ def test_offsets_are_reset_once(desk: Desk) -> None:
     assert desk.group()["lag"] == 0
 
 
+def test_lag_has_an_age_and_force_resets_under_a_member(desk: Desk) -> None:
+    """The brokers tell how long a record waits; a reset is refused while a member is active, unless it is forced."""
+    desk.up()
+    desk.produce("orders", 10)
+    desk.consume(10)
+    desk.produce("orders", 5)
+    desk.edit("billing", maxLag={"seconds": 1})
+    desk.up()
+    desk.eventually(lambda: "seconds behind, allowed 1" in desk.kept(), "a lag older than a second")
+    consumer = desk.consumer(desk.status()["bootstrap"])
+    consumer.subscribe(["orders"])
+    try:
+        seen = consumer.consume(5, timeout=20)
+        assert len(seen) == 5
+        consumer.commit(asynchronous=False)
+        desk.edit("billing", maxLag={"seconds": 3600}, offsets={"reset": {"id": "back", "to": "earliest"}})
+        desk.up()
+        desk.eventually(lambda: "stop its consumers to let reset back happen" in desk.kept(), "the refusal")
+        assert (desk.group()["lag"], desk.group()["members"]) == (0, 1)
+        desk.edit("billing", offsets={"reset": {"id": "back", "to": "earliest", "force": True}})
+        desk.up()
+        desk.eventually(lambda: desk.group()["lag"] == 15, "a forced reset")
+    finally:
+        consumer.close()
+
+
 def test_two_instances_side_by_side(desk: Desk) -> None:
     """The second skips the first one's port and says so; without --data-dir both could be meant."""
     desk.up()
