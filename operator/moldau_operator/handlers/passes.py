@@ -77,6 +77,8 @@ class _Managed:
     topics: TopicReconciler
     groups: GroupReconciler
     balance: BalanceReconciler
+    under_replicated: int | None
+    """Partitions that lack an in-sync replica; None while the brokers cannot tell."""
 
 
 class Passes:
@@ -188,7 +190,7 @@ class Passes:
         declared: Mapping[Key, Declared],
         report: PassReport,
     ) -> None:
-        managed = self._of(cluster)
+        managed = self._of(cluster, objects[cluster.key])
         managed.platform.cluster = cluster
         old = read_cluster_status(objects[cluster.key].get("status"))
         mine = {
@@ -212,6 +214,7 @@ class Passes:
         await self._statuses.save(found.statuses)  # how many serve may have changed
         serving = any(node.state is NodeState.SERVING for node in managed.platform.nodes())
         if not serving:
+            managed.under_replicated = None
             waiting = conditions.reconciling(
                 Reason.PENDING, f"no node of Cluster {cluster.metadata.name} serves"
             )
@@ -221,13 +224,16 @@ class Passes:
             report.busy |= bool(mine)
             return
         try:
-            await self._contents(cluster, managed, mine, topics, groups, report)
             status = found.statuses[cluster.key]
+            await self._contents(cluster, managed, mine, topics, groups, report)
+            self._describe(cluster, managed)
+            await self._statuses.save({cluster.key: status})
             balanced = await managed.balance.run(cluster, status, managed.cluster.seen, self._statuses)
             report.actions += balanced.actions
             report.events += balanced.events
             report.busy |= balanced.busy
         except AdminError as error:
+            managed.under_replicated = None
             report.events.append(
                 Event(subject=cluster.key, message=f"cannot ask the brokers: {error}", warning=True)
             )
@@ -255,8 +261,9 @@ class Passes:
             report.actions += found.actions
             report.events += found.events
             report.busy |= not found.converged
+        seen = (await managed.admin.list_topics()).values()
+        managed.under_replicated = sum(topic.under_replicated for topic in seen)
         if not cluster.spec.pause:
-            seen = (await managed.admin.list_topics()).values()
             declared = {
                 t.spec.topic_name: int(t.spec.config[_MIN_ISR]) for t in topics if _MIN_ISR in t.spec.config
             }
@@ -278,15 +285,15 @@ class Passes:
 
     def _describe(self, cluster: Cluster, managed: _Managed) -> None:
         nodes = managed.platform.nodes()
-        self._statuses.detail(
-            cluster.key,
-            {
-                "replicas": len(nodes),
-                "readyReplicas": sum(node.state is NodeState.SERVING for node in nodes),
-                "selector": f"{LABEL_CLUSTER}={cluster.metadata.name}",
-                "bootstrap": bootstrap_address(cluster),
-            },
-        )
+        found = {
+            "replicas": len(nodes),
+            "readyReplicas": sum(node.state is NodeState.SERVING for node in nodes),
+            "selector": f"{LABEL_CLUSTER}={cluster.metadata.name}",
+            "bootstrap": bootstrap_address(cluster),
+        }
+        if managed.under_replicated is not None:
+            found[_UNDER_REPLICATED] = managed.under_replicated
+        self._statuses.detail(cluster.key, found)
 
     async def _condition(self, key: Key, one: Object, found: tuple[Condition, ...]) -> None:
         """A status with these conditions, which keeps everything else that was written."""
@@ -304,7 +311,7 @@ class Passes:
         merged = conditions.merge(status.conditions, found, generation, rfc3339(self._clock.wall_ms()))
         await self._statuses.save({key: replace(status, observed_generation=generation, conditions=merged)})
 
-    def _of(self, cluster: Cluster) -> _Managed:
+    def _of(self, cluster: Cluster, there: Object) -> _Managed:
         name = cluster.metadata.name
         if name not in self._managed:
             platform = KubePlatform(self._api, cluster, self._image, self._zones)
@@ -322,11 +329,13 @@ class Passes:
                 topics=TopicReconciler(admin, self._statuses, self._clock),
                 groups=GroupReconciler(admin, self._statuses, self._clock),
                 balance=BalanceReconciler(admin, self._clock),
+                under_replicated=(there.get("status") or {}).get(_UNDER_REPLICATED),
             )
         return self._managed[name]
 
 
-_DETAILS: Final = frozenset({"replicas", "readyReplicas", "selector", "bootstrap"})
+_UNDER_REPLICATED: Final = "underReplicatedPartitions"
+_DETAILS: Final = frozenset({"replicas", "readyReplicas", "selector", "bootstrap", _UNDER_REPLICATED})
 
 
 def _stays(one: Object | None) -> bool:

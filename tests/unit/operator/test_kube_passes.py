@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from moldau_broker.base.errors import ErrorCode
+from moldau_operator.errors import AdminError
 from moldau_operator.seams.api_server import ApiError
 from moldau_operator.seams.broker_admin import GroupAge, PartitionView
 from moldau_operator.testing.controllers import settle
@@ -269,6 +271,38 @@ async def test_a_groups_lag_is_in_its_status_and_written_every_ten_seconds_at_mo
     assert "lagSeconds" not in found
     assert found["topics"] == [{"topic": "orders", "lag": 6}]
     assert (world.condition("ConsumerGroup", "billing", "LagWithinBudget") or {})["status"] == "Unknown"
+
+
+async def test_partitions_without_a_replica_are_counted_in_the_columns_people_read() -> None:
+    """Of the Cluster and of the Topic; written when the count changes, also by an operator just started."""
+    world = KubeWorld()
+    await three_nodes(world)
+    world.put("Topic", "orders", cluster="demo", partitions=3, replicas=3)
+    await world.converge()
+
+    def counts() -> tuple[int | None, int | None]:
+        cluster, topic = world.status("Cluster", "demo"), world.status("Topic", "orders")
+        return cluster.get("underReplicatedPartitions"), topic.get("underReplicated")
+
+    assert counts() == (0, 0)
+    world.ready = lambda pod: pod["metadata"]["name"] != "demo-kafka-2"
+    world.settle()
+    await world.step()
+    assert counts() == (3, 3)
+    await world.step()
+    world.restart()
+    before = len(world.api.writes)
+    for _ in range(10):
+        await world.step()
+    assert (counts(), len(world.api.writes)) == ((3, 3), before)
+    world.ready = lambda _pod: True
+    world.settle()
+    await world.converge()
+    assert counts() == (0, 0)
+    world.brokers.unreachable = AdminError(ErrorCode.NETWORK_EXCEPTION, "cut")
+    await world.step()
+    await world.step()
+    assert counts() == (None, 0)
 
 
 async def test_leaders_are_balanced_and_the_status_says_how_even_they_are() -> None:
