@@ -59,7 +59,7 @@ from moldau_operator.specs.objects import (
     set_name,
 )
 from moldau_operator.specs.pdb import disruption_budget
-from moldau_operator.specs.statefulset import name_problem, revision_of, started_with
+from moldau_operator.specs.statefulset import name_problem, restart_words, revision_of, started_with
 from moldau_operator.specs.template import template_problem
 
 _PLAINTEXT: Final = conditions.flag(
@@ -149,7 +149,7 @@ class KubePlatform:
                 name = node_name(self.cluster, pool, node.node_id - pool.node_id_base)
                 if name.ordinal >= int((there or {})["spec"].get("replicas", 0)):
                     continue
-                one = self._observe(node, name, found, revision_of(wanted), drift)
+                one = self._observe(node, name, found, wanted, drift)
                 refused = self._refused.get(name.claim, ("", ""))[1]
                 problem = "; ".join(filter(None, (storage_problem(pool, there), refused)))
                 observed.append(replace(one, volume_problem=problem))
@@ -181,7 +181,7 @@ class KubePlatform:
         return True
 
     def _observe(
-        self, node: NodeSpec, name: NodeName, found: Found, revision: str, drift: str
+        self, node: NodeSpec, name: NodeName, found: Found, wanted: Manifest, drift: str
     ) -> ObservedNode:
         pod = found.pods.get(name.pod)
         state, hopeless = pod_state(pod)
@@ -190,7 +190,7 @@ class KubePlatform:
         running = None
         if pod is not None:
             has = revision_of(pod)
-            running = node.revision if has == revision else f"pod-{has or 'unknown'}"
+            running = node.revision if has == revision_of(wanted) else f"pod-{has or 'unknown'}"
         return ObservedNode(
             node_id=node.node_id,
             pool=node.pool,
@@ -205,6 +205,7 @@ class KubePlatform:
             message=pod_message(pod),
             hopeless=hopeless,
             drift=drift,
+            restart_for=restart_words(self.cluster, pod, wanted) if pod is not None else "",
         )
 
     async def _ensure(self, action: EnsurePool) -> None:

@@ -26,7 +26,7 @@ from moldau_operator.seams.platform import (
     RestartNode,
     RetireNode,
 )
-from moldau_operator.specs.nodes import controllers_of, differences, pool_specs
+from moldau_operator.specs.nodes import controllers_of, differences, is_dynamic, pool_specs
 
 ClusterAction = PlatformAction | BrokerAction
 
@@ -202,7 +202,12 @@ def _next_restart(
     others = [by_id[spec.node_id] for spec in wanted if spec.node_id != node.node_id]
     if any(other.state is not NodeState.SERVING or other.node_id in fenced for other in others):
         return []
-    return [RestartNode(node_id=node.node_id, reason="its settings changed")]
+    (spec,) = (one for one in wanted if one.node_id == node.node_id)
+    fixed = [
+        {name: value for name, value in one.items() if name != "cluster.id" and not is_dynamic(name)}
+        for one in (node.started_with, spec.settings)
+    ]
+    return [RestartNode(node_id=node.node_id, reason=node.restart_for or differences(*fixed))]
 
 
 def _health(

@@ -65,6 +65,7 @@ class ObservedNode:
         hopeless: it failed so often without ever serving that trying again will not help.
         volume_problem: what of the declared storage its volume will not get, in words.
         drift: how what the platform keeps for its pool differs from what it would make now, in words.
+        restart_for: what a restart would change, in words, where the platform knows better than the settings tell.
     """
 
     node_id: int
@@ -83,6 +84,7 @@ class ObservedNode:
     hopeless: bool = False
     volume_problem: str = ""
     drift: str = ""
+    restart_for: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

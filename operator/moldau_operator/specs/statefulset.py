@@ -13,7 +13,7 @@ from typing import Any, Final
 from moldau_operator.resources.cluster import Cluster, PodRevision, Pool, Resources
 from moldau_operator.resources.meta import DeletionPolicy
 from moldau_operator.specs.config import CONFIG_FOLDER, DATA_FOLDER, HOST_IP, MACHINE, ZONE, client_ports
-from moldau_operator.specs.nodes import is_dynamic
+from moldau_operator.specs.nodes import differences, is_dynamic
 from moldau_operator.specs.objects import (
     ANNOTATION_CLUSTER_ID,
     ANNOTATION_NODE_ID_BASE,
@@ -157,6 +157,23 @@ def started_with(pod: Manifest) -> dict[str, str]:
     except ValueError:
         return {}
     return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def restart_words(cluster: Cluster, pod: Manifest, wanted: Manifest) -> str:
+    """What a pod would change by being made anew from a StatefulSet: its image, settings, or all that is left."""
+    old, new = (
+        str(spec["containers"][0].get("image", ""))
+        for spec in (pod["spec"], wanted["spec"]["template"]["spec"])
+    )
+    before, now = (
+        {name: value for name, value in settings.items() if not is_dynamic(name)}
+        for settings in (started_with(pod), cluster.spec.config)
+    )
+    words = [f"image {old} -> {new}"] if old != new else []
+    words += [differences(before, now)] if before != now else []
+    return (
+        ", ".join(words) or "its pod template changed, or a restart was asked for (spec.rollout.restartedAt)"
+    )
 
 
 def _declared(cluster: Cluster, pool: Pool) -> dict[str, Any]:

@@ -67,7 +67,7 @@ async def test_each_wait_of_a_roll_is_shown_with_its_reason_while_it_lasts() -> 
         seen.append(world.status("Cluster", "demo").get("rollout") or {})
     shown = [one for one in seen if one]
     assert "set up pool kafka" in seen[0]["reason"]
-    assert seen[1]["reason"] == "restarting node 1: its settings changed"
+    assert seen[1]["reason"] == f"restarting node 1: image moldau/broker:1 -> {ROLLED}"
     assert (seen[1]["total"], seen[1]["updated"], seen[1]["current"]) == (3, 0, 1)
     assert "starting" in seen[2]["reason"]
     assert seen[2]["blockedBy"]["node"] == 1
