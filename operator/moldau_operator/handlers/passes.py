@@ -11,8 +11,9 @@ from moldau_operator.adapters.brokers import KafkaAdmin
 from moldau_operator.adapters.kube import KubePlatform, spec_problem
 from moldau_operator.adapters.kube_zones import Zones
 from moldau_operator.errors import AdminError, PlatformError
+from moldau_operator.handlers.ledger import Ledger, group_left, topic_left
 from moldau_operator.handlers.statuses import read_cluster_status, read_group_status, read_topic_status
-from moldau_operator.handlers.store import FINALIZER, KubeStatuses
+from moldau_operator.handlers.store import KubeStatuses
 from moldau_operator.plan.cluster_facts import ClusterFacts
 from moldau_operator.reconcile.balance import BalanceReconciler
 from moldau_operator.reconcile.cluster import ClusterReconciler, mint_cluster_id
@@ -27,21 +28,19 @@ from moldau_operator.resources.cluster import Cluster
 from moldau_operator.resources.conditions import Condition, Reason
 from moldau_operator.resources.consumergroup import ConsumerGroup
 from moldau_operator.resources.located import Problem, locate
-from moldau_operator.resources.meta import DeletionPolicy, Key, Kind
+from moldau_operator.resources.meta import Key, Kind
 from moldau_operator.resources.status import ClusterStatus, GroupStatus, TopicStatus
 from moldau_operator.resources.topic import Topic
 from moldau_operator.seams.api_server import CLUSTERS, CONSUMER_GROUPS, TOPICS, ApiServer, Object
 from moldau_operator.seams.broker_admin import BrokerAdmin
 from moldau_operator.seams.platform import NodeState
 from moldau_operator.seams.status_store import Status
+from moldau_operator.specs.ledger import Entry, declared_name, entry_of
 from moldau_operator.specs.objects import LABEL_CLUSTER
 from moldau_operator.specs.pdb import eviction_problem
 from moldau_operator.specs.services import bootstrap_address
 from moldau_operator.telemetry.declared import read_declared
 from moldau_operator.telemetry.metrics import OperatorMetrics
-
-RELEASE: Final = "moldau.dev/release"
-"""An annotation: with "true" a resource goes at once, whatever its deletion policy says."""
 
 _MIN_ISR: Final = "min.insync.replicas"
 
@@ -79,6 +78,7 @@ class _Managed:
     balance: BalanceReconciler
     under_replicated: int | None
     """Partitions that lack an in-sync replica; None while the brokers cannot tell."""
+    ledger: Ledger
 
 
 class Passes:
@@ -167,19 +167,14 @@ class Passes:
         clusters: Mapping[str, Cluster],
         report: PassReport,
     ) -> None:
-        """Topics and groups without a Cluster: they wait, and when they go they go at once."""
+        """Topics and groups without a Cluster: they wait."""
         for key, one in objects.items():
             owner = str((one.get("spec") or {}).get("cluster", ""))
             known = any(k.kind is Kind.CLUSTER and k.name == owner for k in objects)
             if key.kind is Kind.CLUSTER or owner in clusters:
                 continue
-            going = "deletionTimestamp" in one["metadata"]
-            cluster_goes = (
-                known and "deletionTimestamp" in objects[Key(Kind.CLUSTER, key.namespace, owner)]["metadata"]
-            )
-            if going or cluster_goes or not known:
-                await self._statuses.hold(key, wanted=False)
-            if not going and key in declared:
+            await self._statuses.let_loose(key)
+            if _stays(one) and key in declared:
                 words = f"Cluster {owner} " + ("cannot be used now" if known else "is not there")
                 await self._condition(key, one, conditions.reconciling(Reason.PENDING, words))
 
@@ -202,7 +197,7 @@ class Passes:
         groups = [
             one for key, one in declared.items() if isinstance(one, ConsumerGroup) and _stays(mine.get(key))
         ]
-        await self._finalizers(mine, declared)
+        gone = await self._left(managed.ledger, cluster, objects, mine, declared)
         self._describe(cluster, managed)
         with self._metrics.reconciling(Kind.CLUSTER) as work:
             found = await managed.cluster.reconcile(cluster, old, topics)
@@ -221,11 +216,12 @@ class Passes:
             for key in mine.keys() & declared.keys():
                 if read_topic_status(mine[key].get("status")) is None and _stays(mine[key]):
                     await self._condition(key, mine[key], waiting)
-            report.busy |= bool(mine)
+            report.busy |= bool(mine or gone)
             return
         try:
+            staying = {key: one for key, one in mine.items() if key in declared and _stays(one)}
             status = found.statuses[cluster.key]
-            await self._contents(cluster, managed, mine, topics, groups, report)
+            await self._contents(cluster, managed, staying, gone, topics, groups, report)
             self._describe(cluster, managed)
             await self._statuses.save({cluster.key: status})
             balanced = await managed.balance.run(cluster, status, managed.cluster.seen, self._statuses)
@@ -243,17 +239,20 @@ class Passes:
         self,
         cluster: Cluster,
         managed: _Managed,
-        mine: Mapping[Key, Object],
+        staying: Mapping[Key, Object],
+        gone: Mapping[Key, Entry],
         topics: Sequence[Topic],
         groups: Sequence[ConsumerGroup],
         report: PassReport,
     ) -> None:
         facts = ClusterFacts.of(cluster, managed.cluster.seen.view)
-        topic_statuses = _statuses(mine, Kind.TOPIC, read_topic_status)
+        topic_statuses = _statuses(staying, Kind.TOPIC, read_topic_status)
+        topic_statuses |= {key: topic_left(one) for key, one in gone.items() if key.kind is Kind.TOPIC}
         with self._metrics.reconciling(Kind.TOPIC) as work:
             first = await managed.topics.reconcile(topics, topic_statuses, facts)
             work.actions = len(first.actions)
-        group_statuses = _statuses(mine, Kind.CONSUMER_GROUP, read_group_status)
+        group_statuses = _statuses(staying, Kind.CONSUMER_GROUP, read_group_status)
+        group_statuses |= {key: group_left(one) for key, one in gone.items() if key.kind is not Kind.TOPIC}
         with self._metrics.reconciling(Kind.CONSUMER_GROUP) as work:
             second = await managed.groups.reconcile(groups, group_statuses, paused=cluster.spec.pause)
             work.actions = len(second.actions)
@@ -271,17 +270,27 @@ class Passes:
             problem = eviction_problem(seen, declared, least, cluster.spec.brokers)
             await managed.platform.allow_evictions(evictions=not problem)
 
-    async def _finalizers(self, mine: Mapping[Key, Object], declared: Mapping[Key, Declared]) -> None:
-        """Only resources whose end has work to do are held; one that asks for its release goes."""
-        for key, one in mine.items():
-            notes = one["metadata"].get("annotations") or {}
-            if notes.get(RELEASE) == "true":
-                await self._statuses.hold(key, wanted=False)
-                continue
-            resource = declared.get(key)
-            if not isinstance(resource, Topic | ConsumerGroup) or not _stays(one):
-                continue
-            await self._statuses.hold(key, wanted=resource.spec.deletion_policy is DeletionPolicy.DELETE)
+    async def _left(
+        self,
+        ledger: Ledger,
+        cluster: Cluster,
+        objects: Mapping[Key, Object],
+        mine: Mapping[Key, Object],
+        declared: Mapping[Key, Declared],
+    ) -> dict[Key, Entry]:
+        """Bring the ledger to what there is; gives what resources that are gone have left to do."""
+        await ledger.read(cluster)
+        self._statuses.ledgers[cluster.metadata.name] = ledger
+        await ledger.keep({one["metadata"]["uid"]: entry_of(one, one.get("status")) for one in mine.values()})
+        for key in mine:
+            await self._statuses.let_loose(key)
+        unread = {
+            (key.kind, declared_name(one)) for key, one in mine.items() if key not in declared and _stays(one)
+        }
+        live = {one["metadata"]["uid"] for one in objects.values()}
+        gone = ledger.gone(live, self._namespace)
+        # Who cannot be read may well go on with what another one left.
+        return {key: one for key, one in gone.items() if (key.kind, one.holds) not in unread}
 
     def _describe(self, cluster: Cluster, managed: _Managed) -> None:
         nodes = managed.platform.nodes()
@@ -330,6 +339,7 @@ class Passes:
                 groups=GroupReconciler(admin, self._statuses, self._clock),
                 balance=BalanceReconciler(admin, self._clock),
                 under_replicated=(there.get("status") or {}).get(_UNDER_REPLICATED),
+                ledger=Ledger(self._api),
             )
         return self._managed[name]
 
@@ -342,12 +352,9 @@ def _stays(one: Object | None) -> bool:
     return one is not None and "deletionTimestamp" not in one["metadata"]
 
 
-def _statuses(mine: Mapping[Key, Object], kind: Kind, read: Callable[[Any], Any]) -> dict[Key, Any]:
-    """Statuses of resources that stay, and of those whose end has work to do."""
+def _statuses(of: Mapping[Key, Object], kind: Kind, read: Callable[[Any], Any]) -> dict[Key, Any]:
     return {
         key: status
-        for key, one in mine.items()
-        if key.kind is kind
-        and (_stays(one) or FINALIZER in (one["metadata"].get("finalizers") or ()))
-        and (status := read(one.get("status"))) is not None
+        for key, one in of.items()
+        if key.kind is kind and (status := read(one.get("status"))) is not None
     }

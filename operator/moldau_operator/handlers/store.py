@@ -1,4 +1,4 @@
-"""`StatusStore` over the status subresource, and the finalizers of resources whose end has work to do."""
+"""`StatusStore` over the status subresource; what a resource leaves to do is in the ledger first."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from dataclasses import replace
 from typing import Any, Final
 
 from moldau_broker.base.clock import Clock
+from moldau_operator.handlers.ledger import Ledger
 from moldau_operator.handlers.statuses import write_status
 from moldau_operator.resources.meta import Key
-from moldau_operator.resources.status import GroupStatus
+from moldau_operator.resources.status import ClusterStatus, GroupStatus
 from moldau_operator.seams.api_server import RESOURCES, ApiServer, Object
 from moldau_operator.seams.status_store import Status
+from moldau_operator.specs.ledger import Entry, entry_of
 
 FINALIZER: Final = "moldau.dev/finalizer"
+"""Earlier versions held resources with it; it is taken away wherever it is seen."""
 
 LAG_WRITE_MS: Final = 10_000
 """Lag moves with every record; more than six writes a minute for each group would be etcd's whole work."""
@@ -34,10 +37,13 @@ class KubeStatuses:
         self._objects: dict[Key, Object] = {}
         self._details: dict[Key, dict[str, Any]] = {}
         self._lag_written_ms: dict[Key, int] = {}
+        self.ledgers: dict[str, Ledger] = {}
+        """By Cluster: the ledgers that were read since `saw`."""
 
     def saw(self, objects: Mapping[Key, Object]) -> None:
         """What the server has now."""
         self._objects = dict(objects)
+        self.ledgers.clear()
         for key in self._lag_written_ms.keys() - objects.keys():
             del self._lag_written_ms[key]
 
@@ -50,6 +56,7 @@ class KubeStatuses:
         wanted = [
             (key, status, body) for key, status in changed.items() if (body := self._wanted(key, status))
         ]
+        await self._note(wanted)
         at_once = AT_ONCE if len(wanted) > MANY else 1
         for start in range(0, len(wanted), at_once):
             batch = wanted[start : start + at_once]
@@ -77,26 +84,32 @@ class KubeStatuses:
         if isinstance(status, GroupStatus):
             self._lag_written_ms[key] = self._clock.monotonic_ms()
 
-    async def forget(self, keys: frozenset[Key]) -> None:
-        """Let go of resources whose end has no work left."""
-        for key in sorted(keys):
-            await self.hold(key, wanted=False)
+    async def _note(self, wanted: list[tuple[Key, Status, Object]]) -> None:
+        """The ledger comes first: whoever sees a resource Ready may count on its deletion policy."""
+        changes: dict[str, dict[str, Entry | None]] = {}
+        for key, status, body in wanted:
+            one = self._objects[key]
+            owner = str((one.get("spec") or {}).get("cluster", ""))
+            if not isinstance(status, ClusterStatus) and owner in self.ledgers:
+                changes.setdefault(owner, {})[one["metadata"]["uid"]] = entry_of(one, body)
+        for owner, found in changes.items():
+            await self.ledgers[owner].keep(found)
 
-    async def hold(self, key: Key, *, wanted: bool) -> bool:
-        """Set or take away our finalizer; gives whether that needed a write."""
+    async def forget(self, keys: frozenset[Key]) -> None:
+        """Strike resources out of the ledger that are gone and whose end has no work left."""
+        for ledger in self.ledgers.values():
+            await ledger.keep({key.uid: None for key in keys})
+
+    async def let_loose(self, key: Key) -> None:
+        """Take away the finalizer that an earlier version set."""
         there = self._objects.get(key)
-        if there is None or (FINALIZER in (there["metadata"].get("finalizers") or ())) is wanted:
-            return False
+        if there is None or FINALIZER not in (there["metadata"].get("finalizers") or ()):
+            return
         metadata = {"name": key.name, "namespace": key.namespace, "uid": there["metadata"]["uid"]}
-        if wanted:
-            metadata["finalizers"] = [FINALIZER]
         resource = RESOURCES[key.kind]
         await self._api.apply(
             {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
         )
-        finalizers = [one for one in there["metadata"].get("finalizers") or () if one != FINALIZER]
-        there["metadata"]["finalizers"] = [*finalizers, FINALIZER] if wanted else finalizers
-        return True
 
     def _is_too_soon(self, key: Key, status: Status, before: Object, wanted: Object) -> bool:
         """Whether only a group's figures moved, and were written a moment ago."""

@@ -146,7 +146,7 @@ def _lasting(status: Status) -> Status:
 
 
 def _text(key: Key) -> str:
-    return "/".join(key)
+    return "/".join(key[:3])
 
 
 def _key(text: str) -> Key:

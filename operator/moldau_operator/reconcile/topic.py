@@ -89,7 +89,7 @@ class TopicReconciler:
         facts = await self._find_places(topics, observed, facts)
         plans: dict[Key, TopicPlan] = {}
         for key, topic in declared.items():
-            status = statuses.get(key) or TopicStatus()
+            status = _inherited(topic, statuses.get(key) or TopicStatus(), removed, observed)
             if key in losers:
                 plans[key] = plan_conflict(topic, status, losers[key])
             else:
@@ -259,6 +259,20 @@ class TopicReconciler:
                     continue
                 self._holds.succeeded(key)
                 report.did(key, str(action))
+
+
+def _inherited(
+    topic: Topic,
+    status: TopicStatus,
+    removed: Mapping[Key, TopicStatus],
+    observed: Mapping[str, TopicView],
+) -> TopicStatus:
+    """A resource made anew under its name goes on with the topic of the former one: nobody else's was there first."""
+    view = observed.get(topic.spec.topic_name)
+    if view is None or status.topic_id:
+        return status
+    has_it = any(key[:3] == topic.key[:3] and left.topic_id == view.topic_id for key, left in removed.items())
+    return replace(status, owned=True) if has_it else status
 
 
 def _failure(action: object, error: AdminError) -> tuple[Condition, ...]:

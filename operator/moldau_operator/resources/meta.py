@@ -44,11 +44,12 @@ class DeletionPolicy(StrEnum):
 
 
 class Key(NamedTuple):
-    """A resource's identity."""
+    """A resource's identity. `uid` only for one that is gone: another may have its name by now."""
 
     kind: Kind
     namespace: str
     name: str
+    uid: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"

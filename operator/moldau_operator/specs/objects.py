@@ -87,6 +87,11 @@ def config_name(cluster: str, pool: str) -> str:
     return f"{cluster}-{pool}-config"
 
 
+def ledger_name(cluster: str, number: int = 0) -> str:
+    """A ConfigMap of what is left to do when resources go; one is enough for some thousand of them."""
+    return f"{cluster}-ledger" if number == 0 else f"{cluster}-ledger-{number}"
+
+
 def headless_name(cluster: str) -> str:
     """The Service that gives every node a name."""
     return f"{cluster}-kafka-brokers"

@@ -54,7 +54,7 @@ async def test_a_cluster_becomes_its_objects_and_is_ready() -> None:
     await world.converge()
     assert list(world.api.of("StatefulSet")) == ["demo-kafka"]
     assert list(world.api.of("Pod")) == ["demo-kafka-0", "demo-kafka-1", "demo-kafka-2"]
-    assert list(world.api.of("ConfigMap")) == ["demo-kafka-config"]
+    assert list(world.api.of("ConfigMap")) == ["demo-kafka-config", "demo-ledger"]
     assert len(world.api.of("Service")) == 5
     assert world.api.of("PodDisruptionBudget")["demo-kafka"]["spec"]["maxUnavailable"] == 1
     assert world.ready_condition("Cluster", "demo") == ("True", "AsDeclared")
@@ -196,16 +196,14 @@ async def test_a_bad_resource_touches_no_running_pod() -> None:
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
 async def test_a_topic_goes_with_its_resource_only_if_it_says_so(policy: str) -> None:
-    """A finalizer is there only where the end has work to do."""
+    """It is gone at once, whether the operator is there or not; the topic follows when the operator looks."""
     world = KubeWorld()
     await three_nodes(world)
     world.put("Topic", "orders", cluster="demo", partitions=1, replicas=3, deletionPolicy=policy)
     await world.converge()
-    finalizers = world.api.of("Topic")["orders"]["metadata"].get("finalizers") or []
-    assert bool(finalizers) is (policy == "Delete")
     world.api.remove("Topic", NAMESPACE, "orders")
-    await world.converge()
     assert not world.api.of("Topic")
+    await world.converge()
     assert ("orders" in world.brokers.topics) is (policy == "Retain")
 
 
@@ -217,8 +215,10 @@ async def test_a_topic_without_its_cluster_goes_at_once() -> None:
     await world.converge()
     world.api.remove("Cluster", NAMESPACE, "demo")
     world.api.remove("Topic", NAMESPACE, "orders")
-    await world.converge()
     assert not world.api.of("Topic")
+    assert not world.api.of("ConfigMap")
+    await world.converge()
+    assert not world.api.of("ConfigMap")
 
 
 async def test_a_refusing_server_is_asked_again() -> None:

@@ -126,7 +126,7 @@ async def test_whatever_call_fails_the_end_is_the_same(
     straight = origin.fork()
     await straight.converge()
     calls = len(straight.api.calls)
-    assert calls > 5
+    assert calls >= 3  # where nothing holds anything, looking at what is left is all there is
     for index in range(calls):
         world = origin.fork()
         fault(world, index)
