@@ -28,6 +28,16 @@ beside other tests a node may get no CPU for longer than a session lasts."""
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Brokers inside the tests' process collect garbage as a broker's own process does (`server.__main__`).
+
+    With Python's usual thresholds a request of 100,000 partitions spent more time on that than on its answer.
+    """
+    from moldau_broker.server.__main__ import settle_garbage_collector
+
+    settle_garbage_collector()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what starts whole clusters."""
