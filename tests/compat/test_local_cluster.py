@@ -155,7 +155,7 @@ def test_settings_change_with_no_restart_where_they_can_and_one_by_one_where_not
     assert desk.setting("orders", "retention.bytes") == "123456789"
     with Writer(desk.status()["bootstrap"]) as writer:
         writer.wait_for_more()
-        desk.edit("demo", config=config | {"log.retention.bytes": 123_456_789, "num.partitions": 5})
+        desk.edit("demo", config=config | {"log.retention.bytes": 123_456_789, "fetch.max.bytes": 12345678})
         desk.up()
         assert not set(pids.values()) & {node["pid"] for node in nodes(desk).values()}, (
             "every node was restarted"

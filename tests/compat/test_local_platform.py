@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import (
-    NewTopic,
+    ConfigResource,
+    ResourceType,
 )
 from tests.compat.desk import PATIENCE_S, Desk, at_a_desk, is_alive, wait_until_gone
 
@@ -243,13 +244,12 @@ def test_a_changed_broker_setting_restarts_the_broker(desk: Desk) -> None:
     """With its reason, and only then."""
     desk.up()
     pid = desk.node()["pid"]
-    desk.edit("demo", config={**desk.documents[0]["spec"]["config"], "num.partitions": 4})
+    desk.edit("demo", config={**desk.documents[0]["spec"]["config"], "fetch.max.bytes": 12345678})
     done = desk.up()
-    assert "num.partitions 6 -> 4" in done.stdout
+    assert "fetch.max.bytes unset -> 12345678" in done.stdout
     assert desk.node()["pid"] != pid
-    admin = desk.admin()
-    admin.create_topics([NewTopic("plain", -1, -1)])["plain"].result(10)
-    assert desk.topic("plain")["partitions"] == 4
+    resource, admin = ConfigResource(ResourceType.BROKER, "0"), desk.admin()
+    assert admin.describe_configs([resource])[resource].result(10)["fetch.max.bytes"].value == "12345678"
     pid = desk.node()["pid"]
     desk.up()
     assert desk.node()["pid"] == pid
