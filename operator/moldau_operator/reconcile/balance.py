@@ -93,7 +93,11 @@ class BalanceReconciler:
         """
         report = await self.reconcile(cluster, status, seen.view, seen.overrides)
         if report.balance != status.balance:
-            await store.save({cluster.key: replace(status, balance=report.balance)})
+            try:
+                await store.save({cluster.key: replace(status, balance=report.balance)})
+            except OperatorError:
+                self._looked_ms = None  # what was seen is known to nobody: look again with the next pass
+                raise
         return report
 
     async def reconcile(
