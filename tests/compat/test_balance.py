@@ -19,7 +19,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from tests.compat.desk import Desk, at_a_desk
 
-pytestmark = [pytest.mark.compat, pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.compat, pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
 
 RATE = 2_000_000
 """Bytes a second for moves: slow enough to be stopped in the middle."""
@@ -108,6 +108,7 @@ def test_partitions_that_a_real_producer_makes_hot_part(desk: Desk) -> None:
     """Both are led by one broker, counts are even: measured load alone is why one of them gets another leader."""
     desk.up()
     desk.eventually(lambda: settled(desk), "all in sync")
+    wait(lambda: ask(desk, "plan", "--leaders-only")["leaders"]["changes"] == [], "leaders are even")
     before = placement(desk, "orders")
     leader = before[0][0]
     hot = [number for number, (one, _, _) in before.items() if one == leader][:2]
