@@ -8,11 +8,12 @@ leaderships larger, and it is thrown away unless the heaviest broker gets lighte
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from moldau_operator.plan.leaders import LeaderChange, LeaderPlan, LedPartition
+from moldau_operator.plan.neighbours import outwards
 
 GAIN_MIN: Final = 0.1
 """How much lighter the heaviest broker has to become for the step to be taken: less is within the noise of a moving
@@ -137,25 +138,10 @@ class _Search:
     ) -> tuple[float, LedPartition, int, LedPartition | None] | None:
         """The partition to take back from `end` that leaves the heavier of both lightest: half the gap is ideal."""
         led = self._led[end]
-        for at in _outwards(led, one.weight - gap / 2):
+        for at in outwards(led, one.weight - gap / 2, PARTNERS_MAX):
             other = self._items[led[at][1]]
             shift = one.weight - other.weight
             if 0 < shift < gap and start in other.isr:
                 height = max(self._weight[start] - shift, self._weight[end] + shift)
                 return height, one, end, other
         return None
-
-
-def _outwards(led: Sequence[tuple[float, int]], ideal: float) -> Iterator[int]:
-    """Positions in a list sorted by weight, nearest to the ideal weight first."""
-    high = bisect_left(led, (ideal,))
-    low = high - 1
-    for _ in range(PARTNERS_MAX):
-        if high < len(led) and (low < 0 or led[high][0] - ideal <= ideal - led[low][0]):
-            yield high
-            high += 1
-        elif low >= 0:
-            yield low
-            low -= 1
-        else:
-            return

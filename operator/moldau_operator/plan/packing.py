@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from moldau_operator.plan.neighbours import outwards
 from moldau_operator.plan.placement import BrokerFill, PackBroker, PackPartition, Placement, ReplicaMove
 
 __all__ = [
@@ -200,7 +201,7 @@ class _Packer(Placement):
         if self._count[donor] - 1 < self._count_low or self._count[receiver] + 1 > self._count_high:
             return None
         held = self._movable[donor]
-        for at in _outwards(held, ideal):
+        for at in outwards(held, ideal, NEIGHBOURS_TRIED_MAX):
             size, index = held[at]
             if size <= spare and size <= room and self._fits(index, donor, receiver):
                 del held[at]
@@ -217,7 +218,7 @@ class _Packer(Placement):
             for back_at in range(min(len(small), 20)):
                 back_size, back = small[back_at]
                 held = self._movable[donor]
-                for at in _outwards(held, back_size + lacking):
+                for at in outwards(held, back_size + lacking, NEIGHBOURS_TRIED_MAX):
                     size, index = held[at]
                     gain = size - back_size
                     if (
@@ -309,18 +310,3 @@ class _Packer(Placement):
                 break
         self._move(index, source, target)
         self._made[at] = self._made.pop()
-
-
-def _outwards(held: Sequence[tuple[int, int]], ideal: float) -> Iterator[int]:
-    """Positions in a list sorted by size, nearest to the ideal size first."""
-    high = bisect_left(held, (ideal,))
-    low = high - 1
-    for _ in range(NEIGHBOURS_TRIED_MAX):
-        if high < len(held) and (low < 0 or held[high][0] - ideal <= ideal - held[low][0]):
-            yield high
-            high += 1
-        elif low >= 0:
-            yield low
-            low -= 1
-        else:
-            return
