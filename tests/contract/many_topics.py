@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import sys
 import time
 from typing import Any
 
 from moldau_broker.base.clock import SystemClock
+from moldau_broker.base.memory import peak_memory_kib
 from moldau_operator.adapters.kube_api import connect
 from moldau_operator.handlers.fence import FencedApi
 from moldau_operator.handlers.lease import Lease
@@ -66,7 +66,7 @@ async def main(namespace: str, topics: int) -> None:
         "passes": len(took),
         "last_pass_s": round(took[-1], 2),
         "idle_cpu": round((time.process_time() - cpu) / 3, 3),
-        "rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "rss_mib": round(peak_memory_kib() / 1024, 1),
     }
     print(json.dumps(figures), flush=True)  # noqa: T201 (its answer)
     operator.request_stop()

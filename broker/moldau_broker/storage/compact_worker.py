@@ -13,6 +13,7 @@ import sys
 import time
 from typing import Final
 
+from moldau_broker.base.memory import peak_memory_kib
 from moldau_broker.storage.compact_job import CleanJob, Failed, Message, decode, encode
 from moldau_broker.storage.compact_rewrite import Round
 from moldau_broker.storage.disk import OsDisk
@@ -65,7 +66,7 @@ def run(disk: OsDisk, job: CleanJob) -> None:
         if not sys.stdin.buffer.readline():
             raise Orphaned
     cleaning.done.seconds = time.monotonic() - began
-    cleaning.done.memory_kib = _peak_memory_kib()
+    cleaning.done.memory_kib = peak_memory_kib()
     _say(cleaning.done)
 
 
@@ -97,9 +98,3 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL)
     except (ImportError, OSError, AttributeError):
         return  # `Throttle` notices too, one read later
-
-
-def _peak_memory_kib() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import sys
 import time
 
 import moldau_operator.__main__  # what a pod has loaded counts
+from moldau_broker.base.memory import peak_memory_kib
 from moldau_operator.testing.kube_world import KubeWorld
 
 LOOK_MS = 60_000
@@ -35,7 +35,7 @@ async def main(topics: int) -> None:
     await world.passes.run()
     figures["quiet_pass_cpu_s"] = round(time.process_time() - began, 2)
     figures["quiet_pass_writes"] = len(world.api.writes) - written
-    figures["rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    figures["rss_mib"] = round(peak_memory_kib() / 1024, 1)
     sys.stdout.write(json.dumps(figures) + "\n")
 
 
