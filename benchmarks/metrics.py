@@ -8,6 +8,7 @@ machine does not count; the wall time is printed beside it.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -46,7 +48,9 @@ HOST = "127.0.0.1"
 HELD_MS_MAX = 20.0
 CORE_SHARE_MAX = 0.02
 SCRAPE_EVERY_S = 5.0
+SCRAPERS_MAX = 8
 TOPIC = "load"
+SCRAPERS = ThreadPoolExecutor(max_workers=SCRAPERS_MAX, thread_name_prefix="scraper")
 
 SCRAPER = """
 import http.client, json, sys, time
@@ -162,9 +166,13 @@ def fill(port: int, size: Size) -> None:
 
 
 async def scrape(port: int, count: int, pause: float) -> dict[str, list[float] | int]:
-    """By a thread: to start a process takes its parent a while, and that is not the scrape's doing."""
+    """By a thread: to start a process takes its parent a while, and that is not the scrape's doing.
+
+    By one of our own: the broker compresses its page on the loop's few threads, which would all be waiting for it.
+    """
     command = [sys.executable, "-c", SCRAPER, str(port), str(count), str(pause)]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True)
+    run = functools.partial(subprocess.run, command, capture_output=True, check=True)
+    done = await asyncio.get_running_loop().run_in_executor(SCRAPERS, run)
     return json.loads(done.stdout)
 
 
@@ -195,7 +203,7 @@ async def measure(size: Size, table: Table, scrapes: int) -> bool:
             held_cpu, held_wall = loop.cpu_ms, loop.wall_ms
             before = app.telemetry.renderings
             begun = time.perf_counter()
-            await asyncio.gather(*(scrape(port, 10, 0.1) for _ in range(8)))
+            await asyncio.gather(*(scrape(port, 10, 0.1) for _ in range(SCRAPERS_MAX)))
             per_second = (app.telemetry.renderings - before) / (time.perf_counter() - begun)
             watching.cancel()
             share = None
@@ -211,7 +219,12 @@ async def measure(size: Size, table: Table, scrapes: int) -> bool:
                 ("scrape, slowest", f"{worst * 1000:.0f} ms", "", True),
                 ("event loop held", f"{held_cpu:.1f} ms", f"{HELD_MS_MAX:.0f} ms", held_cpu <= HELD_MS_MAX),
                 ("event loop held, wall", f"{held_wall:.1f} ms", "", True),
-                ("renderings a second, 8 scrapers", f"{per_second:.2f}", "1", per_second <= 1.0),
+                (
+                    f"renderings a second, {SCRAPERS_MAX} scrapers",
+                    f"{per_second:.2f}",
+                    "1",
+                    per_second <= 1.0,
+                ),
                 (
                     "page, plain / gzip",
                     f"{len(page) / 1e6:.2f} / {int(said['bytes']) / 1e6:.2f} MB",
