@@ -97,3 +97,13 @@ def test_rules_say_what_to_do(name: str) -> None:
     found = rules(schema(name))
     assert found
     assert all(len(rule["message"]) > 15 for rule in found)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_chart_and_single_file_have_the_same_definition(name: str) -> None:
+    """What `helm install` and `kubectl apply -f` bring: a copy that was not made anew refuses new fields."""
+    assert (ROOT / "charts/moldau/crds" / f"{name}.yaml").read_bytes() == (
+        ROOT / "crds" / f"{name}.yaml"
+    ).read_bytes()
+    single = yaml.safe_load_all((ROOT / "deploy/moldau.yaml").read_text())
+    assert definition(name) in list(single), "make manifests"
