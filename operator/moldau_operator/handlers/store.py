@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from moldau_broker.base.clock import Clock
 from moldau_operator.handlers.ledger import Ledger
+from moldau_operator.handlers.old_crds import UndeclaredFields
 from moldau_operator.handlers.statuses import write_status
 from moldau_operator.resources.meta import Key
 from moldau_operator.resources.status import ClusterStatus, GroupStatus
-from moldau_operator.seams.api_server import RESOURCES, ApiServer, Object
+from moldau_operator.seams.api_server import RESOURCES, ApiError, ApiServer, Object
 from moldau_operator.seams.status_store import Status
 from moldau_operator.specs.ledger import Entry, entry_of
+
+logger = logging.getLogger(__name__)
 
 FINALIZER: Final = "moldau.dev/finalizer"
 """Earlier versions held resources with it; it is taken away wherever it is seen."""
@@ -27,6 +31,10 @@ AT_ONCE: Final = 16
 """Statuses written side by side where there are many: 2,000 Topics declared at once are ready in seconds, and the
 server's own limit for one client (some hundreds in flight) is far away."""
 
+_OLD_CRDS: Final = (
+    "the installed definitions are older than this operator; kubectl apply --server-side -f crds/"
+)
+
 
 class KubeStatuses:
     """Writes what differs from what the server was seen to have."""
@@ -37,6 +45,7 @@ class KubeStatuses:
         self._objects: dict[Key, Object] = {}
         self._details: dict[Key, dict[str, Any]] = {}
         self._lag_written_ms: dict[Key, int] = {}
+        self._undeclared = UndeclaredFields()
         self.ledgers: dict[str, Ledger] = {}
         """By Cluster: the ledgers that were read since `saw`."""
 
@@ -70,7 +79,8 @@ class KubeStatuses:
         there = self._objects.get(key)
         if there is None:
             return None
-        wanted = {**write_status(status), **self._details.get(key, {})}
+        whole = {**write_status(status), **self._details.get(key, {})}
+        wanted = self._undeclared.without(key.kind, whole, self._clock.monotonic_ms())
         before = there.get("status") or {}
         return None if before == wanted or self._is_too_soon(key, status, before, wanted) else wanted
 
@@ -79,10 +89,22 @@ class KubeStatuses:
         metadata = {"name": key.name, "namespace": key.namespace, "uid": uid}
         one = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
         # A conflict is no reason to go on: what is about to be done counts on its being written down first.
-        applied = await self._api.apply({**one, "status": wanted}, subresource="status")
-        self._objects[key] = applied
+        self._objects[key] = await self._apply(key.kind, one, wanted)
         if isinstance(status, GroupStatus):
             self._lag_written_ms[key] = self._clock.monotonic_ms()
+
+    async def _apply(self, kind: str, one: Object, wanted: Object) -> Object:
+        """Without the fields that older definitions refuse, told once: the rest is worth more than none of it."""
+        while True:
+            now_ms = self._clock.monotonic_ms()
+            wanted = self._undeclared.without(kind, wanted, now_ms)
+            try:
+                return await self._api.apply({**one, "status": wanted}, subresource="status")
+            except ApiError as error:
+                fields = self._undeclared.learn(kind, str(error), now_ms)
+                if not fields:
+                    raise
+                logger.warning("crds.old", extra={"kind": kind, "fields": fields, "reason": _OLD_CRDS})
 
     async def _note(self, wanted: list[tuple[Key, Status, Object]]) -> None:
         """The ledger comes first: whoever sees a resource Ready may count on its deletion policy."""

@@ -125,6 +125,9 @@ class MemoryApi:
         if there is not None and uid and uid != there["metadata"]["uid"]:
             raise ApiError(409, f"{call}: another object has this name now")
         now = {"status": wanted["status"]} if subresource else _writable(wanted)
+        definition = self.definitions.get(key[0])
+        if definition is not None:
+            definition.check_declared(now, f"{key[1]}/{key[2]}")
         managers = self._managers.get(key) or Managers()
         trial = Managers(dict(managers.sets))
         merged = trial.apply(there or self._fresh(wanted), now, manager, subresource, force=force)

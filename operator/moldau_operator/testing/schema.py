@@ -66,6 +66,21 @@ class Definition:
             raise ApiError(422, f'{self._name} "{one["metadata"]["name"]}" is invalid: {"; ".join(problems)}')
         return {**stored, **pruned}
 
+    def check_declared(self, applied: Object, name: str) -> None:
+        """What server-side apply asks of the fields in an apply, before any of them is looked at.
+
+        Raises:
+            ApiError: the definition lacks one (500, as the server answers); the message has their paths.
+        """
+        found = [
+            f"{path}: field not declared in schema"
+            for part in ("spec", "status")
+            for path in _undeclared(applied.get(part), self._schema["properties"][part], f".{part}")
+        ]
+        if found:
+            listed = found[0] if len(found) == 1 else "errors:\n  " + "\n  ".join(found)
+            raise ApiError(500, f"failed to create typed patch object ({name}; Kind={self.kind}): {listed}")
+
     def _check(self, value: Any, old: Any, schema: Schema, path: str) -> list[str]:
         problems = _check_value(value, schema, path)
         if problems:
@@ -103,6 +118,27 @@ def shipped_definitions(folder: Path = CHECKOUT) -> Mapping[str, Definition]:
     """The definitions that people install, by kind."""
     found = [Definition(yaml.safe_load(path.read_text())) for path in sorted(folder.glob("*.yaml"))]
     return {one.kind: one for one in found}
+
+
+def _undeclared(value: Any, schema: Schema, path: str) -> list[str]:
+    """Paths that the schema does not know."""
+    if isinstance(value, list) and "items" in schema:
+        keys = schema.get("x-kubernetes-list-map-keys", ())
+        found = []
+        for number, one in enumerate(value):
+            name = ",".join(f"{key}={json.dumps(one.get(key))}" for key in keys) or str(number)
+            found += _undeclared(one, schema["items"], f"{path}[{name}]")
+        return found
+    if not isinstance(value, dict) or schema.get(_PRESERVE) or schema.get("additionalProperties"):
+        return []
+    known = schema.get("properties", {})
+    return [
+        one
+        for name, inner in value.items()
+        for one in (
+            _undeclared(inner, known[name], f"{path}.{name}") if name in known else [f"{path}.{name}"]
+        )
+    ]
 
 
 def _prune(value: Any, schema: Schema) -> Any:
