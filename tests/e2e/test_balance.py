@@ -6,7 +6,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from math import ceil
+from typing import Any
 
+import pytest
 from confluent_kafka.admin import AdminClient
 from tests.e2e.conftest import CLUSTER, NODE_PORT, Demo, say
 from tests.e2e.kube import address_of, machines
@@ -18,13 +22,23 @@ EVEN_S_MAX = 90.0
 """Counts have to be off for fifteen seconds, and the operator looks every ten."""
 
 
-def leaders_and_replicas(demo: Demo, topic: str) -> tuple[Counter[int], Counter[int]]:
-    """How many partitions of a topic each broker leads, and has a replica of."""
-    found = AdminClient({"bootstrap.servers": demo.outside}).list_topics(topic, timeout=10).topics[topic]
-    partitions = found.partitions.values()
+def leaders_and_replicas(demo: Demo) -> tuple[Counter[int], Counter[int]]:
+    """How many partitions each broker leads, and has a replica of; internal topics as well."""
+    topics = AdminClient({"bootstrap.servers": demo.outside}).list_topics(timeout=10).topics.values()
+    partitions = [one for topic in topics for one in topic.partitions.values()]
     return Counter(one.leader for one in partitions), Counter(
         node for one in partitions for node in one.replicas
     )
+
+
+def are_even(leaders: Counter[int], brokers: int) -> bool:
+    """Whether nobody leads more than somebody has to."""
+    return max(leaders.values()) <= ceil(leaders.total() / brokers)
+
+
+def last_plan(demo: Demo) -> dict[str, Any]:
+    """`status.balance.lastPlan`; empty where there is none."""
+    return demo.kube.here("cluster", CLUSTER)["status"].get("balance", {}).get("lastPlan") or {}
 
 
 def moldau(*arguments: str) -> str:
@@ -40,75 +54,57 @@ def moldau(*arguments: str) -> str:
     return done.stdout
 
 
-def test_leaders_are_even_again_after_a_broker_came_back(demo: Demo) -> None:
-    """A pod is deleted and its leaderships go elsewhere; once it is back they are spread as before, no data moved."""
-    demo.kube.put("Topic", "spread", cluster=CLUSTER, partitions=PARTITIONS, replicas=3)
+@pytest.fixture
+def spread(demo: Demo) -> Iterator[Demo]:
+    """The cluster with a further topic, and with even leaders."""
+    wanted = {"cluster": CLUSTER, "partitions": PARTITIONS, "replicas": 3, "deletionPolicy": "Delete"}
+    demo.kube.put("Topic", "spread", **wanted)
     demo.kube.ready("topic", "spread", 30)
-    demo.kube.wait(
-        "leaders are even", lambda: max(leaders_and_replicas(demo, "spread")[0].values()) <= 8, 120
-    )
-    before = leaders_and_replicas(demo, "spread")[1]
-    try:
-        with under_load(demo, "a broker went and came back"):
-            gone = {None, demo.uids()[demo.pod(1)]}
-            demo.kube.run("delete", "pod", demo.pod(1), "--wait=false")
-            demo.kube.wait("another pod", lambda: demo.uids().get(demo.pod(1)) not in gone, 60)
-            demo.kube.wait("full ISR", lambda: all_in_sync(demo), 60)
-            begun = time.monotonic()
-            uneven = leaders_and_replicas(demo, "spread")[0]
-            demo.kube.wait(
-                "leaders are even again",
-                lambda: max(leaders_and_replicas(demo, "spread")[0].values()) <= PARTITIONS // 3,
-                EVEN_S_MAX,
-            )
-        say(
-            f"leaders were {dict(sorted(uneven.items()))}, even {time.monotonic() - begun:.1f} s after the return"
-        )
-        assert leaders_and_replicas(demo, "spread")[1] == before
-        say("moldau balance status:\n" + moldau("balance", "status", "-b", demo.outside))
-    finally:
-        demo.kube.delete("topic", "spread")
+    demo.kube.wait("leaders are even", lambda: are_even(leaders_and_replicas(demo)[0], 3), EVEN_S_MAX)
+    yield demo
+    demo.kube.delete("topic", "spread")
 
 
-def test_a_new_broker_gets_data_once_its_plan_is_approved(demo: Demo) -> None:
+def test_leaders_are_even_again_after_a_broker_came_back(spread: Demo) -> None:
+    """A pod is deleted and its leaderships go elsewhere; once it is back they are as even as before, no data moved."""
+    kube, pod = spread.kube, spread.pod(1)
+    before = leaders_and_replicas(spread)[1]
+    with under_load(spread, "a broker went and came back"):
+        gone = {None, spread.uids()[pod]}
+        kube.run("delete", "pod", pod, "--wait=false")
+        kube.wait("another pod", lambda: spread.uids().get(pod) not in gone, 60)
+        kube.wait("full ISR", lambda: all_in_sync(spread), 60)
+        begun, uneven = time.monotonic(), leaders_and_replicas(spread)[0]
+        kube.wait("leaders are even again", lambda: are_even(leaders_and_replicas(spread)[0], 3), EVEN_S_MAX)
+        took = time.monotonic() - begun
+    say(f"leaders were {dict(sorted(uneven.items()))}, even {took:.1f} s after the return")
+    assert leaders_and_replicas(spread)[1] == before
+    say("moldau balance status:\n" + moldau("balance", "status", "-b", spread.outside))
+
+
+def test_a_new_broker_gets_data_once_its_plan_is_approved(spread: Demo) -> None:
     """3 to 4: nothing moves; the plan stands in the status; its hash in the spec lets it go; 4 to 3 drains."""
-    demo.kube.put(
-        "Topic", "spread", cluster=CLUSTER, partitions=PARTITIONS, replicas=3, deletionPolicy="Delete"
-    )
-    demo.kube.ready("topic", "spread", 30)
-    try:
-        with under_load(demo, "a fourth broker, a plan approved, data moved"):
-            demo.put(replicas=4)
-            demo.ready()
-            demo.kube.wait(
-                "a plan stands in the status",
-                lambda: bool(demo.kube.here("cluster", CLUSTER)["status"].get("balance", {}).get("lastPlan")),
-                180,
-            )
-            assert 3 not in leaders_and_replicas(demo, "spread")[1]
-            plan = demo.kube.here("cluster", CLUSTER)["status"]["balance"]["lastPlan"]
-            say(f"status.balance.lastPlan: {plan}")
-            outside = f"{demo.outside},{address_of(machines()[0])}:{NODE_PORT + 3}"
-            say("moldau balance plan:\n" + moldau("balance", "plan", "-b", outside))
-            demo.put(replicas=4, balance={"mode": "LeadersOnly", "approvedPlan": plan["hash"]})
-            begun = time.monotonic()
-            demo.kube.wait(
-                "replicas are even over four brokers",
-                lambda: set(leaders_and_replicas(demo, "spread")[1].values()) == {PARTITIONS * 3 // 4},
-                180,
-            )
-            demo.kube.wait(
-                "leaders are even over four brokers",
-                lambda: set(leaders_and_replicas(demo, "spread")[0].values()) == {PARTITIONS // 4},
-                180,
-            )
-            say(
-                f"approved, and even after {time.monotonic() - begun:.1f} s: {leaders_and_replicas(demo, 'spread')}"
-            )
-            demo.put(replicas=3)
-            begun = time.monotonic()
-            demo.ready()
-            say(f"4 -> 3 with drain: {time.monotonic() - begun:.1f} s")
-            assert set(leaders_and_replicas(demo, "spread")[1]) == {0, 1, 2}
-    finally:
-        demo.kube.delete("topic", "spread")
+    kube = spread.kube
+    with under_load(spread, "a fourth broker, a plan approved, data moved"):
+        spread.put(replicas=4)
+        spread.ready()
+        kube.wait("a plan waits", lambda: last_plan(spread).get("state") == "WaitingForApproval", EVEN_S_MAX)
+        assert 3 not in leaders_and_replicas(spread)[1]
+        plan = last_plan(spread)
+        say(f"{plan['summary']}; {plan['hash']}, {plan['gapPercent']} % above the bound")
+        assert float(plan["gapPercent"]) >= 0
+        outside = f"{spread.outside},{address_of(machines()[0])}:{NODE_PORT + 3}"
+        say("moldau balance plan:\n" + moldau("balance", "plan", "-b", outside))
+        begun = time.monotonic()
+        spread.put(replicas=4, balance={"mode": "LeadersOnly", "approvedPlan": plan["hash"]})
+        kube.wait("the plan is done", lambda: last_plan(spread).get("state") == "Done", 180)
+        took = time.monotonic() - begun
+        replicas = leaders_and_replicas(spread)[1]
+        say(f"approved, and moved after {took:.1f} s: replicas {dict(sorted(replicas.items()))}")
+        assert replicas == {one["id"]: one["replicasAfter"] for one in plan["brokers"]}
+        kube.wait("leaders are even", lambda: are_even(leaders_and_replicas(spread)[0], 4), EVEN_S_MAX)
+        begun = time.monotonic()
+        spread.put(replicas=3)
+        spread.ready()
+        say(f"4 -> 3 with drain: {time.monotonic() - begun:.1f} s")
+        assert set(leaders_and_replicas(spread)[1]) == {0, 1, 2}

@@ -65,13 +65,13 @@ def pack_replicas(
     leaving: Collection[int] = (),
     band: float = 0.09,
 ) -> PackingPlan:
-    """Moves that bring every broker's bytes and replica count within `band` of the mean.
+    """Moves that bring every broker's bytes and replica count within `band` of its fair share.
 
     Args:
         partitions: all of the cluster; replicas on unknown brokers have to move, like those on `leaving` ones.
         brokers: all that are there, the leaving ones too.
         leaving: these end empty.
-        band: 0.09 is from 91 % to 109 % of the mean.
+        band: 0.09 is from 91 % to 109 % of what a broker should carry, see `fair_share`.
     """
     packer = _Packer(partitions, brokers, frozenset(leaving), band)
     before = packer.fills()
@@ -151,17 +151,18 @@ class _Packer(Placement):
     # -- evening out ------------------------------------------------------------------------------------------
 
     def _lack(self, broker: int) -> float:
-        """How far a broker is below the means, bytes and count together, as a fraction; negative above."""
+        """How far a broker is below its shares, bytes and count together, as a fraction; negative above."""
         lack = 0.0
-        if self._mean_size:
-            lack = (self._mean_size - self._size[broker]) / self._mean_size
-        if self._mean_count:
-            lack = max(lack, (self._mean_count - self._count[broker]) / self._mean_count)
+        size, count = self._mean_size[broker], self._mean_count[broker]
+        if size:
+            lack = (size - self._size[broker]) / size
+        if count:
+            lack = max(lack, (count - self._count[broker]) / count)
         return lack
 
     def _lack_of_both(self, broker: int) -> float:
         """As `_lack`, but the sum: what goes anyway should serve bytes and count alike."""
-        size, count = self._mean_size or 1.0, self._mean_count or 1.0
+        size, count = self._mean_size[broker] or 1.0, self._mean_count[broker] or 1.0
         return (size - self._size[broker]) / size + (count - self._count[broker]) / count
 
     def fill_up(self) -> None:
@@ -172,7 +173,10 @@ class _Packer(Placement):
                 broker
                 for broker in self._staying
                 if broker not in given_up
-                and (self._size[broker] < self._size_low or self._count[broker] < self._count_low)
+                and (
+                    self._size[broker] < self._size_low[broker]
+                    or self._count[broker] < self._count_low[broker]
+                )
             ]
             if not needy:
                 return
@@ -181,8 +185,8 @@ class _Packer(Placement):
                 given_up.add(receiver)
 
     def _receive(self, receiver: int) -> bool:
-        lacking = self._size_low - self._size[receiver]
-        replicas = max(1.0, self._count_low - self._count[receiver])
+        lacking = self._size_low[receiver] - self._size[receiver]
+        replicas = max(1.0, self._count_low[receiver] - self._count[receiver])
         ideal = max(0.0, lacking) / replicas
         donors = sorted((broker for broker in self._staying if broker != receiver), key=self._lack)
         for donor in donors:
@@ -196,9 +200,12 @@ class _Packer(Placement):
 
     def _pick(self, donor: int, receiver: int, ideal: float) -> int | None:
         """The donor's legal replica nearest to the ideal size that leaves both inside the band; taken out."""
-        spare = self._size[donor] - self._size_low
-        room = self._size_high - self._size[receiver]
-        if self._count[donor] - 1 < self._count_low or self._count[receiver] + 1 > self._count_high:
+        spare = self._size[donor] - self._size_low[donor]
+        room = self._size_high[receiver] - self._size[receiver]
+        if (
+            self._count[donor] - 1 < self._count_low[donor]
+            or self._count[receiver] + 1 > self._count_high[receiver]
+        ):
             return None
         held = self._movable[donor]
         for at in outwards(held, ideal, NEIGHBOURS_TRIED_MAX):
@@ -212,9 +219,9 @@ class _Packer(Placement):
         """Bytes without replicas: a large one comes, a small one goes back; where counts or capacity are tight."""
         small = self._movable[receiver]
         for donor in donors:
-            spare = self._size[donor] - self._size_low
+            spare = self._size[donor] - self._size_low[donor]
             if spare <= 0:
-                return False
+                continue
             for back_at in range(min(len(small), 20)):
                 back_size, back = small[back_at]
                 held = self._movable[donor]
@@ -222,7 +229,7 @@ class _Packer(Placement):
                     size, index = held[at]
                     gain = size - back_size
                     if (
-                        0 < gain <= min(spare, self._size_high - self._size[receiver])
+                        0 < gain <= min(spare, self._size_high[receiver] - self._size[receiver])
                         and index != back
                         and self._fits(index, donor, receiver)
                         and self._fits(back, receiver, donor)
@@ -242,7 +249,10 @@ class _Packer(Placement):
                 broker
                 for broker in self._staying
                 if broker not in given_up
-                and (self._size[broker] > self._size_high or self._count[broker] > self._count_high)
+                and (
+                    self._size[broker] > self._size_high[broker]
+                    or self._count[broker] > self._count_high[broker]
+                )
             ]
             if not full:
                 return
@@ -251,11 +261,11 @@ class _Packer(Placement):
                 given_up.add(donor)
 
     def _give(self, donor: int) -> bool:
-        excess = self._size[donor] - self._size_high
-        replicas = max(1.0, self._count[donor] - self._count_high)
+        excess = self._size[donor] - self._size_high[donor]
+        replicas = max(1.0, self._count[donor] - self._count_high[donor])
         ideal = max(0.0, excess) / replicas
-        filled = self._size if excess > 0 else self._count
-        for receiver in sorted(self._staying, key=filled.__getitem__):
+        filled, mean = (self._size, self._mean_size) if excess > 0 else (self._count, self._mean_count)
+        for receiver in sorted(self._staying, key=lambda broker: filled[broker] / (mean[broker] or 1.0)):
             if receiver == donor:
                 continue
             index = self._pick(donor, receiver, ideal)
@@ -276,14 +286,16 @@ class _Packer(Placement):
             index, source, target = self._made[at]
             if not self._fits(index, target, source):
                 continue  # another replica of the partition has taken that rack since
-            slack = min(self._size[target] - self._size_low, self._size_high - self._size[source])
+            slack = min(
+                self._size[target] - self._size_low[target], self._size_high[source] - self._size[source]
+            )
             size = self._partitions[index].size
             if slack <= 0:
                 continue
             if (
                 size <= slack
-                and self._count[target] - 1 >= self._count_low
-                and self._count[source] + 1 <= self._count_high
+                and self._count[target] - 1 >= self._count_low[target]
+                and self._count[source] + 1 <= self._count_high[source]
             ):
                 self._undo(at)
                 insort(self._movable[source], (size, index))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import ceil
+from math import ceil, floor
 from typing import Final, NamedTuple
+
+from moldau_operator.plan.fair_share import fair_shares, rack_max
 
 _ROUNDING: Final = 1e-6
 """What sums of fractions are off by at most; a bound that is not one by a hair would not be one."""
@@ -67,11 +69,8 @@ class Placement:
         self._count = dict.fromkeys(self._brokers, 0)
         self._movable: dict[int, list[tuple[int, int]]] = {broker: [] for broker in self._brokers}
         self._foreign: list[tuple[int, int]] = []  # (partition, broker that is not there)
-        total = count = 0
         for index, partition in enumerate(partitions):
             for broker in partition.replicas:
-                total += partition.size
-                count += 1
                 if broker not in self._brokers:
                     self._foreign.append((index, broker))
                     continue
@@ -80,12 +79,21 @@ class Placement:
                 self._movable[broker].append((partition.size, index))
         for held in self._movable.values():
             held.sort()
-        share = max(1, len(self._staying))
-        self._mean_size, self._mean_count = total / share, count / share
-        self._size_low, self._size_high = self._mean_size * (1 - band), self._mean_size * (1 + band)
+        shares = fair_shares(
+            ((len(one.replicas), one.size) for one in partitions),
+            {broker: self._racks[broker] for broker in self._staying},
+        )
+        self._mean_size = {broker: share.size for broker, share in shares.items()}
+        self._mean_count = {broker: share.replicas for broker, share in shares.items()}
+        self._size_low = {broker: mean * (1 - band) for broker, mean in self._mean_size.items()}
+        self._size_high = {broker: mean * (1 + band) for broker, mean in self._mean_size.items()}
         # At least one replica of play: a mean of 2.5 has no whole number within nine percent.
-        self._count_low = min(self._mean_count * (1 - band), float(int(self._mean_count)))
-        self._count_high = max(self._mean_count * (1 + band), float(-int(-self._mean_count // 1)))
+        self._count_low = {
+            broker: min(mean * (1 - band), float(floor(mean))) for broker, mean in self._mean_count.items()
+        }
+        self._count_high = {
+            broker: max(mean * (1 + band), float(ceil(mean))) for broker, mean in self._mean_count.items()
+        }
         self._made: list[tuple[int, int, int]] = []  # (partition, source, target)
         self._forced = 0
         self.homeless: list[tuple[tuple[str, int], int]] = []
@@ -102,24 +110,23 @@ class Placement:
         Rounded up: bytes are whole, and so are replicas where each of them counts as one byte.
         """
         over = sum(
-            max(0.0, size - (self._size_high if broker in self._stays else 0))
-            for broker, size in self._size.items()
+            max(0.0, size - self._size_high.get(broker, 0)) for broker, size in self._size.items()
         ) + sum(self._partitions[index].size for index, _ in self._foreign)
-        under = sum(max(0.0, self._size_low - self._size[broker]) for broker in self._staying)
+        under = sum(max(0.0, self._size_low[broker] - self._size[broker]) for broker in self._staying)
         return ceil(max(over, under) - _ROUNDING)
 
     def outside(self) -> Iterator[int]:
         """Brokers that stay and are not inside the band."""
         for broker in self._staying:
             if not (
-                self._size_low - 1 <= self._size[broker] <= self._size_high + 1
-                and self._count_low <= self._count[broker] <= self._count_high
+                self._size_low[broker] - 1 <= self._size[broker] <= self._size_high[broker] + 1
+                and self._count_low[broker] <= self._count[broker] <= self._count_high[broker]
             ):
                 yield broker
 
     def _rack_max(self, index: int) -> int:
         """Replicas of a partition that one rack may hold."""
-        return -(-len(self._partitions[index].replicas) // max(1, self._rack_count))
+        return rack_max(len(self._partitions[index].replicas), self._rack_count)
 
     def _rack_load(self, index: int, rack: str | None, without: int) -> int:
         racks = self._racks

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from moldau_operator.plan.fair_share import fair_shares
 from moldau_operator.plan.packing import BrokerFill, PackBroker, PackPartition, pack_replicas
 from moldau_operator.plan.partitions import SeenPartition
 
@@ -43,7 +44,7 @@ class SpreadReport(NamedTuple):
     """How replicas lie.
 
     Attributes:
-        worst: how far the broker furthest from a mean is from it, as a fraction; bytes and counts alike.
+        worst: how far the broker furthest from its fair share is from it, as a fraction; bytes and counts alike.
         words: who that is and why it matters, for people; empty while everybody is near enough.
     """
 
@@ -110,17 +111,21 @@ def spread(partitions: Sequence[SeenPartition], brokers: Sequence[PackBroker]) -
     if crowded:
         return SpreadReport(1.0, f"{crowded} share a rack although another one has room")
     worst, words = 0.0, ""
-    mean_count = sum(count.values()) / len(there)
-    mean_size = sum(size.values()) / len(there)
-    for broker in sorted(there):
+    shares = fair_shares(
+        ((len(one.replicas), one.size) for one in partitions), {broker.id: broker.rack for broker in brokers}
+    )
+    for broker, share in sorted(shares.items()):
         # A whole replica is not divided: being less than one away is as near as counts come.
-        away = abs(count[broker] - mean_count)
+        away = abs(count[broker] - share.replicas)
         found = [
-            (away / mean_count if away >= 1 else 0.0, f"{count[broker]:,} of {mean_count:,.1f} replicas")
+            (
+                away / share.replicas if away >= 1 and share.replicas else 0.0,
+                f"{count[broker]:,} of {share.replicas:,.1f} replicas",
+            )
         ]
-        if mean_size >= BYTES_MATTER:
-            far = abs(size[broker] - mean_size) / mean_size
-            found.append((far, f"{size[broker] / 1e9:,.1f} of {mean_size / 1e9:,.1f} GB"))
+        if share.size >= BYTES_MATTER:
+            far = abs(size[broker] - share.size) / share.size
+            found.append((far, f"{size[broker] / 1e9:,.1f} of {share.size / 1e9:,.1f} GB"))
         for distance, what in found:
             if distance > worst:
                 worst, words = distance, f"broker {broker} has {what}"
@@ -143,7 +148,9 @@ def plan_rebalance(
     """
     share = sum(one.size * len(one.replicas) for one in partitions) / max(1, len(brokers))
     by_bytes = share >= BYTES_MATTER
-    packed = [PackPartition(one.name, one.replicas, one.size if by_bytes else 1) for one in partitions]
+    # Of replicas that count alike the packer takes the first: the smallest should go.
+    listed = partitions if by_bytes else sorted(partitions, key=lambda one: one.size)
+    packed = [PackPartition(one.name, one.replicas, one.size if by_bytes else 1) for one in listed]
     plan = pack_replicas(packed, brokers, band=BAND)
     sizes = {one.name: one.size for one in partitions}
     moves = [PlannedMove(one.name, one.source, one.target) for one in plan.moves]
