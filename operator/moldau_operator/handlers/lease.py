@@ -13,10 +13,13 @@ from moldau_broker.base.clock import Clock
 from moldau_operator.seams.api_server import LEASES, ApiError, ApiServer, Object
 
 NAME: Final = "moldau-operator"
-DURATION_S: Final = 15
+DURATION_S: Final = 30
+"""An operator that ends in order lets go, and one that is killed comes back under its pod's name: nobody waits for this
+but the one who takes over from a machine that is gone. Half of it is lost on a machine ten times overcommitted, where
+one answer takes five seconds, and a holder that leaves is kept away for minutes by the kubelet's back-off."""
 RENEW_S: Final = 5.0
-GIVE_UP_S: Final = 10.0
-"""Without a renewal for so long the holder leaves: 5 s before anybody else may begin."""
+GIVE_UP_S: Final = 20.0
+"""Without a renewal for so long the holder leaves: 10 s before anybody else may begin."""
 
 
 class Lease:
