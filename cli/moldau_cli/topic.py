@@ -208,10 +208,10 @@ def alter(
             click.echo(f"topic {name} {verb}: {plural(partitions, 'partition')}")
         if replicas is not None:
             from moldau_cli.topic_replicas import (
-                plan_replicas,  # the operator need not be installed for the rest
+                plan_by_hand,  # the operator need not be installed for the rest
             )
 
-            targets = await plan_replicas(cluster, name, replicas)
+            targets = await plan_by_hand(target, name, replicas)
             if targets and not dry_run:
                 settle(await reassignments.alter_reassignments(cluster, targets))
             moving = f": {plural(len(targets), 'partition')} moving" if targets and not dry_run else ""

@@ -21,8 +21,8 @@ from moldau_operator.plan.actions import (
     RemoveVoter,
     UnregisterBroker,
 )
+from moldau_operator.plan.execution import IN_FLIGHT_MAX
 from moldau_operator.plan.packing import PackBroker, PackPartition, rehouse_replicas
-from moldau_operator.plan.replicas import MOVES_MAX, choose_replicas, replica_counts
 from moldau_operator.seams.broker_admin import (
     ClusterView,
     MoveView,
@@ -128,29 +128,23 @@ def _drain(
     """Moves of what lives on a node to nodes that stay, so many at once."""
     size = sum(seen.sizes.get(Partition(topic.name, number), 0) for topic, number, _ in stuck)
     waiting = f"node {node} is drained: {counted(len(stuck), 'replica')} left, {size / 1e6:,.1f} MB"
-    load = replica_counts([topic.placement for topic in seen.topics.values()])
-    racks = {one.id: one.rack for one in staying}
     assert seen.view is not None
-    others = {one: racks.get(one, seen.view.racks.get(one)) for one in seen.view.broker_ids if one != node}
+    # What nobody declares cannot shrink yet, and lives with nodes that leave later as long as it must.
+    longer = [Stay(id=one) for one in seen.view.broker_ids if one != node and one not in homes]
+    clinging = any(topic.internal and len(one.replicas) > len(homes) for topic, _, one in stuck)
     packed = _rehoused(seen, staying)
+    clung = _rehoused(seen, [*staying, *longer]) if clinging else {}
     targets: dict[Partition, tuple[int, ...]] = {}
     for topic, number, one in stuck:
         place = Partition(topic.name, number)
-        # What nobody declares cannot shrink yet, and lives with nodes that leave later as long as it must.
-        brokers = others if len(one.replicas) > len(homes) and topic.internal else racks
-        factor = len(one.replicas)
-        if place in seen.moves or factor > len(brokers):
+        clings = topic.internal and len(one.replicas) > len(homes)
+        stays = {*homes, *(other.id for other in longer)} if clings else homes
+        elsewhere = (clung if clings else packed).get(place, {})
+        if place in seen.moves or any(held not in stays and held not in elsewhere for held in one.replicas):
             continue  # on its way, or its own resource lowers its replicas first
-        elsewhere = packed.get(place, {})
-        chosen = (
+        if len(targets) + len(seen.moves) < IN_FLIGHT_MAX:
             # Who stays keeps its place in the list, and who comes stands behind: it has to copy before it may lead.
-            {0: (*(node for node in one.replicas if node in racks), *elsewhere.values())}
-            if all(replica in racks or replica in elsewhere for replica in one.replicas)
-            else choose_replicas([one], factor, brokers, load)
-        )
-        if chosen and len(targets) + len(seen.moves) < MOVES_MAX:
-            targets[place] = chosen[0]
-            load.update(set(chosen[0]) - set(one.replicas))
+            targets[place] = (*(held for held in one.replicas if held in stays), *elsewhere.values())
     if not targets:
         return Departure(waiting=waiting)
     reason = f"node {node} is no longer declared"

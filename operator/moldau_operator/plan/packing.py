@@ -98,11 +98,22 @@ class Rehousing(NamedTuple):
 
 
 def rehouse_replicas(
-    partitions: Sequence[PackPartition], brokers: Sequence[PackBroker], *, leaving: Collection[int]
+    partitions: Sequence[PackPartition],
+    brokers: Sequence[PackBroker],
+    *,
+    leaving: Collection[int],
+    closed: Collection[int] = (),
 ) -> Rehousing:
-    """Only what has to move, for a drain: the first step of `pack_replicas`, and linear in what it moves."""
+    """Only what cannot stay on its broker: the first step of `pack_replicas`, and linear in what it moves.
+
+    Replicas that merely crowd a rack stay: that is a plan of its own, and here nobody would carry it out.
+
+    Args:
+        leaving: brokers that end empty, like those that are not there.
+        closed: brokers that keep what they have and get nothing.
+    """
     packer = _Packer(partitions, brokers, frozenset(leaving), band=0.0)
-    packer.rehouse()
+    packer.rehouse(closed=frozenset(closed), crowded=False)
     return Rehousing(tuple(packer.moves), tuple(packer.homeless))
 
 
@@ -111,8 +122,8 @@ class _Packer(Placement):
 
     # -- what cannot stay -----------------------------------------------------------------------------------
 
-    def rehouse(self) -> None:
-        """Replicas on brokers that leave or are gone, and those that crowd a rack, largest first."""
+    def rehouse(self, closed: frozenset[int] = frozenset(), *, crowded: bool = True) -> None:
+        """Replicas on brokers that leave or are gone, and (`crowded`) those that crowd a rack, largest first."""
         forced = list(self._foreign)
         forced += [
             (index, broker)
@@ -120,7 +131,7 @@ class _Packer(Placement):
             if broker not in self._stays
             for _, index in self._movable[broker]
         ]
-        forced += self._crowded()
+        forced += self._crowded() if crowded else ()
         forced.sort(key=lambda one: (-self._partitions[one[0]].size, one))
         for index, source in forced:
             held = self._movable.get(source)
@@ -128,7 +139,11 @@ class _Packer(Placement):
                 at = bisect_left(held, (self._partitions[index].size, index))
                 if at < len(held) and held[at][1] == index:
                     del held[at]
-            targets = [broker for broker in self._staying if self._fits(index, source, broker)]
+            targets = [
+                broker
+                for broker in self._staying
+                if broker not in closed and self._fits(index, source, broker)
+            ]
             if targets:
                 self._move(index, source, max(targets, key=self._lack_of_both))
             else:

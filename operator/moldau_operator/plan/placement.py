@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 
 from moldau_operator.plan.fair_share import fair_shares, rack_max
 
+_NOWHERE: Final = "\0"
+"""The rack of brokers that are not there: no broker's own."""
 _ROUNDING: Final = 1e-6
 """What sums of fractions are off by at most; a bound that is not one by a hair would not be one."""
 
@@ -130,7 +132,9 @@ class Placement:
 
     def _rack_load(self, index: int, rack: str | None, without: int) -> int:
         racks = self._racks
-        return sum(1 for held in self._replicas[index] if held != without and racks.get(held) == rack)
+        return sum(
+            1 for held in self._replicas[index] if held != without and racks.get(held, _NOWHERE) == rack
+        )
 
     def _fits(self, index: int, source: int, target: int) -> bool:
         """Whether a replica may move: not two on one broker, racks, capacity."""
@@ -142,7 +146,7 @@ class Placement:
         if self._rack_count <= 1:
             return True
         rack = self._racks[target]
-        if rack == self._racks.get(source):
+        if rack == self._racks.get(source, _NOWHERE):
             return True  # as many in that rack as before
         return self._rack_load(index, rack, source) < self._rack_max(index)
 

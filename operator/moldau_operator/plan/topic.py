@@ -292,8 +292,10 @@ def _plan_present(topic: Topic, status: TopicStatus, observed: TopicView, facts:
         replicas=observed.replicas,
         under_replicated=observed.under_replicated,
     )
-    refusal = _refusal(topic, observed)
     stage = plan_replicas(observed, spec.replicas, facts.places)
+    refusal = _refusal(topic, observed)
+    if not refusal and stage.refusal:
+        refusal = conditions.stalled(Reason.NOT_SUPPORTED, stage.refusal)
     actions = (*_growth(topic, observed), *_config_change(topic, observed), *_moves(observed, stage))
     warnings = _warnings(topic, observed, facts)
     if not actions and stage.waiting:

@@ -16,6 +16,7 @@ from moldau_operator.errors import AdminError, OperatorError
 from moldau_operator.names import counted
 from moldau_operator.plan.balance import BalanceAsk, BalancePlan, plan_balance, say_proof
 from moldau_operator.plan.balance_pace import Look, PaceState, Pacing, Verdict, decided, judge
+from moldau_operator.plan.cluster_facts import declared_homes
 from moldau_operator.plan.departure import ClusterSeen
 from moldau_operator.plan.leadership import LeadershipPlan
 from moldau_operator.plan.packing import PackBroker
@@ -25,7 +26,7 @@ from moldau_operator.plan.survey import Observed, survey
 from moldau_operator.reconcile.balance_moves import MovesKeeper, Scene
 from moldau_operator.reconcile.events import Event
 from moldau_operator.resources.balance_status import BalanceStatus, PlanState, PlanStatus
-from moldau_operator.resources.cluster import BalanceMode, Cluster, Role
+from moldau_operator.resources.cluster import BalanceMode, Cluster
 from moldau_operator.resources.status import ClusterStatus
 from moldau_operator.seams.broker_admin import BrokerAdmin, ClusterView, Partition, PartitionLoad
 from moldau_operator.seams.status_store import StatusStore
@@ -273,16 +274,11 @@ class BalanceReconciler:
 
 def _brokers(cluster: Cluster, view: ClusterView) -> tuple[PackBroker, ...]:
     """The declared brokers that serve, with what limits them."""
-    found: list[PackBroker] = []
-    for pool in cluster.spec.pools:
-        capacity = int(pool.storage.size.amount) if pool.storage.size else None
-        if Role.BROKER in pool.roles:
-            found += [
-                PackBroker(node, view.racks.get(node, pool.rack), capacity)
-                for node in pool.node_ids
-                if node in view.broker_ids
-            ]
-    return tuple(sorted(found))
+    return tuple(
+        home._replace(rack=view.racks.get(home.id, home.rack))
+        for home in declared_homes(cluster)
+        if home.id in view.broker_ids
+    )
 
 
 def _first(outcomes: Mapping[Partition, AdminError | None]) -> str:

@@ -6,16 +6,18 @@ and deleting are one call each per `BATCH` topics.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.errors import ErrorCode
+from moldau_operator.adapters.off_loop import in_thread, off_loop
 from moldau_operator.errors import AdminError
 from moldau_operator.plan.cluster_facts import ClusterFacts
-from moldau_operator.plan.replicas import MOVES_MAX, replica_counts
+from moldau_operator.plan.execution import IN_FLIGHT_MAX
+from moldau_operator.plan.factors import plan_factors
+from moldau_operator.plan.partitions import see
 from moldau_operator.plan.topic import (
     AlterTopic,
     CreateTopic,
@@ -37,7 +39,7 @@ from moldau_operator.resources.conditions import Condition, ConditionType, Reaso
 from moldau_operator.resources.meta import DeletionPolicy, Key
 from moldau_operator.resources.status import TopicStatus
 from moldau_operator.resources.topic import Topic
-from moldau_operator.seams.broker_admin import BrokerAdmin, TopicView
+from moldau_operator.seams.broker_admin import BrokerAdmin, Partition, TopicView
 from moldau_operator.seams.status_store import StatusStore
 
 A = TypeVar("A")
@@ -133,7 +135,7 @@ class TopicReconciler:
     async def _find_places(
         self, topics: Sequence[Topic], observed: dict[str, TopicView], facts: ClusterFacts
     ) -> ClusterFacts:
-        """The facts with room for replicas, asked for only where some topic lacks or exceeds what is declared.
+        """The facts with homes for replicas, asked for only where some topic lacks or exceeds what is declared.
 
         What only moves, for balance or off a node that leaves, is shown in `observed` as it will be. Moves are asked
         for before and after: one that begins or ends between two questions would look like a change of replicas.
@@ -150,14 +152,23 @@ class TopicReconciler:
         moves = await self._admin.list_moves()
         for name in observed.keys() & everything.keys():
             observed[name] = as_it_will_be(observed[name], everything[name].placement, {**before, **moves})
-        homes = {
-            node: view.racks.get(node)
-            for node in view.broker_ids
-            if not facts.staying or node in facts.staying
+        wanted = {
+            Partition(topic.spec.topic_name, number): topic.spec.replicas
+            for topic in topics
+            if topic.spec.topic_name in observed and topic.spec.replicas is not None
+            for number in wrong_partitions(observed[topic.spec.topic_name], topic.spec.replicas)
         }
-        load = replica_counts([topic.placement for topic in everything.values()])
-        room = max(MOVES_MAX - len(moves), 0)
-        return replace(facts, places=Places(homes=homes, load=load, moves=moves, room=room))
+        ask = facts.ask({place: factor for place, factor in wanted.items() if place not in moves}, view)
+        sizes = await self._admin.replica_bytes()
+        count = sum(topic.partitions for topic in everything.values())
+        partitions = await in_thread(count, see, everything, sizes, {}, moves)
+        places = Places(
+            open=len(ask.homes) - len(ask.away),
+            plan=await off_loop(plan_factors, partitions, ask),
+            moves=moves,
+            room=max(IN_FLIGHT_MAX - len(moves), 0),
+        )
+        return replace(facts, places=places)
 
     async def _save(self, old: Mapping[Key, TopicStatus], new: Mapping[Key, TopicStatus]) -> None:
         different = changed(old, new)
@@ -285,17 +296,11 @@ def _failure(action: object, error: AdminError) -> tuple[Condition, ...]:
 
 
 def _after(facts: ClusterFacts, plan: TopicPlan) -> ClusterFacts:
-    """The facts for the next topic: what this plan moves takes room and adds load."""
-    targets = [
-        to for action in plan.actions if isinstance(action, SetReplicas) for to in action.targets.values()
-    ]
-    if not targets or facts.places is None:
+    """The facts for the next topic: what this plan moves takes room."""
+    taken = sum(len(action.targets) for action in plan.actions if isinstance(action, SetReplicas))
+    if not taken or facts.places is None:
         return facts
-    load = Counter(facts.places.load)
-    for target in targets:
-        load.update(target)
-    room = max(facts.places.room - len(targets), 0)
-    return replace(facts, places=replace(facts.places, load=load, room=room))
+    return replace(facts, places=replace(facts.places, room=max(facts.places.room - taken, 0)))
 
 
 def _reports_drift(plan: TopicPlan, old: TopicStatus | None) -> bool:

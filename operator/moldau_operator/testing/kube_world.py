@@ -110,24 +110,30 @@ class KubeWorld:
         settle(self.api, self.ready, slow=self.slow)
         self._brokers_follow()
 
-    async def converge(self) -> int:
-        """Passes until one writes nothing and is not busy; gives their number.
+    async def converge(self, quiet: int = 1) -> int:
+        """Passes until so many in a row write nothing and are not busy; gives their number.
 
         Raises:
             AssertionError: that never came.
         """
-        for number in range(1, PASSES_MAX + 1):
+        calm = 0
+        for number in range(1, PASSES_MAX + quiet):
             before = len(self.api.writes)
             report = await self.step()
-            if report is not None and not report.busy and len(self.api.writes) == before:
+            rests = report is not None and not report.busy and len(self.api.writes) == before
+            calm = calm + 1 if rests else 0
+            if calm == quiet:
                 return number
         raise AssertionError(f"not settled after {PASSES_MAX} passes: {self.api.writes[-5:]}")
 
     def outcome(self) -> dict[str, Any]:
         """Everything there is, without what differs between two ways to the same end."""
         found = {"/".join(key): _lasting(one) for key, one in self.api.objects.items()}
-        topics = {name: (one.partitions, one.replicas) for name, one in self.brokers.topics.items()}
-        return {"objects": found, "topics": topics}
+        topics = {
+            name: (one.partitions, one.replicas, one.overrides, [sorted(p.replicas) for p in one.placement])
+            for name, one in self.brokers.topics.items()
+        }
+        return {"objects": found, "topics": topics, "overrides": dict(self.brokers.overrides)}
 
     def status(self, kind: str, name: str) -> dict[str, Any]:
         """The status of one of our resources."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moldau_operator.plan.factors import FactorPlan
 from moldau_operator.plan.topic import (
     AlterTopic,
     ClusterFacts,
@@ -105,7 +106,9 @@ def test_fewer_partitions_are_refused_and_other_changes_made(make_topic: MakeTop
 class TestReplicas:
     """Another replication factor is a reassignment."""
 
-    PLACES = Places(homes={0: None, 1: None, 2: None}, load={0: 2})
+    PLACES = Places(
+        open=3, plan=FactorPlan(targets={("orders", 0): (0, 1, 2), ("orders", 1): (0, 2, 1)}, bytes_added=4)
+    )
 
     def lives(self, *placement: tuple[int, ...]) -> TopicView:
         found = view(partitions=len(placement), replicas=max(map(len, placement)))
@@ -132,12 +135,23 @@ class TestReplicas:
 
     def test_a_factor_changed_behind_the_resource_is_drift(self, make_topic: MakeTopic) -> None:
         """Shown first, corrected by the next plan."""
-        topic, facts = make_topic(replicas=1), replace(FACTS, places=self.PLACES)
+        plan = FactorPlan(targets={("orders", 0): (0,)})
+        topic, facts = make_topic(replicas=1), replace(FACTS, places=Places(open=3, plan=plan))
         status = settled(topic, self.lives((0,)))
         shown = plan_topic(topic, status, self.lives((0, 1)), facts)
         assert shown.actions == ()
         assert is_true(shown.status.conditions, ConditionType.DRIFTED)
         assert len(plan_topic(topic, shown.status, self.lives((0, 1)), facts).actions) == 1
+
+    def test_a_factor_that_finds_no_home_is_stalled_in_words(self, make_topic: MakeTopic) -> None:
+        """Nothing moves, and the resource says what to change."""
+        plan = FactorPlan(full=frozenset({("orders", 0)}))
+        facts = replace(FACTS, places=Places(open=3, plan=plan))
+        found = plan_topic(make_topic(replicas=2), TopicStatus(), self.lives((0,)), facts)
+        assert found.actions == ()
+        assert is_true(found.status.conditions, ConditionType.STALLED)
+        assert why(found)[0] is Reason.NOT_SUPPORTED
+        assert "raise the Cluster's storage.size" in why(found)[1]
 
     def test_a_new_topic_waits_for_the_brokers_it_needs(self, make_topic: MakeTopic) -> None:
         """They may only be starting; asked too early, they would blame the resource."""
