@@ -150,11 +150,25 @@ class _Flow:
 
     def run(self) -> list[int]:
         """Empty when the target is met, else the brokers that prove it cannot be."""
+        self._place_homeless()
         self._move_directly()
         if max(self.load, default=0) <= self._target:
             return []
         for index in range(len(self.led_by)):
             self._note(index)
+        return self._push_shortest()
+
+    def _place_homeless(self) -> None:
+        """Paths that cost nothing go first: of partitions that change anyway, wherever they end up."""
+        homeless = [index for index, home in enumerate(self._home) if home < 0]
+        if homeless and max(self.load) > self._target:
+            for index in homeless:
+                self._note(index)
+            self._push_shortest()
+            self._ways.clear()
+
+    def _push_shortest(self) -> list[int]:
+        """Along shortest paths of what is noted, until nobody is overfull or nothing leads away (see `run`)."""
         while True:
             distance = self._distances()
             ends = [d for slot, d in enumerate(distance) if self.load[slot] < self._target and d < _FAR]
@@ -165,7 +179,7 @@ class _Flow:
             self._push(distance, min(ends))
 
     def _move_directly(self) -> None:
-        """All paths of one step: at distance one there is nothing shorter."""
+        """All paths of one step: at distance one there is nothing shorter, once what costs nothing is done."""
         load, target, led_by, choices = self.load, self._target, self.led_by, self._choices
         for index, slot in enumerate(led_by):
             if load[slot] <= target:

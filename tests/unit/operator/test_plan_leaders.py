@@ -76,6 +76,18 @@ def test_plan_above_the_mean_names_the_brokers_that_prove_it() -> None:
     assert len(plan.changes) == 5
 
 
+def test_what_changes_anyway_makes_room_before_anybody_else_gives_way() -> None:
+    """Two partitions have no leader that may lead: they share what room there is, and nobody else has to move."""
+    partitions = [
+        LedPartition(("t", 0), 0, (0, 2)),
+        LedPartition(("t", 1), 1, (1, 2)),
+        LedPartition(("t", 2), NO_LEADER, (0, 1)),
+        LedPartition(("t", 3), 9, (0, 1, 2)),
+    ]
+    plan = plan_leaders(partitions, range(3))
+    assert {change.name for change in plan.changes} == {("t", 2), ("t", 3)}
+
+
 def test_plan_moves_along_paths_where_no_direct_move_helps() -> None:
     """Broker 0 shares with 1 only and 1 with 2 only: leadership moves on through 1."""
     partitions = [LedPartition(("a", index), 0, (0, 1)) for index in range(4)]
