@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from moldau_broker.base.errors import ErrorCode
@@ -17,9 +18,10 @@ from moldau_broker.client.admin import (
     reassignments,
     topics,
 )
+from moldau_broker.client.admin.topic_pages import topic_pages
 from moldau_broker.client.cluster import Cluster
 from moldau_broker.client.config import ClientConfig
-from moldau_broker.client.errors import ClientError, RequestFailed
+from moldau_broker.client.errors import ClientError, RequestFailed, VersionUnsupported
 from moldau_broker.client.metadata import NO_LEADER, TopicInfo
 from moldau_broker.client.partitions import EARLIEST, LATEST, TopicPartition
 from moldau_operator.adapters.admin_http import HttpAdmin, admin_error
@@ -48,6 +50,8 @@ ADMIN_PATIENCE: Final = ClientConfig(
     client_id="moldau-operator", connect_timeout_ms=2_000, request_timeout_ms=5_000, deadline_ms=5_000
 )
 """A reconciler comes again in seconds, so it gives up early and lets the next pass try."""
+SETTINGS_BATCH: Final = 50
+"""Topics whose settings are asked for at once: each has some thirty, and decoding them holds the event loop."""
 
 
 class KafkaAdmin:
@@ -182,8 +186,19 @@ class KafkaAdmin:
 
     async def list_topics(self) -> dict[str, TopicView]:
         """All topics, without their overrides."""
-        found = await _ask(lambda: topics.list_topics(self._cluster))
-        return {info.name: _topic_view(info, ()) for info in found}
+        found: dict[str, TopicView] = {}
+        try:
+            async for page in topic_pages(self._cluster):
+                for info in page:
+                    view = _topic_view(info, ())
+                    begun = found.get(info.name)
+                    found[info.name] = view if begun is None else _continued(begun, view)
+        except VersionUnsupported:
+            everything = await _ask(lambda: topics.list_topics(self._cluster))
+            return {info.name: _topic_view(info, ()) for info in everything}
+        except ClientError as error:
+            raise admin_error(error) from error
+        return found
 
     async def describe_topics(self, names: Sequence[str]) -> dict[str, TopicView]:
         """These topics with their overrides; a topic that does not exist is left out."""
@@ -191,7 +206,10 @@ class KafkaAdmin:
         if not infos:
             return {}
         resources = [configs.topic_resource(name) for name in infos]
-        settings = await _ask(lambda: configs.describe_configs(self._cluster, resources))
+        settings: dict[configs.Resource, dict[str, configs.Setting] | ClientError] = {}
+        for start in range(0, len(resources), SETTINGS_BATCH):
+            batch = resources[start : start + SETTINGS_BATCH]
+            settings |= await _ask(lambda batch=batch: configs.describe_configs(self._cluster, batch))  # type: ignore[misc]
         views: dict[str, TopicView] = {}
         for name, info in infos.items():
             found = settings.get(configs.topic_resource(name))
@@ -333,6 +351,17 @@ def _outcomes(found: Mapping[K, object]) -> dict[K, AdminError | None]:
 
 def _is_missing(error: ClientError | None) -> bool:
     return isinstance(error, RequestFailed) and error.code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
+def _continued(begun: TopicView, rest: TopicView) -> TopicView:
+    """A topic whose partitions came with more than one page."""
+    return replace(
+        begun,
+        partitions=begun.partitions + rest.partitions,
+        replicas=max(begun.replicas, rest.replicas),
+        leaderless=begun.leaderless + rest.leaderless,
+        placement=begun.placement + rest.placement,
+    )
 
 
 def _topic_view(info: TopicInfo, settings: Iterable[configs.Setting]) -> TopicView:
