@@ -110,9 +110,8 @@ class Listener:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """How a change reaches running nodes. A new `restarted_at` restarts all of them, one by one."""
+    """How a change reaches running nodes: one at a time. A new `restarted_at` restarts all of them."""
 
-    max_parallel_per_rack: int = 1
     pod_revision: PodRevision = PodRevision.PINNED
     restarted_at: str = ""
 
@@ -357,8 +356,10 @@ def _read_listeners(spec: Fields) -> tuple[Listener, ...]:
 def _read_rollout(fields: Fields | None) -> Rollout:
     if fields is None:
         return Rollout()
+    # Whether several may stop together, brokers can only say of each alone: more than one is refused, never ignored.
+    if (fields.whole("maxParallelPerRack", 1, _PARALLEL_MAX) or 1) > 1:
+        fields.wrong("maxParallelPerRack", "nodes restart one at a time; set it to 1 or leave it out")
     rollout = Rollout(
-        max_parallel_per_rack=fields.whole("maxParallelPerRack", 1, _PARALLEL_MAX) or 1,
         pod_revision=fields.choice("podRevision", PodRevision.PINNED),
         restarted_at=fields.text("restartedAt") or "",
     )

@@ -123,6 +123,10 @@ def test_defaults_of_topic_and_group() -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
+        (
+            {"replicas": 3, "rollout": {"maxParallelPerRack": 2}},
+            "nodes restart one at a time; set it to 1 or leave it out",
+        ),
         ({"replicas": 0}, "spec.replicas: is 0; it must be at least 1"),
         ({"replicas": -1}, "spec.replicas: is -1; it must be at least 1"),
         ({"replicas": "3"}, "spec.replicas: must be a whole number, not text '3'"),
