@@ -8,13 +8,13 @@ nothing; what goes is out of sync, doubled in a rack or on the fullest broker, a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from moldau_operator.plan.fair_share import Share, fair_shares
 from moldau_operator.plan.packing import PackBroker, PackPartition, rehouse_replicas
 from moldau_operator.plan.partitions import SeenPartition
-from moldau_operator.plan.placement import BrokerFill
 from moldau_operator.seams.broker_admin import PartitionView
 
 Name = tuple[str, int]
@@ -52,15 +52,16 @@ class FactorPlan:
 
 
 class _Fills(NamedTuple):
-    """What lies on each broker, and the mean over those that stay."""
+    """What lies on each broker, and what each of those that stay should carry."""
 
     size: Counter[int]
     replicas: Counter[int]
-    mean: BrokerFill
+    shares: Mapping[int, Share]
 
     def fullness(self, node: int) -> float:
-        """Bytes and count together, against their means; by count alone where nothing has a size."""
-        return self.size[node] / (self.mean.size or 1) + self.replicas[node] / (self.mean.replicas or 1)
+        """Bytes and count together, against the broker's share; by count alone where nothing has a size."""
+        share = self.shares.get(node, Share(0, 0))
+        return self.size[node] / (share.size or 1) + self.replicas[node] / (share.replicas or 1)
 
 
 def plan_factors(partitions: Sequence[SeenPartition], ask: FactorAsk) -> FactorPlan:
@@ -125,7 +126,7 @@ def spread_leaders(
 def _shed(partitions: Sequence[SeenPartition], ask: FactorAsk) -> dict[Name, tuple[int, ...]]:
     """What stays of each partition that changes: as many as are wanted at most, largest partition first."""
     racks = {broker.id: broker.rack for broker in ask.homes}
-    fills = _fills(partitions, racks)
+    fills = _fills(partitions, ask, racks)
     kept: dict[Name, tuple[int, ...]] = {}
     for one in sorted(
         (one for one in partitions if one.name in ask.wanted), key=lambda one: (-one.size, one.name)
@@ -140,14 +141,14 @@ def _shed(partitions: Sequence[SeenPartition], ask: FactorAsk) -> dict[Name, tup
     return kept
 
 
-def _fills(partitions: Sequence[SeenPartition], homes: Collection[int]) -> _Fills:
+def _fills(partitions: Sequence[SeenPartition], ask: FactorAsk, racks: Mapping[int, str | None]) -> _Fills:
     size, count = Counter[int](), Counter[int]()
     for one in partitions:
         for node in one.replicas:
             size[node] += one.size
             count[node] += 1
-    share = max(1, len(homes))
-    return _Fills(size, count, BrokerFill(sum(size.values()) // share, -(-sum(count.values()) // share)))
+    wanted = ((ask.wanted.get(one.name, len(one.replicas)), one.size) for one in partitions)
+    return _Fills(size, count, fair_shares(wanted, racks))
 
 
 def _dispensable(

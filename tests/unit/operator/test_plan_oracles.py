@@ -1,9 +1,9 @@
-"""Plans held against linear programs that HiGHS solves to the end: nothing of ours is in them but the question."""
+"""Plans held against linear programs that HiGHS solves to the end; of ours they have the question, and fair shares."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, floor
 from random import Random
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from scipy.optimize import LinearConstraint, linprog, milp
 
 from moldau_operator.plan.factors import FactorAsk, plan_factors
+from moldau_operator.plan.fair_share import fair_shares
 from moldau_operator.plan.leaders import LedPartition, plan_leaders
 from moldau_operator.plan.packing import PackBroker, PackPartition, pack_replicas
 from moldau_operator.plan.partitions import SeenPartition
@@ -131,8 +132,11 @@ class ReplicaProgram:
         for column, broker in enumerate(brokers):
             if broker.capacity is not None:
                 self._add(self._bytes[column], 0, broker.capacity)
-        self._total = sum(one.size * factor for one, factor in zip(partitions, factors, strict=True))
-        self._whole = sum(factors)
+        self._shares = fair_shares(
+            ((factor, one.size) for one, factor in zip(partitions, factors, strict=True)),
+            {broker.id: broker.rack for broker in brokers},
+        )
+        self._ids = [broker.id for broker in brokers]
 
     def _at(self, row: int, column: int) -> int:
         return row * self._width + column
@@ -146,12 +150,11 @@ class ReplicaProgram:
         self._high.append(high)
 
     def within(self, band: float) -> None:
-        """Everybody's bytes and counts near their means, as the packer means it: a replica is never divided."""
-        size, count = self._total / self._width, self._whole / self._width
-        for held in self._bytes:
-            self._add(held, size * (1 - band), size * (1 + band))
-        for held in self._replicas:
-            self._add(held, min(count * (1 - band), int(count)), max(count * (1 + band), ceil(count)))
+        """Everybody's bytes and counts near their shares, as the packer means it: a replica is never divided."""
+        for broker, sizes, replicas in zip(self._ids, self._bytes, self._replicas, strict=True):
+            size, count = self._shares[broker]
+            self._add(sizes, size * (1 - band), size * (1 + band))
+            self._add(replicas, min(count * (1 - band), floor(count)), max(count * (1 + band), ceil(count)))
 
     def solve(self, *, whole: bool = True) -> float | None:
         """The fewest bytes that come anywhere; None where there is no such placement."""
