@@ -295,6 +295,8 @@ class _Loader:
         if position or first:
             before = segments[first] if position else segments[first - 1]
             self.epochs_lost |= not self._epoch_fits(before, position or before.size)
+        else:
+            self.epochs_lost = False  # the scan sees every batch there is, and learns all epochs from them
         to_do = sum(segment.size for segment in segments[first:]) - position
         for at in range(first, len(segments)):
             segment = segments[at]

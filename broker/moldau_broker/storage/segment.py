@@ -86,19 +86,27 @@ class Segment(SegmentRead):
         """An entry for the batch at `position` in both indexes, if they have room."""
         self._bytes_since_entry = 0
         index = self.offset_index
-        if len(index) < self._entries_max:
+        entries = len(index)
+        if entries < self._entries_max:
             index.append(relative, position)
+            entries += 1
         self._index_time()
         if not index.pending:  # its file has just been written: the other goes with it, or both count as lost
             with contextlib.suppress(StorageError):
                 self.time_index.write_pending()
-        self.index_full = len(index) >= self._entries_max or len(self.time_index) >= self._time_entries_max
+        self.index_full = entries >= self._entries_max or len(self.time_index) >= self._time_entries_max
 
     def _index_time(self) -> None:
         """The largest timestamp so far enters the time index, if it grew since the last entry."""
-        last = self.time_index.last()
-        if self.max_timestamp > (last[0] if last else NO_TIMESTAMP):
-            self.time_index.append(self.max_timestamp, self._max_timestamp_offset - self.base_offset)
+        indexed = self._timestamp_indexed
+        if indexed is None:
+            last = self.time_index.last()
+            indexed = last[0] if last else NO_TIMESTAMP
+        newest = self.max_timestamp
+        if newest > indexed:
+            self.time_index.append(newest, self._max_timestamp_offset - self.base_offset)
+            indexed = newest
+        self._timestamp_indexed = indexed
 
     @property
     def max_timestamp(self) -> int:
@@ -212,6 +220,7 @@ class Segment(SegmentRead):
             self.time_index.keep(0)
         else:
             self.time_index.cut(1, last[0])
+        self._timestamp_indexed = None
         name = self.name(TXN_INDEX)
         aborted = txn_index.read(self._place, name) if aborts_below > self.base_offset else []
         txn_index.rewrite(self._place, name, [txn for txn in aborted if txn.last_offset < aborts_below])

@@ -55,6 +55,7 @@ class SegmentBase:
         "_max_timestamp_offset",
         "_place",
         "_time_entries_max",
+        "_timestamp_indexed",
         "base_offset",
         "created_ms",
         "file",
@@ -99,6 +100,9 @@ class SegmentBase:
         self.settled = False
         self._max_timestamp: int | None = None if size else NO_TIMESTAMP
         self._max_timestamp_offset = base_offset
+        self._timestamp_indexed: int | None = (
+            None  # newest in the time index; the appending thread's, None: look
+        )
         self._bytes_since_entry = 0
         self._hint = (-1, -1)
         stored = -1 if size else 0

@@ -435,3 +435,40 @@ def test_producer_snapshots_are_durable_with_the_flush_that_follows():
         disk.crash(random.Random(seed))
         again = open_at(disk, SMALL, clean=False, recovery_point=5, log_start_offset=5)
         assert again.producers.get(5).last_sequence == 4
+
+
+class _CountingDisk(SimDisk):
+    """Counts the files that are opened."""
+
+    opened = 0
+
+    def open(self, path, *, create=False, write=True):
+        self.opened += 1
+        return super().open(path, create=create, write=write)
+
+
+@pytest.mark.parametrize("step_ms", [0, 1], ids=["all at once", "one after the other"])
+def test_recovery_opens_files_by_the_index_entries_not_by_the_batch(step_ms):
+    """Index entries reach their files by the dozen: checking a log costs its bytes, not an open file a batch."""
+    disk = _CountingDisk()
+    config = TopicConfig(index_interval_bytes=1)
+    log = open_at(disk, config)
+    for number in range(640):
+        append(log, make_batch([b"value"], timestamp=1_000 + number * step_ms), epoch=0)
+    log.sync()
+    disk.opened = 0
+    recovered = open_at(disk, config, clean=False)
+    assert recovered.log_end_offset == 640
+    assert recovered.recovery.scanned_bytes > 0
+    assert disk.opened < 640 // 8
+
+
+def test_recovery_learns_epochs_from_the_batches_it_checks():
+    """Without its checkpoint a log that is checked from its beginning knows all epochs; nothing is read twice."""
+    disk = SimDisk()
+    content, ends = written(disk, batches=12, sync_at=11)
+    disk.unlink("t-0/leader-epoch-checkpoint")
+    log = open_at(disk, clean=False)
+    assert values(log) == content
+    assert log.epochs.entries() == [(0, 0), (1, ends[4]), (2, ends[8])]
+    assert log.recovery.scanned_bytes == sum(len(data) for _, _, data in content)
