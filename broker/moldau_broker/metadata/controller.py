@@ -113,8 +113,11 @@ class ControllerCore:
         """When `tick` has something to do at the latest, None when nothing is due."""
         if not self.active:
             return None
-        times = (self.sessions.next_deadline_ms, self._settled_ms, self._balance_ms)
-        return min(time for time in times if time is not None)
+        due_ms = self._balance_ms
+        for time_ms in (self.sessions.next_deadline_ms, self._settled_ms):
+            if time_ms is not None and time_ms < due_ms:
+                due_ms = time_ms
+        return due_ms
 
     def report_dead(self, broker_id: int, broker_epoch: int) -> None:
         """That incarnation's process is gone (its port refuses connections): the next tick fences it."""

@@ -144,6 +144,11 @@ class RaftCore:
         self._answers: list[Answer] = []
         self._sends: list[Send] = []
 
+    @property
+    def _outbox_is_empty(self) -> bool:
+        things = self._batches or self._answers or self._sends
+        return not things and self._truncate is None and self._fetched is None and self._piece is None
+
     # -- looking ------------------------------------------------------------------------------------------
 
     @property
@@ -303,16 +308,18 @@ class RaftCore:
         )
 
     def _any_under_way(self, *keys: ApiKey) -> bool:
-        return any(
-            sent.key in keys and sent.epoch == self.epoch and sent.role is self.role
-            for sent in self._sent.values()
-        )
+        for sent in self._sent.values():
+            if sent.key in keys and sent.epoch == self.epoch and sent.role is self.role:
+                return True
+        return False
 
     def _answer(self, token: Any, response: Struct, data: LogRange | SnapshotRange | None = None) -> None:
         self._answers.append(Answer(token, response, data))
 
     def _expired(self) -> list[tuple[Sent, Failure]]:
         """Requests whose time is over, taken out."""
+        if not self._sent:
+            return []
         late = [sent_id for sent_id, sent in self._sent.items() if sent.deadline_ms <= self._now]
         return [(self._sent.pop(sent_id), Failure.TIMED_OUT) for sent_id in late]
 
@@ -325,6 +332,8 @@ class RaftCore:
         leader = self.leader
         told = leader if leader != self._leader_told else None
         mark = self.high_watermark if self.high_watermark != self._high_watermark_told else None
+        if told is None and mark is None and role is None and election is None and self._outbox_is_empty:
+            return None
         ready = Ready(
             election,
             self._truncate,
@@ -337,14 +346,9 @@ class RaftCore:
             told,
             mark,
         )
-        if ready == _NOTHING:
-            return None
         self._reset_outbox()
         self._election_saved = self._election
         self._role_told = self.role
         self._leader_told = leader
         self._high_watermark_told = self.high_watermark
         return ready
-
-
-_NOTHING: Final = Ready()

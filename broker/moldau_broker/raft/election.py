@@ -42,10 +42,10 @@ class Election(RaftCore):
         """Time has passed for a node that neither leads nor follows."""
         if self._disk_failed:
             return
-        alone = self.voters.has_majority({self.me.key})
         match self.role:
-            case Role.UNATTACHED if self.is_voter and (alone or self._now >= self._election_ms):
-                self._ask_whether()
+            case Role.UNATTACHED if self.is_voter:
+                if self._now >= self._election_ms or self.voters.has_majority({self.me.key}):
+                    self._ask_whether()
             case Role.PROSPECTIVE | Role.CANDIDATE:
                 assert self._campaign is not None, "a campaign runs"
                 if self._now >= self._campaign.deadline_ms:

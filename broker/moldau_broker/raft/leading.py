@@ -161,16 +161,14 @@ class Leadership(Followership):
         needed = voters.majority - (1 if self.is_voter else 0)
         if needed <= 0:
             return NEVER
-        heard = sorted(
-            (
-                max(leading.replicas[key].fetched_ms, leading.began_ms)
-                if key in leading.replicas
-                else leading.began_ms
-                for key in voters.keys
-                if key != self.me.key
-            ),
-            reverse=True,
-        )
+        heard = []
+        for key in voters.keys:
+            if key != self.me.key:
+                replica = leading.replicas.get(key)
+                heard.append(
+                    leading.began_ms if replica is None else max(replica.fetched_ms, leading.began_ms)
+                )
+        heard.sort(reverse=True)
         return heard[needed - 1] + self.timing.check_quorum_ms
 
     def _make_known(self) -> None:
@@ -180,19 +178,23 @@ class Leadership(Followership):
             return
         for voter in self.voters.voters:
             key = voter.key
-            peer = peer_at(key.node_id, voter.endpoints)
             if key == self.me.key or self._now < self._begin_due(leading, key):
                 continue
             leading.begin_ms[key] = self._now + self.timing.begin_epoch_ms
+            peer = peer_at(key.node_id, voter.endpoints)
             if peer is None or self._under_way(ApiKey.BEGIN_QUORUM_EPOCH, peer):
                 continue
             request = begin_request(self._cluster_id, key.node_id, key.directory_id, self.leader)
             self._send(ApiKey.BEGIN_QUORUM_EPOCH, peer, request, key)
 
     def _begin_due(self, leading: Leading, key: VoterKey) -> int:
+        due_ms = leading.begin_ms.get(key, 0)
         replica = leading.replicas.get(key)
-        quiet = replica.fetched_ms + self.timing.begin_epoch_ms if replica is not None else 0
-        return max(leading.begin_ms.get(key, 0), quiet)
+        if replica is not None:
+            quiet_ms = replica.fetched_ms + self.timing.begin_epoch_ms
+            if quiet_ms > due_ms:
+                return quiet_ms
+        return due_ms
 
     def _on_epoch_answer(self, sent: Sent, told: Told | None) -> None:
         """A voter's answer to Begin- or EndQuorumEpoch."""

@@ -45,14 +45,22 @@ class Voter(NamedTuple):
 
 
 class VoterSet:
-    """The voters in force; immutable."""
+    """The voters in force; immutable.
 
-    __slots__ = ("_by_id",)
+    Attributes:
+        voters: all, by ascending node id.
+        keys: theirs, in the same order.
+        majority: how many of them decide.
+    """
+
+    __slots__ = ("_by_id", "keys", "majority", "voters")
 
     def __init__(self, voters: Iterable[Voter]) -> None:
-        ordered = sorted(voters, key=lambda voter: voter.key)
-        self._by_id: Mapping[int, Voter] = {voter.key.node_id: voter for voter in ordered}
-        assert len(self._by_id) == len(ordered), "a node id votes once"
+        self.voters: tuple[Voter, ...] = tuple(sorted(voters, key=lambda voter: voter.key))
+        self.keys: tuple[VoterKey, ...] = tuple(voter.key for voter in self.voters)
+        self.majority = len(self.voters) // 2 + 1
+        self._by_id: Mapping[int, Voter] = {voter.key.node_id: voter for voter in self.voters}
+        assert len(self._by_id) == len(self.voters), "a node id votes once"
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -79,21 +87,6 @@ class VoterSet:
         """The set without this voter, which must be in it."""
         assert key in self, "only a voter can be removed"
         return VoterSet(other for other in self.voters if other.key != key)
-
-    @property
-    def voters(self) -> tuple[Voter, ...]:
-        """All voters by ascending node id."""
-        return tuple(self._by_id.values())
-
-    @property
-    def keys(self) -> tuple[VoterKey, ...]:
-        """All voters' keys by ascending node id."""
-        return tuple(voter.key for voter in self._by_id.values())
-
-    @property
-    def majority(self) -> int:
-        """How many voters decide."""
-        return len(self._by_id) // 2 + 1
 
     def has_majority(self, keys: Collection[VoterKey]) -> bool:
         """Whether these voters are enough; keys that are not voters do not count."""

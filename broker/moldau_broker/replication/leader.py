@@ -48,7 +48,8 @@ class Follower:
     def fetched(self, end: int, log_start: int, broker_epoch: int, leader_end: int, now_ms: int) -> None:
         """It asks for what follows `end`; the leader's log ends at `leader_end`."""
         if end >= leader_end:
-            self.caught_up_ms = max(self.caught_up_ms, now_ms)
+            if now_ms > self.caught_up_ms:
+                self.caught_up_ms = now_ms
         elif end >= self._leader_end_then >= 0:
             self.caught_up_ms = max(self.caught_up_ms, self.asked_ms)
         self.end = end
@@ -165,14 +166,17 @@ class LeaderState:
 
         `own_end` is this replica's own fsynced end.
         """
-        if len(self.isr) < self.enough(min_insync):
+        if len(self.isr) < min_insync and len(self.isr) < self.enough(min_insync):
             return UNKNOWN
         lowest = own_end
-        for replica in self.maximal_isr:
+        members = self.isr if self.pending is None else self.maximal_isr
+        for replica in members:
             if replica != self._node_id:
                 follower = self._followers.get(replica)
-                if follower is None or follower.end < lowest:
-                    lowest = UNKNOWN if follower is None else follower.end
+                if follower is None:
+                    return UNKNOWN
+                if follower.end < lowest:
+                    lowest = follower.end
         return lowest
 
     def enough(self, min_insync: int) -> int:

@@ -295,7 +295,8 @@ class PartitionBase:
             to_end: for a follower: also what is not visible yet.
         """
         log = self.log
-        bound = self.last_stable_offset if committed else self.high_watermark
+        stable = self.last_stable_offset
+        bound = stable if committed else self.high_watermark
         bound = log.log_end_offset if to_end else bound
         start = log.log_start_offset
         if offset < start or offset > log.log_end_offset:
@@ -321,9 +322,7 @@ class PartitionBase:
                     log.fail(failure)  # so that whoever owns the directory knows what is to be fetched again
                 self.go_offline(str(failure))
                 return PartitionRead(ErrorCode.KAFKA_STORAGE_ERROR)
-        read = PartitionRead(
-            ErrorCode.NONE, self.high_watermark, self.last_stable_offset, start, memoryview(records)
-        )
+        read = PartitionRead(ErrorCode.NONE, self.high_watermark, stable, start, memoryview(records))
         if committed:
             read.aborted = self._aborted(offset, bound)
         return read

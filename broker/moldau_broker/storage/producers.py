@@ -6,8 +6,9 @@ Kafka 4.3. The last five batches of each producer are kept: a retry of any of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from struct import Struct
 from typing import Final, NamedTuple, Protocol
 
@@ -102,7 +103,8 @@ class Verdict:
     reason: str = ""
 
 
-_written: Final = WrittenBatch._make  # half the cost of a call with four arguments
+_written: Final[Callable[[tuple[int, ...]], WrittenBatch]] = partial(tuple.__new__, WrittenBatch)
+"""A third of the cost of a call with four arguments."""
 
 
 class CompletedTxn(NamedTuple):

@@ -6,10 +6,11 @@ guide, "Record Batch", KIP-98.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from struct import Struct as Packed
 from struct import error as StructError  # noqa: N812 - it is a class
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from moldau_broker.wire.checksums import crc32c
 from moldau_broker.wire.errors import WireError
@@ -102,6 +103,10 @@ class BatchHeader(NamedTuple):
         return self.attributes & DELETE_HORIZON != 0
 
 
+_header: Final[Callable[[tuple[Any, ...]], BatchHeader]] = partial(tuple.__new__, BatchHeader)
+"""`BatchHeader._make` without the Python call around it; made once for every batch that is looked at."""
+
+
 def parse_header(buf: Buffer, offset: int = 0) -> BatchHeader:
     """The batch header at `offset`, exactly as it stands there: nothing is checked but that it is whole.
 
@@ -109,7 +114,7 @@ def parse_header(buf: Buffer, offset: int = 0) -> BatchHeader:
         WireError: fewer than 61 bytes.
     """
     try:
-        return BatchHeader._make(HEADER.unpack_from(buf, offset))
+        return _header(HEADER.unpack_from(buf, offset))
     except StructError:
         raise WireError(f"batch header: {len(buf) - offset} bytes, not {HEADER_SIZE}") from None
 
@@ -142,7 +147,7 @@ def iter_batches(
             if partial_last:
                 return
             raise WireError(f"batch header: {end - start} bytes, not {HEADER_SIZE}")
-        header = BatchHeader._make(HEADER.unpack_from(buf, start))
+        header = _header(HEADER.unpack_from(buf, start))
         size = header.size
         if header.magic != MAGIC:
             raise WireError(f"batch at {start}: format {header.magic}, not {MAGIC}")

@@ -116,6 +116,7 @@ class _Fetch:
         "_broker",
         "_context",
         "_incremental",
+        "_is_replica",
         "_later",
         "_replica_id",
         "_request",
@@ -143,6 +144,7 @@ class _Fetch:
         state = request.replica_state
         versioned = context.api_version >= _REPLICA_STATE_SINCE
         self._replica_id = state.replica_id if versioned else request.replica_id
+        self._is_replica = self._replica_id not in _CONSUMERS
         self._targets: list[Partition | ErrorCode] = [self._find(wish) for wish in asked]
 
     def _find(self, wish: FetchPartition) -> Partition | ErrorCode:
@@ -159,10 +161,6 @@ class _Fetch:
                 return replicas.missing_error(wish.name, wish.index)
         return partition
 
-    @property
-    def _is_replica(self) -> bool:
-        return self._replica_id not in _CONSUMERS
-
     def _end(self, partition: Partition) -> int:
         """How far the reader may see."""
         return partition.log_end_offset if self._is_replica else partition.high_watermark
@@ -171,12 +169,13 @@ class _Fetch:
         reads = self._read_all(wait=False)
         if reads is None:
             return self._read_from_disk()
-        size = sum(len(read.records) for read in reads if read.records)
+        size, failed = 0, False
+        for read in reads:
+            if read.records:
+                size += len(read.records)
+            if read.error is not ErrorCode.NONE or read.preferred >= 0 or read.diverging is not None:
+                failed = True
         request = self._request
-        failed = any(
-            read.error is not ErrorCode.NONE or read.preferred >= 0 or read.diverging is not None
-            for read in reads
-        )
         crowded = len(self._broker.waiting_fetches) >= WAITING_FETCHES_MAX
         if request.max_wait_ms <= 0 or not reads or failed or size >= request.min_bytes or crowded:
             return self._respond(reads)
@@ -276,6 +275,7 @@ class _Fetch:
         request = self._request
         enough = max(FETCH_ANSWER_BYTES_ENOUGH, request.min_bytes)
         left = max(0, min(request.max_bytes, self._broker.settings.network.fetch_max_bytes, enough))
+        is_replica, from_any = self._is_replica, not self._is_replica and self._from_any
         reads: list[PartitionRead] = []
         empty_so_far = True
         for wish, target in zip(self._asked, self._targets, strict=True):
@@ -283,16 +283,14 @@ class _Fetch:
                 reads.append(PartitionRead(target))
                 continue
             error = target.leadership_error(
-                wish.current_leader_epoch,
-                follower_will_do=self._from_any and not self._is_replica,
-                for_replica=self._is_replica,
+                wish.current_leader_epoch, follower_will_do=from_any, for_replica=is_replica
             )
             if error is not ErrorCode.NONE:
                 reads.append(PartitionRead(error))
                 continue
             if wish.last_fetched_epoch >= 0:
                 diverging = divergence(target, wish)
-                if diverging is not None and diverging[1] < 0 and self._is_replica:
+                if diverging is not None and diverging[1] < 0 and is_replica:
                     # Nothing is known of that epoch, and (-1, -1) would mean that all is well.
                     start = target.log_start_offset
                     mark = target.high_watermark
@@ -301,7 +299,7 @@ class _Fetch:
                 if diverging is not None:
                     reads.append(without_records(target, diverging=diverging))
                     continue
-            if self._is_replica:
+            if is_replica:
                 epoch = request.replica_state.replica_epoch
                 error = target.fetched_by(self._replica_id, epoch, wish.fetch_offset, wish.log_start_offset)
                 if error is not ErrorCode.NONE:
@@ -315,11 +313,11 @@ class _Fetch:
                 continue
             read = target.read(
                 wish.fetch_offset,
-                min(left, self._partition_bytes(wish)),
+                left if left < wish.max_bytes else max(0, wish.max_bytes),
                 committed=request.isolation_level == _READ_COMMITTED,
                 min_one=empty_so_far,
                 wait=wait,
-                to_end=self._is_replica,
+                to_end=is_replica,
             )
             if read is None:
                 return None

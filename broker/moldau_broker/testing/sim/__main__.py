@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import sys
 import time
@@ -22,6 +23,7 @@ def _seeds(text: str) -> range:
 
 def _outcomes(arguments: argparse.Namespace) -> Iterator[Outcome]:
     work = [(seed, arguments.layer) for seed in arguments.seeds]
+    gc.freeze()  # modules stay: not to be looked through for garbage after every seed, nor copied by a fork
     if arguments.jobs == 1 or len(work) == 1:
         yield from map(run_work, work)
         return

@@ -112,10 +112,8 @@ class BrokerLayer:
     def deadline_ms(self) -> int | None:
         """When session or replicas have something to do."""
         mine = self.session.next_deadline_ms
-        theirs: int | None = self.replicas.deadline_ms
-        if mine is None:
-            return theirs
-        return mine if theirs is None else min(mine, theirs)
+        theirs: int = self.replicas.deadline_ms
+        return mine if mine is not None and mine < theirs else theirs
 
     def tick(self) -> None:
         """Speak to the controller if it is time; let the replicas do theirs."""

@@ -72,7 +72,8 @@ class ControllerApp:
     @property
     def deadline_ms(self) -> int | None:
         """When the controller has something to do."""
-        return self.core.next_deadline_ms
+        core = self.core
+        return core.next_deadline_ms if core.active else None
 
     def tick(self) -> None:
         """Do what is due."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from random import Random
 from typing import Any, NamedTuple, TypeAlias
 
@@ -145,12 +146,7 @@ class Network:
             self._expect_timeout(call)
             self._kernel.at(peer.paused_until, self._arrive, call)
             return
-        life = peer.life
-
-        def answer(response: Any) -> None:
-            self._send_answer(call, life, response)
-
-        peer.handler(call.caller.id, call.request, answer)
+        peer.handler(call.caller.id, call.request, partial(self._send_answer, call, peer.life))
         if call.on_answer is not None and not call.timed:
             self._expect_timeout(call)
 

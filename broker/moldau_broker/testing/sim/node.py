@@ -61,6 +61,7 @@ class SimNode:
         self.layers: list[Layer] = []
         self.kinds: dict[str, Layer] = {}
         self._wake_at = -1
+        self._settled_ms = -1
         self._running = False
         self._soon: list[Callable[[], None]] = []
 
@@ -78,7 +79,7 @@ class SimNode:
         assert not self.up, "it runs already"
         self.up = True
         self.disk.life += 1
-        self._wake_at = -1
+        self._wake_at = self._settled_ms = -1
         self.network.start(self.host, self._receive)
         self.kernel.after(0, self._boot, self.host.life)
 
@@ -155,12 +156,14 @@ class SimNode:
             deadline = layer.deadline_ms
             if deadline is not None and (first is None or deadline < first):
                 first = deadline
-        if first is None:
+        now = self.kernel.now
+        if first is None or (first == self._settled_ms and self._wake_at > now):
             return
+        self._settled_ms = first
         when = self.clock.to_virtual(first)
-        if when <= self.kernel.now:
-            when = self.kernel.now + 1
-        if self._wake_at < 0 or when < self._wake_at or self._wake_at <= self.kernel.now:
+        if when <= now:
+            when = now + 1
+        if self._wake_at < 0 or when < self._wake_at or self._wake_at <= now:
             self._wake_at = when
             self.kernel.at(when, self._wake, self.host.life, when)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from random import Random
 from typing import NamedTuple
 
@@ -30,6 +31,12 @@ from moldau_broker.wire.messages.raft_records import VotersRecord
 QUORUM_STATE = "quorum-state"
 LOG = "__cluster_metadata-0"
 SNAPSHOTS_KEPT = 2
+
+
+@lru_cache(maxsize=256)
+def _election(content: bytes) -> ElectionState:
+    """What a quorum-state file of that content says: it is looked at with every message, and rarely changes."""
+    return ElectionState.decode(content)
 
 
 class Entry(NamedTuple):
@@ -122,7 +129,7 @@ class QuorumStore:
     def election(self) -> ElectionState | None:
         """What the quorum-state file says, None without one."""
         content = self.disk.files.get(QUORUM_STATE)
-        return None if content is None else ElectionState.decode(content)
+        return None if content is None else _election(content)
 
     def save_election(self, election: ElectionState) -> None:
         """Replace quorum-state, atomically and durably."""
