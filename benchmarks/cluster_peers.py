@@ -21,11 +21,12 @@ START_S_MAX: Final = 120.0
 FAST_PROFILE: Final[Mapping[str, str]] = {
     "broker.session.timeout.ms": "1500",
     "broker.heartbeat.interval.ms": "200",
-    "controller.quorum.fetch.timeout.ms": "700",
-    "controller.quorum.election.timeout.ms": "250",
+    "controller.quorum.fetch.timeout.ms": "600",
+    "controller.quorum.election.timeout.ms": "300",
     "controller.quorum.election.backoff.max.ms": "200",
 }
-"""For networks without surprises: failures are believed sooner, and a busy machine may be mistaken for a dead one."""
+"""That of docs/failover.md, for networks without surprises: failures are believed sooner, and a busy machine may be
+mistaken for a dead one."""
 
 
 class ClusterPeer:

@@ -163,6 +163,8 @@ class App:
             await self._load_logs(log_dir, image, replicas)
         except (RaftError, MetadataError, StorageError) as error:
             raise StartError(ExitCode.DATA_UNUSABLE, str(error)) from error
+        just_fenced, clock = self.broker.just_fenced, self._clock
+        member.publisher.subscribe(lambda delta, _: just_fenced.note(delta, clock.monotonic_ms()))
         member.publisher.subscribe(DynamicSettings(self._config, self.broker, self.listeners).follow)
         self._fetchers = make_fetchers(self._config, member, replicas, self._clock)
         replicas.on_hosted = self._fetchers.look_again

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
+from moldau_broker.metadata.just_fenced import JustFenced
 from moldau_broker.server.fetch_sessions import FetchSessions
 from moldau_broker.server.handlers.spec import Handler, ListenerKind
 from moldau_broker.server.turn import LoopTimers, Turn
@@ -38,6 +39,7 @@ class Broker:
         replicas: the partitions hosted here.
         groups: the group coordinator.
         served: the handlers of each kind of listener, sorted by key.
+        just_fenced: brokers that clients are told of a little longer.
         supported_features: feature levels this program supports, by name.
     """
 
@@ -57,6 +59,7 @@ class Broker:
     timers: LoopTimers
     served: Mapping[ListenerKind, tuple[Handler, ...]]
     supported_features: Mapping[str, tuple[int, int]]
+    just_fenced: JustFenced = field(default_factory=JustFenced)
     waiting_fetches: set[DelayedFetch] = field(default_factory=set)
 
     def finish_fetches(self) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
+from moldau_broker.metadata.just_fenced import JustFenced
 from moldau_broker.metadata.operation import ControllerSettings
 from moldau_broker.server.config import BrokerConfig, load_config
 from moldau_broker.server.handlers.spec import Handler, ListenerKind
@@ -54,7 +55,11 @@ class NodeBench:
             rack=self.config.node.rack,
         )
         self.broker = SimpleNamespace(
-            node_id=1, cluster_id=self.bench.cluster_id, settings=self.config, clock=self.bench.clock
+            node_id=1,
+            cluster_id=self.bench.cluster_id,
+            settings=self.config,
+            clock=self.bench.clock,
+            just_fenced=JustFenced(),
         )
 
     @asynccontextmanager

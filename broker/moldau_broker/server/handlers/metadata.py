@@ -1,11 +1,11 @@
 """Metadata: served 0-13.
 
-Behaviour: brokers that are up and topics as this listener's clients reach them; null is all topics (in v0
-the empty list is), each topic once, in the order asked. A topic may be named by id from v12 on; an id wins
-over a name. Unknown topics are created in the background if both the request and auto.create.topics.enable
-allow it, and answered UNKNOWN_TOPIC_OR_PARTITION meanwhile, as Kafka does. The controller named is this
-broker: it takes every admin request. Authorized operations are told when asked for; without an authorizer
-that is all of them.
+Behaviour: brokers that are up and topics as this listener's clients reach them; who asks for topics by name
+is told of brokers that were up until a moment ago as well (`metadata.just_fenced`). Null is all topics (in v0
+the empty list is), each topic once, in the order asked. A topic may be named by id from v12 on; an id wins over
+a name. Unknown topics are created in the background if both the request and auto.create.topics.enable allow it,
+and answered UNKNOWN_TOPIC_OR_PARTITION meanwhile, as Kafka does. The controller named is this broker: it takes
+every admin request. Authorized operations are told when asked for; without an authorizer that is all of them.
 
 Version notes: v0 leaves unreachable replicas out and says REPLICA_NOT_AVAILABLE; v6 tells a missing
 listener from a missing leader; before v4 auto-creation needs no flag; v8-v10 ask for the cluster's
@@ -16,6 +16,7 @@ its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from moldau_broker.base.errors import ErrorCode
@@ -66,13 +67,14 @@ def handle(broker: Broker, context: RequestContext, request: MetadataRequest) ->
             else replace(topic, topic_authorized_operations=ALL_TOPIC_OPERATIONS)
             for topic in topics
         ]
+    also_named = broker.just_fenced.brokers(view, broker.clock.monotonic_ms()) if wanted else ()
     fields = {}
     if request.include_cluster_authorized_operations:
         fields["cluster_authorized_operations"] = ALL_CLUSTER_OPERATIONS
     return MetadataResponse(
         brokers=[
             MetadataResponseBroker(node_id=one.id, host=at.host, port=at.port, rack=one.rack)
-            for one, at in view.brokers()
+            for one, at in chain(view.brokers(), also_named)
         ],
         cluster_id=broker.cluster_id,
         controller_id=broker.node_id if view.is_alive(broker.node_id) else -1,

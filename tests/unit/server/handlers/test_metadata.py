@@ -9,6 +9,8 @@ import pytest
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import NULL_UUID
+from moldau_broker.metadata.delta import MetadataDelta
+from moldau_broker.metadata.just_fenced import STILL_NAMED_MS
 from moldau_broker.server.handlers import create_topics, delete_topics, metadata
 from moldau_broker.testing.handlers import NodeBench, call, versions
 from moldau_broker.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
@@ -200,3 +202,17 @@ async def test_metadata_shows_deletions_at_once(node: NodeBench) -> None:
         DeleteTopicsRequest(topics=[DeleteTopicState(name="a")], timeout_ms=1),
     )
     assert answers(await ask(node, "a", "b")) == [(3, "a"), (0, "b")]
+
+
+async def test_metadata_of_a_topic_names_a_broker_that_was_just_fenced(node: NodeBench) -> None:
+    """Whoever has to turn to another leader keeps the old one in its list; tools see who is up."""
+    image = node.broker.metadata.image
+    gone = image.brokers[1]._replace(id=2, fenced=True)
+    down = image._replace(offset=image.offset + 1, brokers={**image.brokers, 2: gone})
+    up = down._replace(offset=image.offset, brokers={**image.brokers, 2: gone._replace(fenced=False)})
+    node.broker.metadata.publish(down)
+    node.broker.just_fenced.note(MetadataDelta(up, down), node.bench.clock.monotonic_ms())
+    assert [one.node_id for one in (await ask(node, "b")).brokers] == [1, 2]
+    assert [one.node_id for one in (await ask(node)).brokers] == [1]
+    node.bench.clock.advance(STILL_NAMED_MS)
+    assert [one.node_id for one in (await ask(node, "b")).brokers] == [1]
