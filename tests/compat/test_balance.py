@@ -183,6 +183,7 @@ def test_a_new_broker_gets_nothing_unasked_and_everything_planned_when_it_is_app
     status = desk.moldau("balance", "status").stdout
     assert f"plan {plan['hash']} waits for spec.balance.approvedPlan: {plan['hash']}" in status
     assert held(desk)[3] == 0, "nothing has moved"
+    shown = {node: (before, after) for node, before, after, *_ in plan["brokers"]}
 
     desk.edit("demo", balance={"throttleBytesPerSecond": RATE, "approvedPlan": plan["hash"]})
     desk.up()
@@ -209,7 +210,8 @@ def test_a_new_broker_gets_nothing_unasked_and_everything_planned_when_it_is_app
     desk.up()
     wait(lambda: plan_of(desk)["state"] == "Done", "the plan is done")
     assert plan_of(desk)["hash"] == plan["hash"]
-    assert held(desk)[3] == plan["moves"]
+    # Not every move need be into the new broker: what was created before all three were there lies unevenly.
+    assert held(desk)[3] == shown[3][1] <= plan["moves"], shown
     assert (ask(desk, "status")["throttle"], throttled(desk)) == (None, [])
     desk.eventually(lambda: settled(desk), "all in sync")
     wait(lambda: kept(desk)["max_leaders"] == kept(desk)["optimum"], "leaders follow")
