@@ -128,6 +128,7 @@ class RaftCore:
         self._was_voter = False  # in this life of the process
         self._attempts = 0  # elections lost in a row
         self._failures = 0  # requests for data that failed in a row
+        self._disk_refusals = 0  # times in a row that the own disk did not take what was fetched
         self._sent: dict[int, Sent] = {}
         self._next_id = 1
         self._endpoints: dict[int, tuple[VoterEndpoint, ...]] = {}  # of leaders, as others told
@@ -288,8 +289,16 @@ class RaftCore:
     def _pause(self) -> int:
         """The pause after a failed request for data; grows, so that nobody is asked in a tight loop."""
         self._failures += 1
+        return self._growing_pause(self._failures)
+
+    def _disk_pause(self) -> int:
+        """The pause after the own disk refused what was fetched; the leader's good answers do not shorten it."""
+        self._disk_refusals += 1
+        return self._growing_pause(self._disk_refusals)
+
+    def _growing_pause(self, times: int) -> int:
         longest = max(self.timing.retry_ms, self.timing.backoff_max_ms // 5)
-        return min(self.timing.retry_ms << min(self._failures - 1, 10), longest)
+        return min(self.timing.retry_ms << min(times - 1, 10), longest)
 
     # -- requests and answers -----------------------------------------------------------------------------
 

@@ -15,7 +15,8 @@ from random import Random
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.raft.answers import unsaved, with_error, with_piece, with_records
+from moldau_broker.raft.answer_data import filled
+from moldau_broker.raft.answers import unsaved
 from moldau_broker.raft.batches import ReadBatch
 from moldau_broker.raft.commit_times import CommitTimes
 from moldau_broker.raft.errors import NotLeader, RaftError
@@ -29,13 +30,11 @@ from moldau_broker.raft.messages import (
     Leader,
     LogBatch,
     LogFlushed,
-    LogRange,
     Piece,
     Ready,
     Request,
     SaveFailed,
     SnapshotInstalled,
-    SnapshotRange,
     SnapshotRejected,
     SnapshotsChanged,
     Truncated,
@@ -49,7 +48,7 @@ from moldau_broker.raft.roles import NEVER
 from moldau_broker.raft.state import NO_LEADER, Role
 from moldau_broker.raft.store import RaftStore
 from moldau_broker.raft.timing import RaftTiming
-from moldau_broker.storage.errors import FileMissing, StorageError
+from moldau_broker.storage.errors import StorageError
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.schema import Struct
 
@@ -115,6 +114,7 @@ class RaftDriver:
         self._listener = listener
         self._transport = transport
         self._flushing = False
+        self._owed_cut: int | None = None  # the core's log ends there; the disk's still reaches further
         self._stopped = False
         self._telling = False
         self._news: deque[Callable[[], None]] = deque()
@@ -288,20 +288,25 @@ class RaftDriver:
         self.node.step(event, self._clock.monotonic_ms(), self._clock.wall_ms())
 
     def _write(self, ready: Ready) -> StorageError | None:
-        """Bring the log to where the core wants it; what failed was reported to it."""
+        """Bring the log to where the core wants it; what failed was reported to it.
+
+        To cut a log takes room as well: first the checkpoints take back what they promise of it. A cut that
+        the disk refuses is owed, and nothing is appended before it is done.
+        """
         log = self.store.log
         try:
             if ready.truncate is not None:
-                log.truncate_to(ready.truncate)
+                self._owed_cut = ready.truncate
+            if self._owed_cut is not None:
+                log.truncate_to(self._owed_cut)
+                self._owed_cut = None
                 self._feed(Truncated(log.log_end_offset))
             for batch in ready.batches:
                 self.store.append(batch)
             if ready.fetched is not None:
                 self.store.append_fetched(ready.fetched, self._clock.wall_ms())
         except StorageError as error:
-            if log.failure is not None:
-                self._feed(FlushFailed(str(error)))
-            self._feed(AppendFailed(min(log.log_end_offset, self.node.log_end)))
+            self._log_stopped_short(error)
             return error
         if ready.batches or ready.fetched is not None:
             self._flush()
@@ -309,36 +314,35 @@ class RaftDriver:
             self._write_piece(ready.piece)
         return None
 
+    def _log_stopped_short(self, error: StorageError) -> None:
+        """The log could not be brought to where the core wants it: tell the core where it ends instead.
+
+        What came in before the disk was full is flushed like anything else: a follower asks for nothing
+        more before its end is durable, and would wait for ever.
+        """
+        log = self.store.log
+        if log.failure is not None:
+            self._feed(FlushFailed(str(error)))
+        self._feed(AppendFailed(min(log.log_end_offset, self.node.log_end)))
+        if log.failure is None and log.durable_offset < log.log_end_offset:
+            self._flush()
+
     def _write_piece(self, piece: Piece) -> None:
         try:
             installed = self.store.write_piece(piece)
         except (StorageError, RaftError) as error:
             logger.warning("snapshot.download_failed", extra={"reason": str(error)})
             self._feed(SnapshotRejected(piece.id))
+            if isinstance(error, StorageError) and self.store.log.log_end_offset != self.node.log_end:
+                self._log_stopped_short(error)
             return
         if installed is not None:
+            self._owed_cut = None
             self._feed(SnapshotInstalled(installed.id, installed.content.voters))
             self._news.append(partial(self._listener.on_snapshot, installed))
 
     def _give(self, answer: Answer) -> None:
-        response = answer.response
-        try:
-            match answer.data:
-                case LogRange(from_offset, up_to, max_bytes):
-                    data = self.store.log.read(from_offset, max_bytes, up_to=up_to)
-                    response = with_records(response, bytes(data))
-                case SnapshotRange(snapshot_id, position, max_bytes):
-                    piece, size = self.store.read_piece(snapshot_id, position, max_bytes)
-                    out_of_range = position >= size
-                    response = with_piece(response, piece, size)
-                    if out_of_range:
-                        response = with_error(response, ErrorCode.POSITION_OUT_OF_RANGE)
-        except FileMissing:
-            response = with_error(response, ErrorCode.SNAPSHOT_NOT_FOUND)
-        except StorageError as error:
-            logger.warning("raft.read_failed", extra={"reason": str(error)})
-            response = with_error(response, ErrorCode.KAFKA_STORAGE_ERROR)
-        answer.token.complete(response)
+        answer.token.complete(filled(answer, self.store))
 
     def _note_news(self, ready: Ready) -> None:
         listener, epoch = self._listener, self.node.epoch

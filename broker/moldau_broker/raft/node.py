@@ -143,6 +143,8 @@ class RaftNode(Description):
     def _flushed(self, end_offset: int) -> None:
         if self._disk_failed:
             return
+        if end_offset > self.durable_end:
+            self._disk_refusals = 0
         self.durable_end = max(self.durable_end, min(end_offset, self.log_end))
         leading = self._leading
         if leading is not None:
@@ -156,9 +158,11 @@ class RaftNode(Description):
         self._truncated(base_offset)
         leading = self._leading
         if leading is None:
-            self._discover_ms = self._now + self._pause()
-        elif base_offset <= leading.progress.epoch_start:
-            self.resign()  # an epoch without its first entry must not get a second
+            self._discover_ms = self._now + self._disk_pause()
+        elif base_offset <= leading.progress.epoch_start or len(self.voters) > 1:
+            # An epoch without its first entry must not get a second; and a controller that cannot write
+            # holds up everybody, while others may have room.
+            self.resign()
         else:
             leading.progress.set_voters(self.voters)
 
@@ -182,7 +186,7 @@ class RaftNode(Description):
     def _rejected(self) -> None:
         if self._following is not None:
             self._following.download = None
-        self._discover_ms = self._now + self._pause()
+        self._discover_ms = self._now + self._disk_pause()
 
     # -- peers --------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from moldau_broker.storage.errors import DiskFull
 from moldau_broker.storage.names import CLEANED
 from moldau_broker.storage.segment import Segment
 
@@ -102,11 +103,21 @@ class SegmentChain:
         return last.resume()
 
     def restart(self, offset: int, config: TopicConfig, now_ms: int) -> None:
-        """Take everything away and begin again at `offset`, durably."""
+        """Take everything away and begin again at `offset`, durably.
+
+        Raises:
+            DiskFull: there is no room for the new segment's name; the old ones are back in their places.
+        """
         for segment in reversed(self.segments):
             segment.retire()
-            self._trash.append((0, segment))
-        self.segments = self.unsynced = (self._make(offset, config, now_ms),)
+        try:
+            fresh = self._make(offset, config, now_ms)
+        except DiskFull:
+            for segment in self.segments:
+                segment.rename("")
+            raise
+        self._trash.extend((0, segment) for segment in reversed(self.segments))
+        self.segments = self.unsynced = (fresh,)
         self._place.disk.sync_folder(self._place.folder)
 
     def retire_oldest(self, count: int, due_ms: int) -> tuple[Segment, ...]:

@@ -73,11 +73,14 @@ class Log(LogTrim):
             active = self._make_room(size, base, last, timestamp, now_ms)
         _PATCH_OFFSET(batch, 0, base)
         _PATCH_EPOCH(batch, _EPOCH_AT, leader_epoch)
-        if leader_epoch != self._leader_epoch:
+        begins = leader_epoch != self._leader_epoch
+        if begins:
             self.assign_epoch(leader_epoch, base)
         try:
             active.append(batch, size, last, timestamp)
         except DiskFull:
+            if begins:  # of another leader an older epoch's record may come to stand here
+                self._forget_epochs_from(base)
             raise
         except StorageError as error:
             self.fail(error)

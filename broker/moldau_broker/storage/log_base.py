@@ -217,6 +217,14 @@ class LogBase:
             self._epochs_changed()
         self._leader_epoch = self.epochs.latest
 
+    def _forget_epochs_from(self, offset: int) -> None:
+        """Take back epochs that begin at `offset` or above it."""
+        before = self.epochs.version
+        self.epochs.truncate_from_end(offset)
+        if self.epochs.version != before:
+            self._epochs_changed()
+        self._leader_epoch = self.epochs.latest
+
     def _epochs_changed(self) -> None:
         self._epochs_image = (self.epochs.version, encode_epochs(self.epochs.entries()))
 

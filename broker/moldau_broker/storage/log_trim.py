@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from moldau_broker.storage.errors import (
+    DiskFull,
     OffsetOutOfRange,
     StorageError,
 )
@@ -68,13 +69,21 @@ class LogTrim(LogBase):
         return self.log_end_offset
 
     def truncate_fully(self, offset: int) -> None:
-        """Drop all data and start again, empty, at `offset`."""
+        """Drop all data and start again, empty, at `offset`.
+
+        Raises:
+            DiskFull: all is as before; works again when there is space.
+            StorageError: the log has failed.
+        """
         if self.observer is not None:
             self.observer.truncating(self, offset)
         with self._io_lock:
             self.generation += 1
             try:
                 self._chain.restart(offset, self.config, 0)
+            except DiskFull:
+                self.generation += 1
+                raise
             except StorageError as error:
                 self.fail(error)
                 raise
@@ -91,11 +100,7 @@ class LogTrim(LogBase):
         self.active = self._chain.active
         self.durable_offset = min(self.durable_offset, end)
         self.high_watermark = min(self.high_watermark, end)
-        before = self.epochs.version
-        self.epochs.truncate_from_end(end)
-        if self.epochs.version != before:
-            self._epochs_changed()
-        self._leader_epoch = self.epochs.latest
+        self._forget_epochs_from(end)
         self._producers.snapshots.drop_above(end)
         self._producers.rebuild(self.segments, end)
         self._plan()

@@ -275,3 +275,39 @@ def test_scrub_finds_what_reading_does_not():
         log.read(0, 1)
     with pytest.raises(CorruptLog, match="put aside"):
         open_at(disk, SMALL)
+
+
+def test_an_epoch_that_could_not_begin_is_taken_back():
+    """No room for an epoch's first record: an older epoch's record may come to stand there, and its start stays.
+
+    Were epoch 5 remembered, the next record of epoch 4 would be taken for the first one of epoch 4.
+    """
+    disk = SimDisk()
+    log = open_at(disk, SMALL)
+    fill(log, 3, epoch=4)
+    disk.capacity = disk.used()
+    with pytest.raises(DiskFull):
+        append(log, make_batch([b"x"]), epoch=5)
+    disk.capacity = None
+    append(log, make_batch([b"x"]), epoch=4)
+    assert log.epochs.entries() == [(4, 0)]
+
+
+def test_a_log_that_has_no_room_to_begin_anew_is_as_before():
+    """The new segment's file cannot be made: nothing is lost, nothing has failed, and later it works."""
+    disk = SimDisk()
+    log = open_at(disk, SMALL)
+    fill(log, 60)
+    before = offsets(log)
+    disk.failing["create"] = errno.ENOSPC
+    with pytest.raises(DiskFull):
+        log.truncate_fully(500)
+    assert log.failure is None
+    assert offsets(log) == before
+    disk.failing.clear()
+    assert append(log, make_batch([b"x"])) == 120
+    log.truncate_fully(500)
+    assert (log.log_start_offset, log.log_end_offset) == (500, 500)
+    assert append(log, make_batch([b"x"])) == 500
+    log.close()
+    assert offsets(open_at(disk, SMALL)) == [500]

@@ -1,0 +1,35 @@
+"""Answers whose data is read from the store when they leave: records of the log, pieces of snapshots."""
+
+from __future__ import annotations
+
+import logging
+
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.raft.answers import with_error, with_piece, with_records
+from moldau_broker.raft.messages import Answer, LogRange, SnapshotRange
+from moldau_broker.raft.store import RaftStore
+from moldau_broker.storage.errors import FileMissing, StorageError
+from moldau_broker.wire.schema import Struct
+
+logger = logging.getLogger(__name__)
+
+
+def filled(answer: Answer, store: RaftStore) -> Struct:
+    """The response with what it was to carry; with the error that says why not, where that cannot be read."""
+    response = answer.response
+    try:
+        match answer.data:
+            case LogRange(from_offset, up_to, max_bytes):
+                data = store.log.read(from_offset, max_bytes, up_to=up_to)
+                return with_records(response, bytes(data))
+            case SnapshotRange(snapshot_id, position, max_bytes):
+                piece, size = store.read_piece(snapshot_id, position, max_bytes)
+                response = with_piece(response, piece, size)
+                if position >= size:
+                    response = with_error(response, ErrorCode.POSITION_OUT_OF_RANGE)
+    except FileMissing:
+        return with_error(response, ErrorCode.SNAPSHOT_NOT_FOUND)
+    except StorageError as error:
+        logger.warning("raft.read_failed", extra={"reason": str(error)})
+        return with_error(response, ErrorCode.KAFKA_STORAGE_ERROR)
+    return response
