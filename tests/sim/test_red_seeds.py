@@ -24,10 +24,28 @@ RED = [
     ),
     ("broker", 10, "a leader below min.insync.replicas could never grow its ISR"),
 ]
+RED_BY_DISKS = [
+    (
+        "broker",
+        8,
+        "a leader never asked again for an ISR that a controller with a full disk had refused to write",
+    ),
+    ("quorum", 8, "an answer that half fitted was never flushed, and the follower asked for nothing again"),
+]
 
 
 @pytest.mark.parametrize(("layer", "seed", "found"), RED, ids=[f"{layer}-{seed}" for layer, seed, _ in RED])
 def test_seed_that_was_red_is_green(layer: str, seed: int, found: str) -> None:
     """What the seed found does not come back."""
+    outcome = run_seed(seed, layer=layer, disk_faults=False)  # there were none when it was found
+    assert outcome.failure is None, f"{outcome.failure}; it once found: {found}"
+
+
+@pytest.mark.parametrize(
+    ("layer", "seed", "found"), RED_BY_DISKS, ids=[f"{layer}-{seed}" for layer, seed, _ in RED_BY_DISKS]
+)
+def test_seed_that_was_red_by_its_disks_is_green(layer: str, seed: int, found: str) -> None:
+    """Likewise, for what full disks and flipped bits have found."""
     outcome = run_seed(seed, layer=layer)
+    assert outcome.counts["disks full"], "the fault that found it is still there"
     assert outcome.failure is None, f"{outcome.failure}; it once found: {found}"

@@ -89,6 +89,7 @@ _RETRY: Final = frozenset(
         ErrorCode.UNKNOWN_SERVER_ERROR,
         ErrorCode.BROKER_NOT_AVAILABLE,
         ErrorCode.STALE_BROKER_EPOCH,
+        ErrorCode.KAFKA_STORAGE_ERROR,  # the controller's disk is full: it hands over
     }
 )
 _REFUSED: Final = frozenset({ErrorCode.INELIGIBLE_REPLICA, ErrorCode.INVALID_REQUEST})

@@ -190,6 +190,7 @@ def test_a_granted_proposal_is_the_isr() -> None:
     [
         (ErrorCode.NETWORK_EXCEPTION, Outcome.RETRY),
         (ErrorCode.NOT_CONTROLLER, Outcome.RETRY),
+        (ErrorCode.KAFKA_STORAGE_ERROR, Outcome.RETRY),
         (ErrorCode.INELIGIBLE_REPLICA, Outcome.DONE),
         (ErrorCode.INVALID_UPDATE_VERSION, Outcome.WAIT),
         (ErrorCode.FENCED_LEADER_EPOCH, Outcome.WAIT),

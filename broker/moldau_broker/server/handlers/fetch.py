@@ -115,6 +115,7 @@ class _Fetch:
         "_asked",
         "_broker",
         "_context",
+        "_heard",
         "_incremental",
         "_is_replica",
         "_later",
@@ -141,6 +142,7 @@ class _Fetch:
         self._asked = asked
         self._incremental = incremental
         self._later: Deferred[FetchResponse] | None = None
+        self._heard: set[Partition] = set()
         state = request.replica_state
         versioned = context.api_version >= _REPLICA_STATE_SINCE
         self._replica_id = state.replica_id if versioned else request.replica_id
@@ -300,8 +302,7 @@ class _Fetch:
                     reads.append(without_records(target, diverging=diverging))
                     continue
             if is_replica:
-                epoch = request.replica_state.replica_epoch
-                error = target.fetched_by(self._replica_id, epoch, wish.fetch_offset, wish.log_start_offset)
+                error = self._hear(wish, target)
                 if error is not ErrorCode.NONE:
                     reads.append(PartitionRead(error))
                     continue
@@ -326,6 +327,19 @@ class _Fetch:
                 left = max(0, left - len(read.records))
             reads.append(read)
         return reads
+
+    def _hear(self, wish: FetchPartition, target: Partition) -> ErrorCode:
+        """What a follower says with its question was true when it asked; once it has waited it is not said again.
+
+        Meanwhile the replica may have been set aside as damaged and begun anew, and would be taken for in sync.
+        """
+        if target in self._heard:
+            return ErrorCode.NONE
+        epoch = self._request.replica_state.replica_epoch
+        error = target.fetched_by(self._replica_id, epoch, wish.fetch_offset, wish.log_start_offset)
+        if error is ErrorCode.NONE:
+            self._heard.add(target)
+        return error
 
     def _respond(self, reads: list[PartitionRead]) -> FetchResponse:
         topics: list[tuple[FetchPartition, list[PartitionData]]] = []

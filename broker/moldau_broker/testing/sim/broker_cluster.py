@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from random import Random
 from typing import Any
 
 from moldau_broker.metadata.image import PartitionImage, TopicImage
+from moldau_broker.testing.sim import disk_faults
 from moldau_broker.testing.sim.client import Key
 from moldau_broker.testing.sim.clients import Consumer, Producer
 from moldau_broker.testing.sim.controller_cluster import ControllerCluster
@@ -31,6 +33,8 @@ class BrokerCluster(ControllerCluster):
         "batches consumed from followers",
         "produce retries",
         "duplicate batches answered",
+        *disk_faults.ROT_COUNTERS,
+        "replicas begun anew",
     )
     replicas_class = Replicas
 
@@ -84,16 +88,80 @@ class BrokerCluster(ControllerCluster):
             image = ghost.image
             if image is None or ghost.wiped:
                 return False
-            others = [member for member in image.isr if member != node_id]
+            others = [member for member in image.isr if member != node_id and self._is_registered(member)]
             if node_id in image.replicas and not any(ghost.holds(member) for member in others):
                 return False
         return True
+
+    def _is_registered(self, node_id: int) -> bool:
+        """Whether the controller knows this life of the broker: what it is called in sync for is not taken back now."""
+        broker = self.brokers.get(node_id)
+        return self.is_up(node_id) and broker is not None and broker.session.epoch > 0
 
     def wipe(self, node_id: int) -> None:
         """An empty disk."""
         super().wipe(node_id)
         for ghost in self.partitions.values():
             ghost.lost_disk(node_id)
+
+    def flip_bit(self, node_id: int, rng: Random) -> bool:
+        """Damage a replicated batch of a partition that is otherwise in perfect order; a scrub comes within seconds.
+
+        Only where min.insync.replicas keeps two copies of what is replicated: elsewhere the whole one may lawfully
+        leave the ISR, and then the damaged one is the only one.
+        """
+        network = self.swarm.network
+        if network.duplicate or network.slow:
+            # A Fetch from before the damage that arrives after one of the new, empty replica would take that into
+            # the ISR: both name the same directory and broker epoch. Real ones come one after the other.
+            return False
+        keys = [key for key in self.keys if self._may_rot(node_id, key)]
+        if not keys:
+            return False
+        key = rng.choice(keys)
+        log = self.log_of(key, node_id)
+        assert log is not None, "it was looked at"
+        end = self.partitions[key].end
+        at = [at for at, stored in enumerate(log.batches) if stored.next <= end]
+        log.flip_bit(at[-1] if rng.random() < 0.5 else rng.choice(at))  # the newest one is about to be read
+        self.kernel.after(500 + rng.randrange(4_000), self.scrub)
+        return True
+
+    def _may_rot(self, node_id: int, key: Key) -> bool:
+        ghost = self.partitions[key]
+        image = ghost.image
+        log = self.log_of(key, node_id)
+        if image is None or not ghost.strict or ghost.wiped or log is None or node_id not in image.replicas:
+            return False
+        if not ghost.holds(node_id) or not any(stored.next <= ghost.end for stored in log.batches):
+            return False
+        everybody = self.node_ids()
+        return (
+            set(image.isr) == set(image.replicas)
+            and all(self._is_registered(member) and ghost.holds(member) for member in image.replicas)
+            and not any(self._is_damaged(member, key) for member in everybody)
+        )
+
+    def _is_damaged(self, node_id: int, key: Key) -> bool:
+        log = self.log_of(key, node_id)
+        return log is not None and (log.failure is not None or log.is_damaged)
+
+    def is_fragile(self) -> bool:
+        """While a replica is damaged, no further fault may take the whole ones away."""
+        if super().is_fragile():
+            return True
+        nodes = self.node_ids()
+        return bool(self.coverage["bits flipped"]) and any(
+            self._is_damaged(node_id, key) for key in self.keys for node_id in nodes
+        )
+
+    def scrub(self) -> None:
+        """Damage that nobody came upon is looked for, on every node that runs."""
+        for node in self.nodes.values():
+            for layer in node.layers:
+                replicas = getattr(layer, "replicas", None)
+                if isinstance(replicas, Replicas):
+                    node.run(replicas.scrub)
 
     # -- work ---------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from moldau_broker.testing.sim.coverage import Coverage
+from moldau_broker.testing.sim.disk_faults import DiskNemesis
 from moldau_broker.testing.sim.faults import Nemesis
 from moldau_broker.testing.sim.kernel import InvariantViolated, Kernel
 from moldau_broker.testing.sim.network import Network
@@ -46,6 +47,7 @@ class SimCluster:
         self.nodes = {node_id: SimNode(self, node_id) for node_id in range(1, self.swarm.nodes + 1)}
         self._crash_rng = self.kernel.stream("crash")
         self.chaos = True
+        self.disk_nemesis = DiskNemesis(self.kernel, self.kernel.stream("disk faults"), self, self.coverage)
         self.nemesis = Nemesis(self.kernel, self.kernel.stream("faults"), self.swarm, self, self.coverage)
 
     # -- what subclasses say ------------------------------------------------------------------------------
@@ -65,6 +67,9 @@ class SimCluster:
     def end_work(self) -> None:
         """Clients finish what they began and start nothing new."""
         raise NotImplementedError
+
+    def scrub(self) -> None:
+        """After the chaos every disk is read once, wherever nobody had to."""
 
     def mend(self) -> None:
         """What an administrator does after the chaos."""
@@ -111,12 +116,14 @@ class SimCluster:
             node.boot()
         self.begin_work()
         self.nemesis.begin(CALM_MS)
+        self.disk_nemesis.begin(CALM_MS)
         kernel.run(self.swarm.chaos_ms)
         while self.nemesis.injected < FAULTS_MIN and kernel.now < self.swarm.chaos_ms + 90_000:
             kernel.run(kernel.now + 1_000)
         kernel.note("HEAL")
         self.chaos = False
         self.nemesis.end()
+        self.disk_nemesis.end()
         limit = kernel.now + CONVERGE_MS_MAX
         while kernel.now < RUN_MS_MIN - 3_000 or self.acked < ACKED_MIN:
             kernel.run(kernel.now + 500)
@@ -127,6 +134,8 @@ class SimCluster:
         while kernel.now < RUN_MS_MIN or (reason := self.not_converged()) is not None:
             kernel.run(kernel.now + 250)
             self.mend()
+            if self.disk_nemesis.injected:
+                self.scrub()
             if kernel.now > limit:
                 raise InvariantViolated(f"did not converge: {reason}")
         self.check_end()
@@ -209,6 +218,15 @@ class SimCluster:
         disk.conditions = self.swarm.disk
         if slow_ms:
             disk.conditions = disk.conditions._replace(slow=1.0, slow_ms=slow_ms)
+
+    def fill_disk(self, node_id: int, writes: int | None) -> None:
+        """So many more writes fit on its disk; None: any number."""
+        self.nodes[node_id].disk.room = writes
+
+    def flip_bit(self, node_id: int, rng: Random) -> bool:
+        """Nothing is damaged where no records are."""
+        del node_id, rng
+        return False
 
     def administer(self, kind: str, rng: Random) -> bool:
         """An administrator's request."""

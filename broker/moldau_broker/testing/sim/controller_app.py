@@ -6,6 +6,7 @@ records first, the answer after their commit.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,8 +21,10 @@ from moldau_broker.metadata.records import METADATA_VERSION_FEATURE, encode
 from moldau_broker.metadata.snapshot_records import snapshot_records
 from moldau_broker.metadata.unavailable import unavailable_response
 from moldau_broker.raft.batches import ReadBatch
+from moldau_broker.raft.errors import NotLeader
 from moldau_broker.raft.snapshot import SnapshotId
 from moldau_broker.raft.state import Role
+from moldau_broker.storage.errors import DiskFull
 from moldau_broker.testing.sim.epoch_ghost import check_alter_partition
 from moldau_broker.testing.sim.network import Answer, Broken
 from moldau_broker.wire.apis import API_SCHEMAS, ApiKey
@@ -79,8 +82,9 @@ class ControllerApp:
         """Do what is due."""
         if not self.core.active:
             return
-        for operation in self.core.tick(self._node.clock.monotonic_ms(), self._view()):
-            self._write(operation(self._view()))
+        with contextlib.suppress(DiskFull, NotLeader):  # it has resigned, or did so in the same breath
+            for operation in self.core.tick(self._node.clock.monotonic_ms(), self._view()):
+                self._write(operation(self._view()))
 
     def handle(self, kind: str, sender: int, message: Any, answer: Answer) -> None:
         """A request of one of the controller's APIs."""
@@ -99,7 +103,13 @@ class ControllerApp:
         result = self.core.handle(key, request, version, view, now_ms)
         if isinstance(request, AlterPartitionRequest):
             check_alter_partition(view.image, request, result.response)
-        self._write(result)
+        try:
+            self._write(result)
+        except (DiskFull, NotLeader) as refused:
+            full = isinstance(refused, DiskFull)
+            error = ErrorCode.KAFKA_STORAGE_ERROR if full else ErrorCode.NOT_CONTROLLER
+            answer(unavailable_response(key, request, error, None))
+            return
         self._cluster.coverage.hit(f"request: {key.name.lower()}")
         end = self.member.node.log_end
         if self.machine.applied == end:
@@ -135,8 +145,7 @@ class ControllerApp:
         values = [encode(record) for record in result.records]
         end = member.node.log_end + len(values)
         image = self.machine.prepare(result.records, end, member.node.epoch)
-        batch = member.propose(values)
-        assert batch is not None, "an active controller leads"
+        batch = member.driver.propose(values)
         self.machine.written(batch.base_offset, image, batch.timestamp_ms, values)
 
     # -- raft.driver.Listener -----------------------------------------------------------------------------
@@ -188,7 +197,10 @@ class ControllerApp:
             return
         view = self._view()
         if METADATA_VERSION_FEATURE not in view.image.features:
-            self._write(Result(None, bootstrap_records()))
+            try:
+                self._write(Result(None, bootstrap_records()))
+            except (DiskFull, NotLeader):
+                return
             view = self._view()
         self.core.activate(self._node.clock.monotonic_ms(), view)
         self._cluster.coverage.hit("controllers activated")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from moldau_broker.storage.errors import StorageError
+from moldau_broker.storage.errors import DiskFull, StorageError
 from moldau_broker.testing.sim.coverage import Coverage
 from moldau_broker.testing.sim.kernel import Kernel
 
@@ -61,6 +61,7 @@ class SimDisk:
         logs: by name.
         life: void the callbacks of earlier lives.
         dies_in: operations until the process dies half way through its work; -1 never.
+        room: writes that still fit; None: any number.
     """
 
     def __init__(self, kernel: Kernel, rng: Random, conditions: DiskConditions, coverage: Coverage) -> None:
@@ -72,7 +73,7 @@ class SimDisk:
         self.logs: dict[Any, Any] = {}
         self.life = 0
         self.dies_in = -1
-        self.failing = False
+        self.room: int | None = None
 
     def operation(self) -> None:
         """One change of what is stored; maybe the last.
@@ -85,9 +86,29 @@ class SimDisk:
             if self.dies_in < 0:
                 raise NodeCrashed
 
+    def write(self, *, needs_room: bool = True) -> None:
+        """An operation that takes room, unless it is told that it does not."""
+        self.operation()
+        if needs_room:
+            self.take_room()
+
+    def take_room(self) -> None:
+        """Something is about to be written that takes space.
+
+        Raises:
+            DiskFull: there is none, and nothing was changed.
+        """
+        if self.room is None:
+            return
+        if self.room == 0:
+            self._coverage.hit("writes refused for want of room")
+            raise DiskFull("no space left on the simulated disk")
+        self.room -= 1
+
     def replace(self, name: str, content: Any) -> None:
         """Write a small file: atomic and durable."""
         self.operation()
+        self.take_room()
         self.files[name] = content
         self.operation()
 
@@ -119,14 +140,19 @@ class SimDisk:
     """How a callback is entered: by the node, which must be awake and may die; set by the node."""
 
     def crash(self) -> bool:
-        """The process is gone; whether the power went with it, so that unsynced data may be lost."""
+        """The process is gone; whether the power went with it, so that unsynced data may be lost.
+
+        Whoever starts it again makes room first.
+        """
         self.life += 1
         self.dies_in = -1
+        self.room = None
         return self._rng.random() < self.conditions.lose_unsynced
 
     def wipe(self) -> None:
         """A new, empty disk."""
         self.life += 1
         self.dies_in = -1
+        self.room = None
         self.files.clear()
         self.logs.clear()

@@ -162,7 +162,9 @@ class PartitionGhost:
     def holds(self, node_id: int) -> bool:
         """Whether a replica has the whole true log on its disk, undamaged."""
         log = self._log_of(node_id)
-        return log is not None and log.failure is None and self._missing(node_id) is None
+        if log is None or log.failure is not None or log.is_damaged:
+            return False
+        return self._missing(node_id) is None
 
     def _differs(self, log: SimLog, end: int) -> str | None:
         at = bisect_right(self._bases, end - 1) - 1

@@ -46,6 +46,8 @@ class SimLog:
         on_append: told every batch that enters, by whichever way, with the log.
         on_truncate: told the offset from which on batches go.
         on_moved: told when the high watermark or the durable end has moved.
+        on_failed: told when it goes out of service.
+        take_room: asked before anything is written that takes space.
     """
 
     def __init__(
@@ -75,6 +77,8 @@ class SimLog:
         self.on_truncate: Callable[[SimLog, int], None] | None = None
         self.on_moved: Callable[[SimLog], None] | None = None
         self._before_write = before_write
+        self.take_room: Callable[[], None] = _endless
+        self.on_failed: Callable[[SimLog, StorageError], None] | None = None
         self.batches: list[Stored] = []
         self._bases: list[int] = []
 
@@ -102,6 +106,7 @@ class SimLog:
         if self.failure is not None:
             raise self.failure
         self._before_write()
+        self.take_room()
         base = self.log_end_offset
         own = bytearray(batch)
         _PATCH_OFFSET(own, 0, base)
@@ -133,6 +138,7 @@ class SimLog:
             position += header.size
         for stored in found:
             self._before_write()
+            self.take_room()
             if stored.epoch != self.epochs.latest:
                 self.epochs.assign(stored.epoch, stored.base)
             self._store(stored)
@@ -152,6 +158,8 @@ class SimLog:
         if offset >= self.log_end_offset:
             return
         self._before_write()
+        if offset < self.durable_offset:
+            self.take_room()  # for the checkpoints, which take back first what they promise
         keep = len(self.batches)
         while keep and self.batches[keep - 1].next > offset:
             keep -= 1
@@ -168,6 +176,7 @@ class SimLog:
     def truncate_fully(self, offset: int) -> None:
         """As `Log.truncate_fully`: empty, and begin again at `offset`."""
         self._before_write()
+        self.take_room()
         if self.on_truncate is not None:
             self.on_truncate(self, self.log_start_offset)
         self.batches.clear()
@@ -214,6 +223,8 @@ class SimLog:
         """As `Log.fail`."""
         if self.failure is None:
             self.failure = error
+            if self.on_failed is not None:
+                self.on_failed(self, error)
 
     # -- durability ---------------------------------------------------------------------------------------
 
@@ -316,3 +327,12 @@ class SimLog:
         data[-1] ^= 1
         stored.data = bytes(data)
         stored.damaged = True
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether any of its batches is, found or not."""
+        return any(stored.damaged for stored in self.batches)
+
+
+def _endless() -> None:
+    """There is always room."""

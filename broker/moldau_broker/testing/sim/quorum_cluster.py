@@ -13,6 +13,8 @@ from moldau_broker.raft.quorum import VoterSet
 from moldau_broker.raft.snapshot import BOOTSTRAP, SnapshotId, write_snapshot
 from moldau_broker.raft.state import NO_LEADER, Role
 from moldau_broker.raft.timing import RaftTiming
+from moldau_broker.storage.errors import DiskFull
+from moldau_broker.testing.sim import disk_faults
 from moldau_broker.testing.sim.cluster import SimCluster
 from moldau_broker.testing.sim.kernel import InvariantViolated
 from moldau_broker.testing.sim.network import Answer
@@ -40,6 +42,7 @@ class QuorumCluster(SimCluster):
     """
 
     counters: tuple[str, ...] = (
+        *disk_faults.COUNTERS,
         "leaders elected",
         "votes granted",
         "metadata batches committed",
@@ -313,7 +316,10 @@ class ValueLog:
             answer(("not leader", node.leader_id))
             return
         epoch = node.epoch
-        batch = member.propose([message[1]])
+        try:
+            batch = member.propose([message[1]])
+        except DiskFull:
+            batch = None
         if batch is None:
             answer(("not leader", NO_LEADER))
         else:

@@ -174,7 +174,7 @@ class QuorumStore:
 
     def append(self, batch: LogBatch) -> None:
         """Write a batch of our own."""
-        self.disk.operation()
+        self.disk.write()
         assert batch.base_offset == self.log_end_offset, "the core and the log disagree on the log's end"
         data = encode_batch(
             batch.records,
@@ -191,7 +191,7 @@ class QuorumStore:
         data = fetched.data
         position = 0
         while position < len(data):
-            self.disk.operation()
+            self.disk.write()
             header = parse_header(data, position)
             assert header.base_offset == self.log_end_offset, "a gap in what was fetched"
             piece = bytes(data[position : position + header.size])
@@ -225,8 +225,8 @@ class QuorumStore:
                         self.history.append(VotersAt(entry.base, VoterSet.from_record(record)))
 
     def truncate_to(self, offset: int) -> None:
-        """Cut the log, durably."""
-        self.disk.operation()
+        """Cut the log, durably; the checkpoints that promised what goes are rewritten first."""
+        self.disk.write(needs_room=offset < self.durable_offset)
         keep = bisect_left(self._bases, offset)
         assert keep == 0 or self.entries[keep - 1].next <= offset, "truncation inside a batch"
         if self.watcher is not None:
@@ -287,7 +287,7 @@ class QuorumStore:
 
     def write_snapshot(self, snapshot_id: SnapshotId, pieces: Sequence[bytes | bytearray]) -> None:
         """Put a snapshot of our own in place."""
-        self.disk.operation()
+        self.disk.write()
         self.snapshots[snapshot_id] = b"".join(pieces)
 
     def drop_before_snapshots(self, now_ms: int) -> None:
@@ -324,7 +324,7 @@ class QuorumStore:
 
     def write_piece(self, piece: Piece) -> StoredSnapshot | None:
         """Take a piece of a downloaded snapshot; with the last one begin the log at its end."""
-        self.disk.operation()
+        self.disk.write()
         if piece.position == 0:
             self._download = (piece.id, bytearray())
         if (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -13,6 +14,7 @@ from moldau_broker.raft.ports import Listener
 from moldau_broker.raft.quorum import Voter, VoterEndpoint, VoterKey
 from moldau_broker.raft.snapshot import SnapshotId, read_snapshot, write_snapshot
 from moldau_broker.raft.state import Role
+from moldau_broker.storage.errors import DiskFull
 from moldau_broker.testing.sim.network import Answer, Broken
 from moldau_broker.testing.sim.quorum_store import LOG, Entry, QuorumStore
 from moldau_broker.wire.apis import API_SCHEMAS, ApiKey
@@ -104,7 +106,10 @@ class RaftMember:
 
     def tick(self) -> None:
         """Time has passed."""
-        self.driver.tick()
+        with contextlib.suppress(
+            DiskFull
+        ):  # as `transport.Ticker`: the core knows, and says when to try again
+            self.driver.tick()
 
     def handle(self, kind: str, sender: int, message: Any, answer: Answer) -> None:
         """A request of the quorum's APIs."""
@@ -135,7 +140,10 @@ class RaftMember:
         voters = self.node.history.at(end_offset)
         now_ms = self.host_node.clock.wall_ms()
         pieces = write_snapshot(snapshot_id, values, voters=voters, last_timestamp_ms=0, now_ms=now_ms)
-        self.store.write_snapshot(snapshot_id, list(pieces))
+        try:
+            self.store.write_snapshot(snapshot_id, list(pieces))
+        except DiskFull:
+            return
         self.driver.snapshot_written()
         self.cluster.coverage.hit("snapshots written")
 

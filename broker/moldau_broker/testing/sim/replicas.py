@@ -18,7 +18,7 @@ from moldau_broker.replication.validation import Rejected, validate_batch
 from moldau_broker.server.fetch_sessions import FetchSessions
 from moldau_broker.server.handlers import fetch
 from moldau_broker.server.handlers.spec import ListenerKind
-from moldau_broker.storage.errors import StorageError
+from moldau_broker.storage.errors import CorruptLog, StorageError
 from moldau_broker.testing.sim.client import Key
 from moldau_broker.testing.sim.epoch_ghost import check_fetch
 from moldau_broker.testing.sim.network import Answer
@@ -81,7 +81,7 @@ class Replicas:
 
     Attributes:
         kinds: of requests it takes.
-        offline: partitions whose log failed; none does here.
+        offline: partitions whose log is damaged.
         manager: the real one.
         deadline_ms: when it ticks next, local time.
     """
@@ -112,7 +112,9 @@ class Replicas:
         found = {key: log for key, log in node.disk.logs.items() if isinstance(log, SimLog)}
         for key, log in found.items():
             self._watch(key, log)
-        self.manager.adopt(cast("Any", found))
+            if log.failure is not None:
+                self._failed(log, log.failure)
+        self.manager.adopt(cast("Any", {key: log for key, log in found.items() if log.failure is None}))
         self.fetchers = SimFetchers(node, self.manager, lambda: broker.session.epoch, times)
         self._handler_view = SimpleNamespace(
             fetch_sessions=FetchSessions(_SESSIONS, node.rng),
@@ -150,9 +152,12 @@ class Replicas:
     # -- replication.manager.LogDirectory -----------------------------------------------------------------
 
     def create_log(self, topic: str, partition: int, topic_id: Uuid, config: TopicConfig) -> SimLog:
-        """A new, empty log."""
+        """A new, empty log; its damaged namesake must be out of the way."""
         disk = self._node.disk
+        if (topic, partition) in self.offline:
+            raise StorageError(f"{topic}-{partition} exists already")
         disk.operation()
+        disk.take_room()
         log = SimLog(topic, partition, topic_id, config, disk.operation)
         disk.logs[topic, partition] = log
         self._watch((topic, partition), log)
@@ -167,11 +172,14 @@ class Replicas:
         disk.files.pop(("checkpoint", (log.topic, log.partition)), None)
 
     def remove_offline(self, topic: str, partition: int) -> None:
-        """Topics are not deleted here."""
+        """A damaged replica is set aside; topics are not deleted here."""
+        self._node.disk.logs.pop((topic, partition), None)
+        if self.offline.pop((topic, partition), None) is not None:
+            self._cluster.coverage.hit("replicas begun anew")
 
     def stray_log(self, log: SimLog) -> None:
         """Set aside: gone for us."""
-        self._node.disk.logs.pop((log.topic, log.partition), None)
+        self.remove_offline(log.topic, log.partition)
 
     def note_epoch(self, broker_epoch: int) -> bool:
         """Newer ones only: metadata is never restored here."""
@@ -205,6 +213,22 @@ class Replicas:
                 ghost.follower(node_id, log.high_watermark, log)
 
         log.on_append, log.on_truncate, log.on_moved = appended, truncated, moved
+        log.on_failed, log.take_room = self._failed, self._node.disk.take_room
+
+    def _failed(self, log: SimLog, error: StorageError) -> None:
+        """As `storage.logdir.LogDir.failed`."""
+        self._cluster.coverage.hit("bit flips found by reading")
+        self.offline[log.topic, log.partition] = error
+
+    def scrub(self) -> None:
+        """Look at every batch, as a patient scrubber would in the end."""
+        for partition in self.manager.partitions():
+            log = cast("Any", partition.log)
+            if log.failure is None and log.is_damaged:
+                self._cluster.coverage.hit("bit flips found by scrubbing")
+                log.failure = CorruptLog("found by scrubbing")
+                self.offline[log.topic, log.partition] = log.failure
+                partition.go_offline(str(log.failure))
 
     # -- a part of the broker's layer ---------------------------------------------------------------------
 

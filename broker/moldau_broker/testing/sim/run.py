@@ -27,6 +27,7 @@ def run_seed(
     layer: str = LAYERS[-1],
     trace: Callable[[str], None] | None = None,
     world: Callable[[Swarm], Swarm] | None = None,
+    disk_faults: bool = True,
 ) -> Outcome:
     """The outcome of a seed.
 
@@ -35,11 +36,15 @@ def run_seed(
         layer: how much of a node is real.
         trace: takes the lines of its story.
         world: changes the world that the seed has drawn; for tests that look for something.
+        disk_faults: whether disks may fill up and bits flip; seeds found before there were such faults go without.
     """
     collects = gc.isenabled()
     gc.disable()  # a seed lives for half a second in 30 MB, of which little is garbage: looking for it costs a fifth
     try:
-        return _CLUSTERS[layer](seed, trace, world).run()
+        cluster = _CLUSTERS[layer](seed, trace, world)
+        if not disk_faults:
+            cluster.disk_nemesis.end()
+        return cluster.run()
     finally:
         if collects:
             gc.enable()

@@ -1,0 +1,80 @@
+"""Deliberate bugs in how full disks and flipped bits are borne; `mutations` has all others."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from tests.sim.mutations import Mutation, replaced
+
+from moldau_broker.base.errors import ErrorCode
+from moldau_broker.raft.driver import RaftDriver
+from moldau_broker.replication import leader
+from moldau_broker.replication.partition import Partition
+from moldau_broker.server.handlers.fetch import _Fetch
+from moldau_broker.storage.errors import DiskFull
+from moldau_broker.testing.sim.partition_log import SimLog
+from moldau_broker.testing.sim.swarm import Swarm
+
+
+def _rotting(swarm: Swarm) -> Swarm:
+    """A network in order, so that bits may flip, and topics of which two copies are always kept."""
+    network = swarm.network._replace(duplicate=0.0, slow=0.0)
+    topics = tuple(topic._replace(replication_factor=3, min_insync=2) for topic in swarm.topics)
+    return swarm._replace(nodes=3, network=network, topics=topics)
+
+
+def _damage_is_served() -> contextlib.AbstractContextManager[None]:
+    return replaced(Partition, _check=lambda self, records, offset, limit: None)
+
+
+def _refused_counts_as_written() -> contextlib.AbstractContextManager[None]:
+    return replaced(RaftDriver, _log_stopped_short=lambda self, error: None)
+
+
+def _half_an_answer_is_never_flushed() -> contextlib.AbstractContextManager[None]:
+    original = RaftDriver._log_stopped_short
+
+    def stopped_short(self: RaftDriver, error: Any) -> None:
+        flushing, self._flushing = self._flushing, True
+        original(self, error)
+        self._flushing = flushing
+
+    return replaced(RaftDriver, _log_stopped_short=stopped_short)
+
+
+def _said_twice() -> contextlib.AbstractContextManager[None]:
+    original = _Fetch._hear
+
+    def hear(self: _Fetch, wish: Any, target: Partition) -> Any:
+        self._heard.clear()
+        return original(self, wish, target)
+
+    return replaced(_Fetch, _hear=hear)
+
+
+def _refused_isr_is_left() -> contextlib.AbstractContextManager[None]:
+    return replaced(leader, _RETRY=leader._RETRY - {ErrorCode.KAFKA_STORAGE_ERROR})
+
+
+def _acknowledged_though_full() -> contextlib.AbstractContextManager[None]:
+    original = SimLog.append
+
+    def append(self: SimLog, batch: Any, header: Any, leader_epoch: int, now_ms: int) -> int:
+        try:
+            return original(self, batch, header, leader_epoch, now_ms)
+        except DiskFull:
+            self.mark_durable(self.log_end_offset)
+            return self.log_end_offset - header.last_offset_delta - 1
+
+    return replaced(SimLog, append=append)
+
+
+DISKS = [
+    Mutation("damage is served, checksum or not", "broker", _damage_is_served, 40, _rotting),
+    Mutation("what the disk refused counts as written", "quorum", _refused_counts_as_written),
+    Mutation("half an answer is never flushed", "quorum", _half_an_answer_is_never_flushed),
+    Mutation("a Fetch that has waited says again what it said", "broker", _said_twice, 60, _rotting),
+    Mutation("a refused ISR is not asked for again", "broker", _refused_isr_is_left),
+    Mutation("a full disk acknowledges", "broker", _acknowledged_though_full),
+]
