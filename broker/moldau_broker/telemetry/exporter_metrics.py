@@ -13,7 +13,7 @@ from moldau_broker.telemetry.metric import Metric, MetricType, Teller
 _GAUGE = MetricType.GAUGE
 _CONTROLLER, _PARTITIONS, _GROUPS = (
     "server.metrics.controller",
-    "server.metrics.partitions",
+    "server.metrics.partition_rows",
     "server.metrics.groups",
 )
 _TOPIC: Final = ("topic", "partition")

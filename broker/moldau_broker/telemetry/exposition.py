@@ -13,8 +13,8 @@ from typing import Final
 
 from moldau_broker.telemetry.table import METRICS, Metric, MetricType
 
-_LINES_AT_ONCE: Final = 2_000
-"""Lines that become one piece of the page: some 200 KB, a millisecond."""
+_PIECE_CHARACTERS: Final = 150_000
+"""Text that becomes one piece of the page within a millisecond."""
 
 _PLAIN: Final = frozenset({MetricType.COUNTER, MetricType.GAUGE})
 
@@ -25,18 +25,34 @@ def label_text(names: Sequence[str], values: Sequence[str]) -> str:
 
 
 class Column:
-    """The samples of one counter or gauge, for emitters with many of them: labels come as text made before."""
+    """The samples of one counter or gauge, for emitters with many of them: labels come as text made before.
 
-    __slots__ = ("_append", "_name", "labels")
+    Attributes:
+        name, labels: of the metric.
+        put_lines: takes whole lines as text.
+    """
+
+    __slots__ = ("labels", "name", "put_lines")
 
     def __init__(self, metric: Metric, lines: list[str]) -> None:
-        self._name = metric.name
-        self._append = lines.append
+        self.name = metric.name
+        self.put_lines = lines.append
         self.labels = metric.labels
 
     def put(self, labels: str, value: float) -> None:
         """One sample; `labels` is `label_text` of this metric's labels. The value is finite."""
-        self._append(f"{self._name}{{{labels}}} {value!r}\n")
+        self.put_lines(f"{self.name}{{{labels}}} {value!r}\n")
+
+    def lines(self, labels: Sequence[str], values: Sequence[float | None]) -> str:
+        """What `put` would write of all of these, those without a value left out; for `put_lines`."""
+        before = f"{self.name}{{"
+        return "".join(
+            [
+                f"{before}{text}}} {value!r}\n"
+                for text, value in zip(labels, values, strict=True)
+                if value is not None
+            ]
+        )
 
 
 class Exposition:
@@ -105,16 +121,18 @@ class Exposition:
     def pieces(self) -> Iterator[bytes]:
         """The whole page, metrics in the table's order, in pieces that each take about a millisecond to make."""
         head: list[str] = []
+        size = 0
         for name, metric in self._metrics.items():
             lines = self._lines.pop(name, None)
             if not lines:
                 continue
             head.append(f"# HELP {name} {_escape_help(metric.help)}\n# TYPE {name} {metric.type.value}\n")
-            for at in range(0, len(lines), _LINES_AT_ONCE):
-                head += lines[at : at + _LINES_AT_ONCE]
-                if len(head) >= _LINES_AT_ONCE:
+            for text in lines:
+                head.append(text)
+                size += len(text)
+                if size >= _PIECE_CHARACTERS:
                     yield "".join(head).encode("utf-8")
-                    head = []
+                    head, size = [], 0
         if head:
             yield "".join(head).encode("utf-8")
 

@@ -12,6 +12,7 @@ from moldau_broker.telemetry.metric import Metric, MetricType, Teller
 
 _COUNTER, _GAUGE, _SUMMARY = MetricType.COUNTER, MetricType.GAUGE, MetricType.SUMMARY
 _PARTITIONS, _REQUESTS = "server.metrics.partitions", "server.metrics.requests"
+_ROWS: Final = "server.metrics.partition_rows"
 _QUORUM, _CONTROLLER = "server.metrics.quorum", "server.metrics.controller"
 _PARTITION: Final = ("topic", "partition")
 
@@ -33,7 +34,7 @@ def _replicas(name: str, text: str) -> Metric:
 
 
 def _partition(name: str, unit: str, text: str) -> Metric:
-    return Metric(name, _GAUGE, _PARTITION, unit, text, _PARTITIONS, Teller.LEADER)
+    return Metric(name, _GAUGE, _PARTITION, unit, text, _ROWS, Teller.LEADER)
 
 
 def _controller(name: str, unit: str, text: str) -> Metric:

@@ -9,6 +9,7 @@ from moldau_broker.telemetry.metric import Metric, MetricType, Teller
 _COUNTER, _GAUGE, _HISTOGRAM = MetricType.COUNTER, MetricType.GAUGE, MetricType.HISTOGRAM
 _PROCESS, _NODE = "telemetry.process", "server.metrics.node"
 _PARTITIONS, _REQUESTS = "server.metrics.partitions", "server.metrics.requests"
+_ROWS: Final = "server.metrics.partition_rows"
 _QUORUM, _CONTROLLER, _GROUPS = "server.metrics.quorum", "server.metrics.controller", "server.metrics.groups"
 _PARTITION: Final = ("topic", "partition")
 _REPLICA: Final = ("topic", "partition", "broker")
@@ -190,7 +191,7 @@ OWN_METRICS: Final = (
         _REPLICA,
         "records",
         "First offset kept.",
-        _PARTITIONS,
+        _ROWS,
         Teller.REPLICA,
     ),
     Metric(
@@ -199,7 +200,7 @@ OWN_METRICS: Final = (
         _REPLICA,
         "records",
         "Offset of the next record.",
-        _PARTITIONS,
+        _ROWS,
         Teller.REPLICA,
     ),
     Metric(
@@ -208,7 +209,7 @@ OWN_METRICS: Final = (
         _REPLICA,
         "records",
         "All below it is on this replica's disk.",
-        _PARTITIONS,
+        _ROWS,
         Teller.REPLICA,
     ),
     Metric(
@@ -217,7 +218,7 @@ OWN_METRICS: Final = (
         _REPLICA,
         "records",
         "All below it is visible to consumers, as far as this replica knows.",
-        _PARTITIONS,
+        _ROWS,
         Teller.REPLICA,
     ),
     Metric(
@@ -226,17 +227,17 @@ OWN_METRICS: Final = (
         _REPLICA,
         "bytes",
         "Bytes of records kept.",
-        _PARTITIONS,
+        _ROWS,
         Teller.REPLICA,
     ),
-    Metric("moldau_log_segments", _GAUGE, _REPLICA, "files", "Segments kept.", _PARTITIONS, Teller.REPLICA),
+    Metric("moldau_log_segments", _GAUGE, _REPLICA, "files", "Segments kept.", _ROWS, Teller.REPLICA),
     Metric(
         "moldau_partition_leader_epoch",
         _GAUGE,
         _PARTITION,
         "elections",
         "Counts the leaders the partition has had.",
-        _PARTITIONS,
+        _ROWS,
         Teller.LEADER,
     ),
     # replication throttles (kafka-reassign-partitions --throttle)

@@ -8,7 +8,8 @@ emitter with much to show is a generator: it yields where it may be interrupted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -23,6 +24,8 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 RENDER_INTERVAL_MS_MIN: Final = 1000
 """From the end of one rendering to the beginning of the next: anybody who reaches the port may ask."""
+
+_WRITER: Final = "moldau_broker.telemetry.exposition"
 
 _SLICE_SECONDS: Final = 0.002
 """Then the event loop has its turn; the last step of a slice may take a millisecond or two longer."""
@@ -64,7 +67,8 @@ class Telemetry:
     """The emitters of a process.
 
     Attributes:
-        more: gives further emitters; asked once, by the first scrape that finds it set.
+        more: gives further emitters; asked once, by the first scrape that finds it set. What it has to import, it
+            imports on another thread.
         renderings: pages made so far.
     """
 
@@ -83,7 +87,7 @@ class Telemetry:
         """`now_ms` is the monotonic clock; `metrics` the table of another program than the broker."""
         self._metrics = metrics
         self._now_ms = now_ms
-        self.more: Callable[[], Iterable[Emitter]] | None = None
+        self.more: Callable[[], Awaitable[Iterable[Emitter]]] | None = None
         self._emitters: list[Emitter] = []
         self._page = RenderedPage(())
         self._rendered_at_ms: int | None = None
@@ -104,12 +108,15 @@ class Telemetry:
         return await asyncio.shield(self._rendering)
 
     async def _render(self) -> RenderedPage:
-        from moldau_broker.telemetry.exposition import Exposition  # the table is not needed before
-
         try:
+            await asyncio.to_thread(
+                import_module, _WRITER
+            )  # the table is not needed before; the loop need not wait
+            from moldau_broker.telemetry.exposition import Exposition
+
             if self.more is not None:
                 more, self.more = self.more, None
-                self._emitters += more()
+                self._emitters += await more()
             exposition = Exposition() if self._metrics is None else Exposition(self._metrics)
             ends = perf_counter() + _SLICE_SECONDS
             for _ in self._steps(exposition):

@@ -113,7 +113,7 @@ async def test_telemetry_asks_for_more_emitters_once():
     telemetry = Telemetry(lambda: now[0])
     built = []
 
-    def more():
+    async def more():
         built.append(1)
 
         def emit(exposition):

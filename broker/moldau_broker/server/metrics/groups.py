@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from moldau_broker.telemetry.blocks import ROWS_AT_ONCE, Blocks
 from moldau_broker.telemetry.exposition import label_text
 
 if TYPE_CHECKING:
@@ -16,20 +17,16 @@ if TYPE_CHECKING:
     from moldau_broker.telemetry.exposition import Exposition
     from moldau_broker.telemetry.registry import Emitter
 
-_AT_ONCE: Final = 100
-"""Partitions between two looks at the clock."""
-
-_LABELS_MAX: Final = 200_000
-"""Labels that are kept as text from one page to the next."""
-
 
 def emit_groups(
     groups: GroupCoordinator, watch: LagWatch, ownership: Ownership, clock: Clock, cluster_name: str
 ) -> Emitter:
     """What the watch has found, of groups that are coordinated here at this moment."""
-    labels = _Labels(cluster_name)
+    cluster = label_text(("cluster_name",), (cluster_name,))
+    blocks: Blocks[int] = Blocks()
 
     def emit(exposition: Exposition) -> Iterator[None]:
+        blocks.begin()
         watch.want(clock.monotonic_ms())
         exposition.add("moldau_groups_loading", groups.loading)
         if watch.looked_ms is None:
@@ -43,7 +40,7 @@ def emit_groups(
             if is_ours is None:
                 is_ours = ours[group.shard] = ownership.coordinates(group.shard)
             if is_ours:
-                yield from _emit_group(columns, labels, group, clock.wall_ms())
+                yield from _emit_group(columns, cluster, blocks, group, clock.wall_ms())
 
     return emit
 
@@ -65,39 +62,15 @@ class _Columns:
         self.topic_sum_lag = column("kafka_consumergroup_group_topic_sum_lag")
 
 
-class _Labels:
-    """Labels as text: partitions keep theirs, and there are many of them."""
-
-    def __init__(self, cluster_name: str) -> None:
-        self.cluster = label_text(("cluster_name",), (cluster_name,))
-        self._known: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        self._size = 0
-
-    def of(self, group_id: str, topic: str, partitions: int) -> list[tuple[str, str]]:
-        """(kafka_exporter's, kafka-lag-exporter's) of the first so many partitions, at least."""
-        known = self._known.get((group_id, topic))
-        if known is None or len(known) < partitions:
-            if self._size > _LABELS_MAX:
-                self._known.clear()
-                self._size = 0
-            exporter = label_text(("consumergroup", "topic"), (group_id, topic))
-            lag_exporter = f"{self.cluster},{label_text(('group', 'topic'), (group_id, topic))}"
-            known = [
-                (f'{exporter},partition="{index}"', f'{lag_exporter},partition="{index}"')
-                for index in range(partitions)
-            ]
-            self._known[group_id, topic] = known
-            self._size += partitions
-        return known
-
-
-def _emit_group(columns: _Columns, labels: _Labels, group: GroupRows, now_ms: int) -> Iterator[None]:
+def _emit_group(
+    columns: _Columns, cluster: str, blocks: Blocks[int], group: GroupRows, now_ms: int
+) -> Iterator[None]:
     named = label_text(("consumergroup",), (group.group_id,))
     columns.members.put(named, group.members)
     columns.state.put(f"{named},{label_text(('state',), (group.state,))}", 1)
     for topic in group.topics:
-        yield from _emit_topic(columns, labels, group.group_id, topic, now_ms)
-    named = f"{labels.cluster},{label_text(('group',), (group.group_id,))}"
+        yield from _emit_topic(columns, cluster, blocks, group.group_id, topic, now_ms)
+    named = f"{cluster},{label_text(('group',), (group.group_id,))}"
     records, most, longest = group.lag, group.max_lag, group.max_seconds(now_ms)
     if records is not None:
         columns.sum_lag.put(named, records)
@@ -109,27 +82,28 @@ def _emit_group(columns: _Columns, labels: _Labels, group: GroupRows, now_ms: in
 
 
 def _emit_topic(
-    columns: _Columns, labels: _Labels, group_id: str, topic: TopicRows, now_ms: int
+    columns: _Columns, cluster: str, blocks: Blocks[int], group_id: str, topic: TopicRows, now_ms: int
 ) -> Iterator[None]:
-    texts = labels.of(group_id, topic.topic, topic.indexes[-1] + 1)
-    put_offset, put_lag = columns.offset.put, columns.lag.put
-    put_group_lag, put_seconds = columns.group_lag.put, columns.group_seconds.put
-    for at, index in enumerate(topic.indexes):
-        exporter, lag_exporter = texts[index]
-        put_offset(exporter, topic.offsets[at])
-        records = topic.records[at]
-        if records is not None:
-            put_lag(exporter, records)
-            put_group_lag(lag_exporter, records)
-            seconds = topic.seconds(at, now_ms)
-            if seconds is not None:
-                put_seconds(lag_exporter, seconds)
-        if at % _AT_ONCE == 0:
-            yield
+    names = (group_id, topic.topic)
+    exporter = label_text(("consumergroup", "topic"), names)
+    lag_exporter = f"{cluster},{label_text(('group', 'topic'), names)}"
+    for first in range(0, len(topic.indexes), ROWS_AT_ONCE):
+        some = slice(first, first + ROWS_AT_ONCE)
+        indexes, records = topic.indexes[some], topic.records[some]
+        block = blocks.of((*names, first), indexes, lambda index: f'{exporter},partition="{index}"')
+        block.put(columns.offset, topic.offsets[some])
+        block.put(columns.lag, records)
+        block = blocks.of((*names, -first - 1), indexes, lambda index: f'{lag_exporter},partition="{index}"')
+        block.put(columns.group_lag, records)
+        block.put(
+            columns.group_seconds,
+            [topic.seconds(at, now_ms) for at in range(*some.indices(len(topic.indexes)))],
+        )
+        yield
     named = label_text(("consumergroup", "topic"), (group_id, topic.topic))
     columns.offset_sum.put(named, sum(topic.offsets))
     lag = topic.lag
     if lag is not None:
         columns.lag_sum.put(named, lag)
         named = label_text(("group", "topic"), (group_id, topic.topic))
-        columns.topic_sum_lag.put(f"{labels.cluster},{named}", lag)
+        columns.topic_sum_lag.put(f"{cluster},{named}", lag)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from moldau_broker.server.lifecycle import NodeState
+from moldau_broker.server.metrics.release import release
 
 if TYPE_CHECKING:
     from moldau_broker.base.clock import Clock
@@ -29,7 +29,7 @@ def emit_node(lifecycle: Lifecycle) -> Emitter:
     python = ".".join(map(str, sys.version_info[:3]))
 
     def emit(exposition: Exposition) -> None:
-        exposition.add("moldau_build_info", 1, _release(), python)
+        exposition.add("moldau_build_info", 1, release(), python)
         for state in NodeState:
             exposition.add("moldau_state", int(state is lifecycle.state), state.value)
         exposition.add("kafka_server_kafkaserver_brokerstate", _KAFKA_STATES.get(lifecycle.state, 0))
@@ -47,14 +47,3 @@ def emit_membership(member: Membership, clock: Clock) -> Emitter:
             exposition.add("moldau_broker_session_age_seconds", silence_ms / 1000)
 
     return emit
-
-
-@cache
-def _release() -> str:
-    """The installed version. Looked up when first asked for: the import costs more than the rest of this module."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("moldau")
-    except PackageNotFoundError:
-        return "unknown"

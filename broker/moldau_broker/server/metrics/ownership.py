@@ -86,14 +86,18 @@ class Ownership:
             self._active_epoch = self._controller.leader_epoch
             self._active_since_ms = now
 
+    def settled_ms(self) -> float:
+        """Leaderships that began by then are old enough to be told, monotonic; below zero while none is."""
+        self.look()
+        if len(self._metadata.image.brokers) <= 1:
+            return self._looked_ms
+        if self._is_forgotten() or self._looked_ms - self._awake_since_ms < SETTLE_MS:
+            return -1
+        return self._looked_ms - SETTLE_MS
+
     def leads(self, partition: Partition) -> bool:
         """Whether this broker tells the partition's series."""
-        return (
-            partition.is_leader
-            and partition.is_ready
-            and not partition.is_cut_off
-            and self._has_settled(partition.led_since_ms)
-        )
+        return tells(partition, self.settled_ms())
 
     def coordinates(self, index: int) -> bool:
         """Whether it tells those of the groups in that partition of the offsets topic."""
@@ -102,13 +106,15 @@ class Ownership:
 
     def controls(self) -> bool:
         """Whether it tells those of the cluster."""
-        self.look()
-        return self._active_epoch >= 0 and self._has_settled(self._active_since_ms)
+        settled_ms = self.settled_ms()
+        return self._active_epoch >= 0 and self._active_since_ms <= settled_ms
 
-    def _has_settled(self, since_ms: int) -> bool:
-        self.look()
-        if len(self._metadata.image.brokers) <= 1:
-            return True
-        if self._is_forgotten():
-            return False
-        return self._looked_ms - max(since_ms, self._awake_since_ms) >= SETTLE_MS
+
+def tells(partition: Partition, settled_ms: float) -> bool:
+    """The same of many partitions, by what `settled_ms` said a moment ago."""
+    return (
+        partition.is_leader
+        and partition.is_ready
+        and not partition.is_cut_off
+        and partition.led_since_ms <= settled_ms
+    )

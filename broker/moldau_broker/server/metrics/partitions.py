@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from moldau_broker.replication.throttle import UNLIMITED
+from moldau_broker.server.metrics.ownership import tells
+from moldau_broker.server.metrics.partition_rows import (
+    LAG_METRICS,
+    LEADER_METRICS,
+    REPLICA_METRICS,
+    Row,
+    leader_row,
+    replica_row,
+    replication,
+)
 from moldau_broker.server.metrics.requests import BOUNDS_SECONDS
 from moldau_broker.storage.errors import StorageError
+from moldau_broker.telemetry.blocks import ROWS_AT_ONCE, Blocks
 from moldau_broker.telemetry.exposition import label_text
 
 if TYPE_CHECKING:
@@ -19,7 +30,8 @@ if TYPE_CHECKING:
     from moldau_broker.server.metrics.ownership import Ownership
     from moldau_broker.storage.group_commit import GroupCommit
     from moldau_broker.storage.logdir import LogDir
-    from moldau_broker.telemetry.exposition import Exposition
+    from moldau_broker.telemetry.blocks import Block
+    from moldau_broker.telemetry.exposition import Column, Exposition
     from moldau_broker.telemetry.registry import Emitter
 
 _AT_ONCE: Final = 20
@@ -30,33 +42,6 @@ _REPLICA: Final = ("topic", "partition", "broker")
 _PARTITION: Final = ("topic", "partition")
 _LAG_PARTITION: Final = ("cluster_name", "topic", "partition")
 
-_REPLICA_METRICS: Final = (
-    "moldau_log_start_offset",
-    "moldau_log_end_offset",
-    "moldau_log_durable_offset",
-    "moldau_partition_high_watermark",
-    "moldau_log_size_bytes",
-    "moldau_log_segments",
-)
-_LEADER_METRICS: Final = (
-    "kafka_topic_partition_current_offset",
-    "kafka_topic_partition_oldest_offset",
-    "kafka_topic_partition_in_sync_replica",
-    "kafka_topic_partition_leader",
-    "kafka_topic_partition_leader_is_preferred",
-    "kafka_topic_partition_replicas",
-    "kafka_topic_partition_under_replicated_partition",
-    "moldau_partition_leader_epoch",
-    "kafka_cluster_partition_underminisr",
-    "kafka_cluster_partition_atminisr",
-    "kafka_cluster_partition_replicascount",
-    "kafka_cluster_partition_insyncreplicascount",
-    "kafka_cluster_partition_underreplicated",
-    "kafka_log_log_size",
-    "kafka_log_log_logendoffset",
-    "kafka_log_log_logstartoffset",
-)
-_LAG_METRICS: Final = ("kafka_partition_latest_offset", "kafka_partition_earliest_offset")
 _TRAFFIC: Final = {
     "messagesin": "records_in",
     "bytesin": "bytes_in",
@@ -80,70 +65,59 @@ def emit_partitions(
     cluster_name: str,
 ) -> Emitter:
     """Every replica here, and of the partitions led here what their leader tells."""
+    broker = label_text(("broker",), (str(node_id),))
+    cluster = label_text(("cluster_name",), (cluster_name,))
+    blocks: Blocks[tuple[str, int]] = Blocks()
+
+    def label_partition(place: tuple[str, int]) -> str:
+        return label_text(_PARTITION, (place[0], str(place[1])))
+
+    def label_replica(place: tuple[str, int]) -> str:
+        return f"{label_partition(place)},{broker}"
+
+    def label_lag(place: tuple[str, int]) -> str:
+        return f"{cluster},{label_partition(place)}"
 
     def emit(exposition: Exposition) -> Iterator[None]:
         image = metadata.image
         counts = dict.fromkeys(
             ("leadercount", "underreplicated", "underminisr", "atminisr", "offline", "reassigning"), 0
         )
-        of_replica = exposition.columns(_REPLICA, *_REPLICA_METRICS)
-        of_leader = exposition.columns(_PARTITION, *_LEADER_METRICS)
-        for_lag = exposition.columns(_LAG_PARTITION, *_LAG_METRICS)
+        of_replica = exposition.columns(_REPLICA, *REPLICA_METRICS)
+        of_leader = exposition.columns(_PARTITION, *LEADER_METRICS)
+        for_lag = exposition.columns(_LAG_PARTITION, *LAG_METRICS)
+        blocks.begin()
         admits = filters.topics.admits
-        broker = label_text(("broker",), (str(node_id),))
-        cluster = label_text(("cluster_name",), (cluster_name,))
-        for number, partition in enumerate(replicas.partitions(), 1):
-            if number % _AT_ONCE == 0:
-                yield
-            log, topic, index = partition.log, partition.topic, partition.index
-            counts["offline"] += partition.offline_reason is not None
-            shown = label_text(_PARTITION, (topic, str(index)))
-            if admits(topic):
-                values = (
-                    log.log_start_offset,
-                    log.log_end_offset,
-                    log.durable_offset,
-                    partition.high_watermark,
-                    log.size_bytes,
-                    len(log.segments),
-                )
-                labels = f"{shown},{broker}"
-                for column, value in zip(of_replica, values, strict=True):
-                    column.put(labels, value)
-            known = image.partition(topic, index)
-            if not partition.is_leader or known is None:
-                continue
-            in_sync, wanted = len(partition.isr), len(known.replicas)
-            enough = min(log.config.min_insync_replicas, wanted)
-            counts["leadercount"] += 1
-            counts["underreplicated"] += in_sync < wanted
-            counts["underminisr"] += in_sync < enough
-            counts["atminisr"] += in_sync == enough
-            counts["reassigning"] += bool(known.adding or known.removing)
-            if not ownership.leads(partition) or not admits(topic):
-                continue
-            facts = (
-                partition.high_watermark,
-                log.log_start_offset,
-                in_sync,
-                node_id,
-                int(known.replicas[0] == node_id),
-                wanted,
-                int(in_sync < wanted),
-                partition.leader_epoch,
-                int(in_sync < enough),
-                int(in_sync == enough),
-                wanted,
-                in_sync,
-                int(in_sync < wanted),
-                log.size_bytes,
-                log.log_end_offset,
-                log.log_start_offset,
-            )
-            for column, value in zip(of_leader, facts, strict=True):
-                column.put(shown, value)
-            for column, value in zip(for_lag, facts, strict=False):
-                column.put(f"{cluster},{shown}", value)
+        all_partitions = list(replicas.partitions())
+        for first in range(0, len(all_partitions), ROWS_AT_ONCE):
+            settled_ms = ownership.settled_ms()
+            shown: list[Partition] = []
+            led: list[Row] = []
+            led_places: list[tuple[str, int]] = []
+            for partition in all_partitions[first : first + ROWS_AT_ONCE]:
+                topic, index = partition.topic, partition.index
+                counts["offline"] += partition.offline_reason is not None
+                is_shown = admits(topic)
+                if is_shown:
+                    shown.append(partition)
+                known = image.partition(topic, index)
+                if not partition.is_leader or known is None:
+                    continue
+                state = replication(partition, known)
+                counts["leadercount"] += 1
+                counts["underreplicated"] += state.in_sync < state.wanted
+                counts["underminisr"] += state.in_sync < state.enough
+                counts["atminisr"] += state.in_sync == state.enough
+                counts["reassigning"] += bool(known.adding or known.removing)
+                if is_shown and tells(partition, settled_ms):
+                    led.append(leader_row(partition, known, state, node_id))
+                    led_places.append((topic, index))
+            places = [(partition.topic, partition.index) for partition in shown]
+            rows = [replica_row(partition) for partition in shown]
+            _put(blocks.of((of_replica[0].name, first), places, label_replica), of_replica, rows)
+            _put(blocks.of((of_leader[0].name, first), led_places, label_partition), of_leader, led)
+            _put(blocks.of((for_lag[0].name, first), led_places, label_lag), for_lag, led)
+            yield
         exposition.add("moldau_topics", len(image.topics))
         exposition.add("moldau_partitions", len(replicas))
         exposition.add("moldau_partition_failures", len(replicas.failures))
@@ -158,6 +132,11 @@ def emit_partitions(
         exposition.add(f"{_MANAGER}isrexpands_total", replicas.isr_changes.expansions)
 
     return emit
+
+
+def _put(block: Block[tuple[str, int]], columns: Sequence[Column], rows: Sequence[Row]) -> None:
+    for column, values in zip(columns, zip(*rows, strict=True), strict=False):
+        block.put(column, values)
 
 
 def emit_traffic(replicas: ReplicaManager, filters: Filters) -> Emitter:

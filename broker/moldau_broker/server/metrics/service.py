@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from moldau_broker.server.metrics.filters import Filters
+from moldau_broker.server.metrics.release import release
 from moldau_broker.server.metrics.watching import Watching
 
 if TYPE_CHECKING:
@@ -59,8 +62,9 @@ class MetricsService:
         if self._lag is not None:
             await self._lag.stop()
 
-    def emitters(self) -> Iterable[Emitter]:
-        """Every emitter. Imported here: what nobody scrapes need not carry them."""
+    async def emitters(self) -> Iterable[Emitter]:
+        """Every emitter. Imported here: what nobody scrapes need not carry them, and the loop does not wait for it."""
+        await asyncio.to_thread(_get_ready)
         from moldau_broker.server.metrics.emitters import Parts, emitters
         from moldau_broker.server.metrics.lag_watch import LagWatch
 
@@ -80,3 +84,11 @@ class MetricsService:
                 lag=self._lag,
             )
         )
+
+
+def _get_ready() -> None:
+    """What the first scrape needs: half a second of a slow core, by a thread that the event loop is not."""
+    import_module("moldau_broker.server.metrics.emitters")
+    import_module("moldau_broker.server.metrics.lag_watch")
+    import_module("moldau_broker.server.admin_api.api")
+    release()

@@ -122,6 +122,9 @@ def _partition(topic="orders", index=3, **changes):
         "is_leader": True,
         "isr": (1, 2),
         "leader_epoch": 5,
+        "led_since_ms": 0,
+        "is_ready": True,
+        "is_cut_off": False,
         "offline_reason": None,
         **dict.fromkeys(Counts._fields, 0),
     }
@@ -167,8 +170,8 @@ class _Leads:
     def __init__(self, settled=True):
         self.settled = settled
 
-    def leads(self, partition):
-        return self.settled and partition.is_leader
+    def settled_ms(self):
+        return 1000 if self.settled else -1
 
 
 def _shown_partitions(*partitions, settled=True, **settings):
@@ -263,3 +266,22 @@ def test_traffic_is_never_less_than_before():
     assert samples["moldau_replication_throttled_bytes_total", "leader"] == 9
     assert samples["moldau_replication_throttle_bytes_per_second", "leader"] == 5
     assert ("moldau_replication_throttle_bytes_per_second", "follower") not in samples
+
+
+def test_what_changed_between_two_pages_is_shown_and_nothing_else_lost():
+    """Lines are kept from page to page: an offset that grows, a leadership that goes, a partition that is deleted."""
+    first, second = _partition(index=0), _partition(index=1)
+    replicas = _Replicas(first, second)
+    emit = emit_partitions(replicas, _image(first, second), _Leads(), _filters(), 1, "c")
+    before = _samples(emit)
+    first.high_watermark = 8
+    after = _samples(emit)
+    assert {key: after[key] for key in after if after[key] != before[key]} == {
+        ("kafka_topic_partition_current_offset", "orders", "0"): 8,
+        ("kafka_partition_latest_offset", "c", "orders", "0"): 8,
+        ("moldau_partition_high_watermark", "orders", "0", "1"): 8,
+    }
+    second.is_leader = False
+    assert ("kafka_topic_partition_leader", "orders", "1") not in _samples(emit)
+    replicas.hosted = [second]
+    assert {labels[1] for _, *labels in _samples(emit) if labels[:1] == ["orders"]} == {"1"}
