@@ -130,6 +130,65 @@ OPERATOR = Dashboard(
             ),
         ),
         Row(
+            "Rollouts and balance",
+            (
+                series(
+                    "A roll waits",
+                    "For which node, and why. NodeNotServing: its pod. NotSafeYet: partitions that lack replicas.",
+                    (
+                        _of(_P + "rollout_blocked_seconds"),
+                        "{{namespace}}/{{name}}: node {{node}}, {{cause}}",
+                    ),
+                    unit="s",
+                    warn=300,
+                    bad=900,
+                ),
+                series(
+                    "Nodes left to roll",
+                    "Falls to 0 node by node.",
+                    (_of(_P + "rollout_nodes_left"), "{{namespace}}/{{name}}"),
+                ),
+                series(
+                    "Most leaderships on a broker",
+                    "Above the least possible for minutes: status.balance.message says what is waited for.",
+                    (_of(_P + "balance_leaders_max"), "{{namespace}}/{{name}}"),
+                    (_of(_P + "balance_leaders_optimum"), "{{namespace}}/{{name}}: least possible"),
+                ),
+                series(
+                    "Replicas to move",
+                    "Of the last plan. Under way and none arrives: a broker does not copy, or the throttle is too low.",
+                    (_of(_P + "balance_plan_moves"), "{{namespace}}/{{name}}: planned"),
+                    (_of(_P + "balance_plan_moves_done"), "{{namespace}}/{{name}}: arrived"),
+                    (_of(_P + "balance_moves_in_flight"), "{{namespace}}/{{name}}: under way"),
+                ),
+                series(
+                    "Bytes to move",
+                    "Of the last plan, and what any plan to the same end has to copy.",
+                    (_of(_P + "balance_plan_bytes"), "{{namespace}}/{{name}}: planned"),
+                    (_of(_P + "balance_plan_lower_bound_bytes"), "{{namespace}}/{{name}}: least possible"),
+                    unit="bytes",
+                ),
+                series(
+                    "Plan above the least possible",
+                    "The gap to the proven bound.",
+                    (_of(_P + "balance_plan_gap_ratio"), "{{namespace}}/{{name}}"),
+                    unit="percentunit",
+                ),
+                series(
+                    "Fullest broker against the mean",
+                    "Before and after the last plan; 1 is even.",
+                    (_of(_P + "balance_plan_imbalance_ratio"), "{{namespace}}/{{name}}: {{when}}"),
+                    decimals=2,
+                ),
+                series(
+                    "Rate for moves",
+                    "What each broker may send, and take; there only while replicas move.",
+                    (_of(_P + "balance_throttle_bytes_per_second"), "{{namespace}}/{{name}}"),
+                    unit="Bps",
+                ),
+            ),
+        ),
+        Row(
             "Kubernetes",
             (
                 series(

@@ -189,7 +189,7 @@ def apply(
 def status(target: Target, output: OutputFormat, admin: tuple[str, ...]) -> None:
     """Show how even a cluster is, what moves, and what its operator means to do."""
     from moldau_cli.balance_report import show_status, status_data
-    from moldau_operator.plan.rebalance import THROTTLE_BYTES
+    from moldau_operator.resources.balance_status import THROTTLE_BYTES
 
     operated = _operated(target)
 

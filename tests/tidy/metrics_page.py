@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from moldau_broker.telemetry.table import LINT_EXCEPTIONS, METRICS, Metric, Teller
+from moldau_operator.telemetry.table import METRICS as OPERATOR_METRICS
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 BEGIN: Final = "<!-- the table: written by `make metrics-doc` -->"
@@ -36,6 +37,16 @@ def table() -> str:
         lines.append("|---|---|---|---|---|---|")
         lines += [_row(metric) for metric in metrics]
         lines.append("")
+    lines += [
+        "### The operator, on its own page",
+        "",
+        "Beside these it has `process_*`, `python_*`, `moldau_event_loop_*` and `moldau_log_lines_*` as above.",
+        "",
+        "| name | type | labels | unit | what it says |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [_operator_row(metric) for name, metric in OPERATOR_METRICS.items() if name not in METRICS]
+    lines.append("")
     lines += ["### Names that `promtool check metrics` finds fault with", ""]
     lines += [f"- `{name}`: {reason}" for name, reason in LINT_EXCEPTIONS.items()]
     return "\n".join([*lines, ""])
@@ -59,6 +70,11 @@ def _row(metric: Metric) -> str:
     if metric.total:
         labels = f"{labels}; none: all"
     cells = (f"`{metric.name}`", metric.type.value, labels, metric.unit, _TELLERS[metric.teller], metric.help)
+    return f"| {' | '.join(cells)} |"
+
+
+def _operator_row(metric: Metric) -> str:
+    cells = (f"`{metric.name}`", metric.type.value, ", ".join(metric.labels), metric.unit, metric.help)
     return f"| {' | '.join(cells)} |"
 
 

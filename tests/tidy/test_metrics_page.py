@@ -13,6 +13,7 @@ from metrics_page import PAGE, table, written
 from moldau_broker.base.broker_config import BROKER_SETTINGS
 from moldau_broker.base.name_filter import NameFilter
 from moldau_broker.telemetry.table import METRICS
+from moldau_operator.telemetry.table import METRICS as OPERATOR_METRICS
 
 sys.path.pop(0)
 
@@ -26,7 +27,7 @@ def test_metrics_page_has_the_table_of_the_code() -> None:
 def test_metrics_page_has_every_metric_once() -> None:
     """Each has one row."""
     named = re.findall(r"^\| `(\w+)` \|", table(), re.MULTILINE)
-    assert sorted(named) == sorted(METRICS)
+    assert sorted(named) == sorted({*METRICS, *OPERATOR_METRICS})
 
 
 def test_metrics_page_speaks_of_nothing_else() -> None:

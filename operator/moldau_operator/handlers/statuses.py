@@ -161,6 +161,8 @@ def _write_rollout(one: RolloutStatus) -> Json:
     found: Json = {"total": one.total, "updated": one.updated, "reason": one.reason}
     if one.current is not None:
         found["current"] = one.current
+    if one.since:
+        found["since"] = one.since
     if one.blocked_by is not None:
         blocked = one.blocked_by
         found["blockedBy"] = {"node": blocked.node, "reason": blocked.reason, "since": blocked.since}
@@ -176,6 +178,7 @@ def _read_rollout(found: Json | None) -> RolloutStatus | None:
         updated=int(found.get("updated", 0)),
         current=None if found.get("current") is None else int(found["current"]),
         reason=str(found.get("reason", "")),
+        since=str(found.get("since", "")),
         blocked_by=None
         if not blocked
         else Blocked(

@@ -14,7 +14,8 @@ from moldau_operator.names import counted
 from moldau_operator.plan.leadership import LeadershipPlan, plan_leadership
 from moldau_operator.plan.packing import PackBroker
 from moldau_operator.plan.partitions import SeenPartition
-from moldau_operator.plan.rebalance import THROTTLE_BYTES, PlannedMove, ReplicaPlan, plan_rebalance
+from moldau_operator.plan.rebalance import PlannedMove, ReplicaPlan, plan_rebalance
+from moldau_operator.resources.balance_status import THROTTLE_BYTES
 
 _MINUTE: Final = 60
 _HOUR: Final = 3_600

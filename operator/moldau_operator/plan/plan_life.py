@@ -91,7 +91,8 @@ def advanced(
 ) -> PlanStatus:
     """The plan with how far it is."""
     done = progress.count(MoveState.DONE) + progress.count(MoveState.VOID)
-    if done == plan.done:
+    in_flight = progress.count(MoveState.IN_FLIGHT)
+    if (done, in_flight) == (plan.done, plan.in_flight):
         return plan
     left = [
         move
@@ -100,7 +101,8 @@ def advanced(
     ]
     sizes = {one.name: one.size for one in partitions}
     leaders = {one.name: one.leader for one in partitions}
-    return replace(plan, done=done, eta=say_duration(seconds_for(left, sizes, leaders, throttle_bytes)))
+    eta = say_duration(seconds_for(left, sizes, leaders, throttle_bytes))
+    return replace(plan, done=done, in_flight=in_flight, eta=eta)
 
 
 def say_plan(plan: PlanStatus | None) -> str:

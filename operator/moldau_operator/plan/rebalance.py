@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from moldau_operator.plan.fair_share import fair_shares
 from moldau_operator.plan.packing import BrokerFill, PackBroker, PackPartition, pack_replicas
 from moldau_operator.plan.partitions import SeenPartition
+from moldau_operator.resources.balance_status import THROTTLE_BYTES
 
 BAND: Final = 0.09
 """A plan brings everybody within this of the mean."""
@@ -27,8 +28,6 @@ BYTES_MATTER: Final = 64 * 1024 * 1024
 """Mean bytes on a broker below which all replicas count alike: moving a megabyte evens nothing out."""
 MOVES_PLANNED_MAX: Final = 5_000
 """Moves of one plan: it is kept in the resource's status, which etcd limits to 1.5 MB; the rest is the next plan's."""
-THROTTLE_BYTES: Final = 50 * 1024 * 1024
-"""Bytes a second that a broker sends, and that it takes, for moves unless told otherwise: half of a gigabit link."""
 HASH_CHARS: Final = 12
 
 

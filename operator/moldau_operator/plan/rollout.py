@@ -45,6 +45,7 @@ def describe_rollout(
     found = RolloutStatus(
         total=total,
         updated=sum(node.node_id not in outdated and node.state is NodeState.SERVING for node in present),
+        since=old.since if old is not None else "",
     )
     if restarts:
         node = restarts[0].node_id
@@ -70,7 +71,10 @@ def blocked(
 
 
 def stamped(rollout: RolloutStatus | None, now: str) -> RolloutStatus | None:
-    """With the time at which a wait began, where it has just begun; `now` is RFC 3339."""
-    if rollout is None or rollout.blocked_by is None or rollout.blocked_by.since:
+    """With the time at which it began, and its wait, where they have just begun; `now` is RFC 3339."""
+    if rollout is None:
+        return None
+    rollout = replace(rollout, since=rollout.since or now)
+    if rollout.blocked_by is None or rollout.blocked_by.since:
         return rollout
     return replace(rollout, blocked_by=replace(rollout.blocked_by, since=now))

@@ -12,9 +12,9 @@ from moldau_operator.plan.execution import MoveState, Progress, measure, next_wa
 from moldau_operator.plan.packing import PackBroker
 from moldau_operator.plan.partitions import SeenPartition
 from moldau_operator.plan.plan_life import advanced, become, begun, moves_of, still_fits
-from moldau_operator.plan.rebalance import THROTTLE_BYTES, PlannedMove, ReplicaPlan
+from moldau_operator.plan.rebalance import PlannedMove, ReplicaPlan
 from moldau_operator.plan.throttles import rate_change, throttled_topics, topic_changes
-from moldau_operator.resources.balance_status import PlanState, PlanStatus
+from moldau_operator.resources.balance_status import THROTTLE_BYTES, PlanState, PlanStatus
 from moldau_operator.resources.cluster import Balance
 from moldau_operator.seams.broker_admin import BrokerAdmin, MoveView, Partition, TopicView
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+THROTTLE_BYTES: Final = 50 * 1024 * 1024
+"""Bytes a second that a broker sends, and that it takes, for moves unless told otherwise: half of a gigabit link."""
 
 
 class PlanState(StrEnum):
@@ -38,6 +41,7 @@ class PlanStatus:
     Attributes:
         hash: its name; what `spec.balance.approvedPlan` has to say for it to be carried out.
         moves, done: replicas that go elsewhere, and those of them that have arrived or need not go any more.
+        in_flight: replicas that are being copied now.
         bytes: that are copied. lower_bound: bytes that any plan moves; 0 where replicas were counted, not weighed.
         gap_percent: how far the plan is above the least possible; negative where that is not known.
         eta: how long the copying takes, or what is left of it.
@@ -50,6 +54,7 @@ class PlanStatus:
     state: PlanState
     moves: int = 0
     done: int = 0
+    in_flight: int = 0
     bytes: int = 0
     lower_bound: int = 0
     gap_percent: float = -1.0
@@ -119,6 +124,7 @@ def write_balance(status: BalanceStatus) -> dict[str, Any]:
             "state": plan.state.value,
             "moves": plan.moves,
             "done": plan.done,
+            "inFlight": plan.in_flight,
             "bytes": plan.bytes,
             "lowerBound": plan.lower_bound,
             "gapPercent": str(plan.gap_percent),
@@ -159,6 +165,7 @@ def _read_plan(plan: Mapping[str, Any]) -> PlanStatus:
         state=PlanState(plan["state"]),
         moves=int(plan.get("moves", 0)),
         done=int(plan.get("done", 0)),
+        in_flight=int(plan.get("inFlight", 0)),
         bytes=int(plan.get("bytes", 0)),
         lower_bound=int(plan.get("lowerBound", 0)),
         gap_percent=float(plan.get("gapPercent") or -1),

@@ -29,6 +29,7 @@ class RolloutStatus:
     Attributes:
         total, updated: nodes, and those of them that serve what they should.
         current: the node whose turn it is; None between two.
+        since: when it began (RFC 3339); empty until that was written down.
     """
 
     total: int
@@ -36,6 +37,7 @@ class RolloutStatus:
     current: int | None = None
     reason: str = ""
     blocked_by: Blocked | None = None
+    since: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

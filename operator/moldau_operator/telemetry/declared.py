@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final
+
+from moldau_operator.telemetry.clusters import BalanceSeen, RolloutSeen, read_balance, read_rollout, wall_ms
 
 READY: Final = "Ready"
 UNITS: Final = ("records", "seconds")
@@ -17,13 +18,16 @@ class Declared:
     """Resources, and how many are not as declared, by (kind, namespace); unready Clusters by (namespace, name).
 
     `unready_since_ms` holds every Cluster: the wall time since when it is not Ready, None while it is. `budgets` are
-    how far groups may be behind, by (namespace, group id, "records" or "seconds").
+    how far groups may be behind, by (namespace, group id, "records" or "seconds"). `rollouts` holds every Cluster,
+    `balances` those that are balanced.
     """
 
     resources: Mapping[tuple[str, str], int] = field(default_factory=dict)
     gaps: Mapping[tuple[str, str], int] = field(default_factory=dict)
     unready_since_ms: Mapping[tuple[str, str], int | None] = field(default_factory=dict)
     budgets: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    rollouts: tuple[RolloutSeen, ...] = ()
+    balances: tuple[BalanceSeen, ...] = ()
 
 
 def read_declared(objects: Iterable[Mapping[str, Any]], kinds: Iterable[str], namespace: str) -> Declared:
@@ -33,6 +37,7 @@ def read_declared(objects: Iterable[Mapping[str, Any]], kinds: Iterable[str], na
     gaps: Counter[tuple[str, str]] = Counter(dict.fromkeys(places, 0))
     unready: dict[tuple[str, str], int | None] = {}
     budgets: dict[tuple[str, str, str], float] = {}
+    clusters = []
     for one in objects:
         kind, metadata = str(one["kind"]), one["metadata"]
         place = (kind, str(metadata.get("namespace", "")))
@@ -42,10 +47,18 @@ def read_declared(objects: Iterable[Mapping[str, Any]], kinds: Iterable[str], na
         gaps[place] += not is_ready
         if kind == "Cluster":
             since = str(ready.get("lastTransitionTime") or metadata.get("creationTimestamp") or "")
-            unready[place[1], str(metadata["name"])] = None if is_ready else _wall_ms(since)
+            unready[place[1], str(metadata["name"])] = None if is_ready else wall_ms(since)
+            clusters.append(one)
         if kind == "ConsumerGroup":
             budgets |= _budgets(one, place[1])
-    return Declared(resources, gaps, unready, budgets)
+    return Declared(
+        resources,
+        gaps,
+        unready,
+        budgets,
+        rollouts=tuple(map(read_rollout, clusters)),
+        balances=tuple(found for one in clusters if (found := read_balance(one)) is not None),
+    )
 
 
 def _budgets(one: Mapping[str, Any], namespace: str) -> dict[tuple[str, str, str], float]:
@@ -65,11 +78,3 @@ def _condition(one: Mapping[str, Any], name: str) -> Mapping[str, Any]:
             found: Mapping[str, Any] = condition
             return found
     return {}
-
-
-def _wall_ms(text: str) -> int:
-    """RFC 3339 as the API server writes it; 0, the distant past, where it is not one."""
-    try:
-        return int(datetime.fromisoformat(text).timestamp() * 1000)
-    except ValueError:
-        return 0

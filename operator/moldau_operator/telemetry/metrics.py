@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from moldau_operator.resources.balance_status import PlanState
+from moldau_operator.telemetry.clusters import imbalance
 from moldau_operator.telemetry.declared import Declared
 
 if TYPE_CHECKING:
     from moldau_broker.base.clock import Clock
     from moldau_broker.telemetry.exposition import Exposition
+    from moldau_operator.telemetry.clusters import BalanceSeen, RolloutSeen
 
 BOUNDS_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """From a look that finds everything settled to one that waits for a broker's time-out."""
@@ -158,5 +161,44 @@ class OperatorMetrics:
         for place, since in sorted(self.declared.unready_since_ms.items()):
             seconds = 0.0 if since is None else max(wall - since, 0) / 1000
             exposition.add("moldau_operator_cluster_unready_seconds", seconds, *place)
+        for rollout in self.declared.rollouts:
+            _emit_rollout(exposition, rollout, wall)
+        for balance in self.declared.balances:
+            _emit_balance(exposition, balance)
         for (namespace, group, unit), amount in sorted(self.declared.budgets.items()):
             exposition.add(f"moldau_operator_group_budget_{unit}", amount, namespace, group)
+
+
+def _emit_rollout(exposition: Exposition, seen: RolloutSeen, wall_ms: int) -> None:
+    add = exposition.add
+    age = 0 if seen.since_ms is None else max(wall_ms - seen.since_ms, 0)
+    add("moldau_operator_rollout_active", int(seen.since_ms is not None), *seen.place)
+    add("moldau_operator_rollout_seconds", age / 1000, *seen.place)
+    add("moldau_operator_rollout_nodes_left", seen.nodes_left, *seen.place)
+    if seen.blocked_since_ms is not None:
+        waits = max(wall_ms - seen.blocked_since_ms, 0) / 1000
+        add("moldau_operator_rollout_blocked_seconds", waits, *seen.place, seen.node, seen.cause)
+
+
+def _emit_balance(exposition: Exposition, seen: BalanceSeen) -> None:
+    add, plan, p = exposition.add, seen.plan, "moldau_operator_balance_"
+    add(p + "leaders_max", seen.leaders_max, *seen.place)
+    add(p + "leaders_optimum", seen.leaders_optimum, *seen.place)
+    for state in PlanState:
+        add(p + "plan_state", int(plan is not None and plan.state is state), *seen.place, state.value)
+    moving = plan is not None and plan.state is PlanState.MOVING
+    add(p + "moves_in_flight", plan.in_flight if plan is not None and moving else 0, *seen.place)
+    if moving:
+        add(p + "throttle_bytes_per_second", seen.throttle_bytes, *seen.place)
+    if plan is None:
+        return
+    add(p + "plan_moves", plan.moves, *seen.place)
+    add(p + "plan_moves_done", plan.done, *seen.place)
+    add(p + "plan_bytes", plan.bytes, *seen.place)
+    add(p + "plan_lower_bound_bytes", plan.lower_bound, *seen.place)
+    if plan.gap_percent >= 0:
+        add(p + "plan_gap_ratio", plan.gap_percent / 100, *seen.place)
+    for when, after in (("before", False), ("after", True)):
+        ratio = imbalance(plan, after=after)
+        if ratio is not None:
+            add(p + "plan_imbalance_ratio", round(ratio, 4), *seen.place, when)

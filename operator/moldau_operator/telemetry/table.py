@@ -14,8 +14,9 @@ from moldau_broker.telemetry.table import Metric, MetricType
 
 _COUNTER, _GAUGE, _HISTOGRAM = MetricType.COUNTER, MetricType.GAUGE, MetricType.HISTOGRAM
 _KIND: Final = ("kind", "namespace")
+_CLUSTER: Final = ("namespace", "name")
 _P: Final = "moldau_operator_"
-_BY: Final = "telemetry.metrics"
+_BY, _STATUS = "telemetry.metrics", "telemetry.clusters"
 
 _SHARED: Final = ("process_", "python_", "moldau_event_loop_", "moldau_log_lines_")
 """Beginnings of names that any process of ours has."""
@@ -128,6 +129,109 @@ _TABLE: Final = (
         "seconds",
         "For how long a Cluster has not been Ready; 0 while it is. A roll that is stuck shows here.",
         "telemetry.declared",
+    ),
+    Metric(
+        _P + "rollout_active",
+        _GAUGE,
+        _CLUSTER,
+        "rollouts",
+        "1 while a change is being rolled over the Cluster's nodes, else 0.",
+        _STATUS,
+    ),
+    Metric(
+        _P + "rollout_seconds",
+        _GAUGE,
+        _CLUSTER,
+        "seconds",
+        "For how long a rollout has been under way; 0 while none is.",
+        _STATUS,
+    ),
+    Metric(
+        _P + "rollout_nodes_left",
+        _GAUGE,
+        _CLUSTER,
+        "nodes",
+        "Nodes that do not serve yet what the rollout wants.",
+        _STATUS,
+    ),
+    Metric(
+        _P + "rollout_blocked_seconds",
+        _GAUGE,
+        (*_CLUSTER, "node", "cause"),
+        "seconds",
+        "For how long a rollout has waited for a node: NodeNotServing, one that is not back; NotSafeYet, one that"
+        " may not be stopped now. Absent while it waits for none.",
+        _STATUS,
+    ),
+    Metric(
+        _P + "balance_leaders_max",
+        _GAUGE,
+        _CLUSTER,
+        "leaderships",
+        "Most leaderships that one broker has.",
+        _STATUS,
+    ),
+    Metric(
+        _P + "balance_leaders_optimum",
+        _GAUGE,
+        _CLUSTER,
+        "leaderships",
+        "The least that this maximum can be, as proven.",
+        _STATUS,
+    ),
+    Metric(
+        _P + "balance_plan_state",
+        _GAUGE,
+        (*_CLUSTER, "state"),
+        "plans",
+        "1 for the state of the last plan to move replicas, 0 for the others.",
+        _STATUS,
+    ),
+    Metric(
+        _P + "balance_plan_moves", _GAUGE, _CLUSTER, "replicas", "Replicas that the last plan moves.", _STATUS
+    ),
+    Metric(_P + "balance_plan_moves_done", _GAUGE, _CLUSTER, "replicas", "Those that have arrived.", _STATUS),
+    Metric(_P + "balance_plan_bytes", _GAUGE, _CLUSTER, "bytes", "Bytes that the last plan copies.", _STATUS),
+    Metric(
+        _P + "balance_plan_lower_bound_bytes",
+        _GAUGE,
+        _CLUSTER,
+        "bytes",
+        "Bytes that any plan to the same end has to copy; 0 where replicas were counted, not weighed.",
+        _STATUS,
+    ),
+    Metric(
+        _P + "balance_plan_gap_ratio",
+        _GAUGE,
+        _CLUSTER,
+        "ratio",
+        "How far the last plan is above that bound; absent where it is not known.",
+        _STATUS,
+    ),
+    Metric(
+        _P + "balance_plan_imbalance_ratio",
+        _GAUGE,
+        (*_CLUSTER, "when"),
+        "ratio",
+        "The fullest broker against the mean, before and after the last plan: by bytes, or by replicas where there"
+        " are no bytes; 1 is even.",
+        _STATUS,
+    ),
+    Metric(
+        _P + "balance_moves_in_flight",
+        _GAUGE,
+        _CLUSTER,
+        "replicas",
+        "Replicas that are being copied to where the plan wants them.",
+        _STATUS,
+    ),
+    Metric(
+        _P + "balance_throttle_bytes_per_second",
+        _GAUGE,
+        _CLUSTER,
+        "bytes per second",
+        "What each broker may send, and take, for moves; absent while nothing moves.",
+        _STATUS,
     ),
     Metric(
         _P + "group_budget_records",

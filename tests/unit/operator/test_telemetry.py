@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from aiohttp import ClientSession
@@ -17,8 +18,16 @@ from moldau_broker.telemetry.watchdog import Watchdog
 from moldau_operator.__main__ import _serve
 from moldau_operator.handlers.lease import Lease
 from moldau_operator.handlers.operator import Operator
+from moldau_operator.resources.balance_status import (
+    BalanceStatus,
+    BrokerShare,
+    PlanState,
+    PlanStatus,
+    write_balance,
+)
 from moldau_operator.seams.api_server import PODS, ApiError, Object, Resource
 from moldau_operator.settings import OperatorSettings
+from moldau_operator.telemetry.clusters import imbalance
 from moldau_operator.telemetry.counted_api import CountedApi
 from moldau_operator.telemetry.declared import read_declared
 from moldau_operator.telemetry.metrics import OperatorMetrics
@@ -135,6 +144,91 @@ def test_declared_groups_tell_their_budgets() -> None:
     assert page("group_budget_records", "team", "billing-v2") == 100
     assert page("group_budget_seconds", "team", "billing-v2") == 60
     assert page("group_budget_records", "team", "plain") is None
+
+
+def _cluster(*, throttle: int | None = None, **status: object) -> Object:
+    cluster = _resource("Cluster", "demo", "True")
+    cluster["status"] |= status
+    cluster["spec"] = {"balance": {} if throttle is None else {"throttleBytesPerSecond": throttle}}
+    return cluster
+
+
+def _page(cluster: Object) -> tuple[Page, float]:
+    """Its page, and the seconds of the wall clock it was made at."""
+    clock = FakeClock()
+    metrics = OperatorMetrics("team", clock)
+    metrics.pass_ended(read_declared([cluster], KINDS, "team"))
+    return Page(metrics), clock.wall_ms() / 1000
+
+
+def test_rollouts_tell_since_when_and_what_they_wait_for() -> None:
+    """None under way, one that goes on, one that waits for a node to return, one that may not go on yet."""
+    page, now = _page(_cluster())
+    assert page("rollout_active", "team", "demo") == 0
+    assert page("rollout_seconds", "team", "demo") == 0
+    assert page("rollout_nodes_left", "team", "demo") == 0
+    begun = "1970-01-01T00:01:40Z"
+    rollout = {"total": 3, "updated": 1, "reason": "restarting node 1", "current": 1, "since": begun}
+    page, now = _page(_cluster(rollout=rollout))
+    assert page("rollout_active", "team", "demo") == 1
+    assert page("rollout_seconds", "team", "demo") == now - 100
+    assert page("rollout_nodes_left", "team", "demo") == 2
+    assert not [key for key in page.samples if key[0] == "moldau_operator_rollout_blocked_seconds"]
+    waits = {"node": 1, "reason": "node 1 is starting", "since": "1970-01-01T00:02:00Z"}
+    page, now = _page(_cluster(rollout={**rollout, "blockedBy": waits}))
+    assert page("rollout_blocked_seconds", "team", "demo", "1", "NodeNotServing") == now - 120
+    del rollout["current"]
+    page, now = _page(_cluster(rollout={**rollout, "blockedBy": waits}))
+    assert page("rollout_blocked_seconds", "team", "demo", "1", "NotSafeYet") == now - 120
+
+
+def test_balance_tells_its_plan_and_how_good_it_is() -> None:
+    """What a plan moves against what any has to, how uneven it was and will be, and what is under way."""
+    page, _ = _page(_cluster())
+    assert page("balance_leaders_max", "team", "demo") is None
+    shares = ((0, 2, 1, 60, 30), (1, 0, 1, 0, 30))
+    plan = PlanStatus(
+        hash="1",
+        state=PlanState.MOVING,
+        moves=4,
+        done=1,
+        in_flight=2,
+        bytes=110,
+        lower_bound=100,
+        gap_percent=10.0,
+        brokers=tuple(BrokerShare(*share) for share in shares),
+    )
+    found = BalanceStatus(max_leaders=5, optimum=3, last_plan=plan)
+    page, _ = _page(_cluster(throttle=7, balance=write_balance(found)))
+    expected = {
+        ("leaders_max",): 5,
+        ("leaders_optimum",): 3,
+        ("plan_state", "Moving"): 1,
+        ("plan_state", "WaitingForApproval"): 0,
+        ("plan_moves",): 4,
+        ("plan_moves_done",): 1,
+        ("moves_in_flight",): 2,
+        ("plan_bytes",): 110,
+        ("plan_lower_bound_bytes",): 100,
+        ("plan_gap_ratio",): 0.1,
+        ("plan_imbalance_ratio", "before"): 2,
+        ("plan_imbalance_ratio", "after"): 1,
+        ("throttle_bytes_per_second",): 7,
+    }
+    assert {key: page(f"balance_{key[0]}", "team", "demo", *key[1:]) for key in expected} == expected
+    over = replace(found, last_plan=replace(plan, state=PlanState.DONE, gap_percent=-1.0))
+    page, _ = _page(_cluster(balance=write_balance(over)))
+    assert page("balance_moves_in_flight", "team", "demo") == 0
+    assert page("balance_throttle_bytes_per_second", "team", "demo") is None
+    assert page("balance_plan_gap_ratio", "team", "demo") is None
+
+
+def test_imbalance_counts_replicas_where_there_are_no_bytes() -> None:
+    """Empty topics lie unevenly, too; no brokers have no ratio."""
+    brokers = (BrokerShare(0, 3, 2, 0, 0), BrokerShare(1, 1, 2, 0, 0))
+    plan = PlanStatus(hash="1", state=PlanState.WAITING, brokers=brokers)
+    assert (imbalance(plan, after=False), imbalance(plan, after=True)) == (1.5, 1)
+    assert imbalance(replace(plan, brokers=()), after=True) is None
 
 
 async def test_counted_api_counts_writes_and_refusals() -> None:
