@@ -14,6 +14,8 @@ from moldau_broker.telemetry.process import emit_process
 from moldau_broker.telemetry.registry import Telemetry
 from moldau_broker.telemetry.watchdog import Watchdog
 from moldau_operator.__main__ import _serve
+from moldau_operator.handlers.fence import FencedApi
+from moldau_operator.handlers.lease import Lease
 from moldau_operator.handlers.operator import Operator
 from moldau_operator.handlers.passes import Passes
 from moldau_operator.handlers.watches import WATCHED
@@ -40,8 +42,7 @@ class _Watches:
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            self._world.api.settle(self._world.ready)
-            self._world._brokers_follow()
+            self._world.settle()
             for plural, kind in zip(WATCHED, ("Cluster", "Topic", "ConsumerGroup"), strict=True):
                 for name, one in list(self._world.api.of(kind).items()):
                     version = str(one["metadata"].get("resourceVersion", ""))
@@ -138,8 +139,9 @@ class OperatorBench:
         )
 
         def make() -> Operator:
+            lease = Lease(api, NAMESPACE, settings.identity, clock)
             passes = Passes(
-                api,
+                FencedApi(api, lambda: lease.is_held),
                 NAMESPACE,
                 world.image,
                 clock,
@@ -152,7 +154,7 @@ class OperatorBench:
                 self.watches = _Watches(world, wake, now_ms)
                 return self.watches
 
-            return Operator(api, passes, settings, clock, make_watches=watches, metrics=metrics)
+            return Operator(api, lease, passes, settings, clock, make_watches=watches, metrics=metrics)
 
         self._ended = asyncio.Event()
         self._operator = make()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -111,12 +112,22 @@ def _panel(axes: Axes, panel: Panel, prometheus: Prometheus) -> None:
 
 
 def _stat(axes: Axes, panel: Panel, prometheus: Prometheus) -> None:
-    value = prometheus.value(resolve(panel.queries[0].expr))
+    value = _value_soon(prometheus, resolve(panel.queries[0].expr))
     axes.set_xticks([])
     axes.set_yticks([])
     words = "no data" if value is None else shown(value, panel.unit)
     axes.set_facecolor("white" if value is None else _colour(value, panel))
     axes.text(0.5, 0.5, words, ha="center", va="center", fontsize=19, transform=axes.transAxes)
+
+
+def _value_soon(prometheus: Prometheus, expression: str) -> float | None:
+    """Where a scrape came too late, or a controller has just begun, there is nothing for some seconds."""
+    for _ in range(20):
+        value = prometheus.value(expression)
+        if value is not None:
+            return value
+        time.sleep(1)
+    return None
 
 
 def _colour(value: float, panel: Panel) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from moldau_broker.testing.node import HOST, dies_with_its_parent, free_ports
 
 SCRAPE = "2s"
 """And as long may a scrape take: beside other work a broker may need more than one."""
-_RANGE = re.compile(r"\[\d+[smhd]\]")
+_RANGE = re.compile(r"\[(?!1m\])\d+[smhd]\]")
 _WINDOWS = {"[1h]": "[1m]", "[6h]": "[10s]"}
 _SECONDS = re.compile(r"(seconds[a-z_]*\)?|_seconds\)?) > (\d{2,})")
 
@@ -32,6 +33,9 @@ def quicken(text: str) -> str:
     `for` becomes a second and windows ten; thresholds that are themselves times of a minute and more are divided by 20.
     """
     text = re.sub(r"^(\s+)for: \S+$", r"\1for: 1s", text, flags=re.MULTILINE)
+    text = text.replace(
+        "current_epoch[15m]", "current_epoch[1m]"
+    )  # that many elections take longer than ten seconds
     text = _RANGE.sub(lambda found: _WINDOWS.get(found[0], "[10s]"), text)
     return _SECONDS.sub(lambda found: f"{found[1]} > {int(found[2]) // 20}", text)
 
@@ -57,7 +61,7 @@ class Prometheus:
 
     def __init__(self, folder: Path, targets: Sequence[Target], rules: Sequence[Path]) -> None:
         self._folder = folder
-        self._targets = targets
+        self._targets = tuple(targets)
         self._rules = rules
         self._process: subprocess.Popen[bytes] | None = None
         (self.port,) = free_ports(1)
@@ -89,6 +93,21 @@ class Prometheus:
             raise
         self.started = time.time()
         return self
+
+    def scrape(self, target: Target) -> None:
+        """Another target from now on."""
+        self._targets = (*self._targets, target)
+        self._reload()
+
+    def scrape_no_more(self, target: Target) -> None:
+        """Its series end with the next scrape."""
+        self._targets = tuple(one for one in self._targets if one != target)
+        self._reload()
+
+    def _reload(self) -> None:
+        assert self._process is not None
+        (self._folder / "prometheus.yml").write_text(yaml.safe_dump(self._config()))
+        self._process.send_signal(signal.SIGHUP)
 
     def __exit__(self, *error: object) -> None:
         self.close()

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,17 @@ from tests.observability.stall import stalled
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.testing.cluster import HOST, ProcessCluster
 from moldau_operator.errors import AdminError
+from moldau_operator.seams.broker_admin import Partition, PartitionView
 from moldau_operator.testing.kube_world import KubeWorld
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS = [ROOT / "alerts" / f"{name}.yaml" for name in ("brokers", "groups", "operator", "kminion-names")]
 DISK_MEGABYTES = 256
+CLUSTER: dict[str, Any] = {
+    "replicas": 3,
+    "storage": {"size": "1Gi"},
+    "balance": {"mode": "Auto", "approval": "Auto"},
+}
 MACHINE = {"MoldauEventLoopSlow", "MoldauFlushSlow", "MoldauProduceSlow", "MoldauDiskFillsUp"}
 """What others do on this machine may cause these: within ten seconds one slow turn makes a 99th percentile, and one
 large file a trend; within the minutes and hours of the real rules they do not."""
@@ -58,11 +65,19 @@ class Scene:
         self.load = load
         self.slow = self.free = self.stuck = self.gone = 200
         self.commits = True
+        self._operators: Future[None] | None = None
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="operator-story")
         load.consumer("fast", "orders", lambda: 500, commits=lambda: True)
         load.consumer("slow", "orders", lambda: self.slow, commits=lambda: True)
         load.consumer("free", "payments", lambda: self.free, commits=lambda: True)
         load.consumer("stuck", "payments", lambda: self.stuck, commits=lambda: self.commits)
         load.consumer("gone", "payments", lambda: self.gone, commits=lambda: True)
+
+    def operators(self) -> Future[None]:
+        """The operator's troubles, which go on beside the brokers': neither is seen by the other."""
+        if self._operators is None:
+            self._operators = self._pool.submit(_operator_story, self)
+        return self._operators
 
     def fires(self, *names: str, within: float = 60) -> None:
         """Every one of these alerts fires, and says so in words."""
@@ -136,7 +151,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
                     config={**low, "unclean.leader.election.enable": "true"},
                 ),
             )
-            bench.put("Cluster", "demo", replicas=3, storage={"size": "1Gi"})
+            bench.put("Cluster", "demo", **CLUSTER)
+            bench.do(lambda world: _lay_unevenly(world, "uneven"))
             bench.put("Topic", "orders", cluster="demo", partitions=6, replicas=3)
             bench.put(
                 "ConsumerGroup", "slow", cluster="demo", groupId="slow", maxLag={"records": 500, "seconds": 5}
@@ -176,13 +192,32 @@ def test_every_panel_has_data_under_load(scene: Scene) -> None:
     create_topics(scene.cluster.bootstrap, NewTopic("later", 1, 3))
     assert len(queries) > 90
     scene.bench.do(lambda world: setattr(world.api, "refuse", _refuse_once()))
+    _let_node_2_rest(scene)
+    scene.bench.put("Cluster", "demo", **CLUSTER, rollout={"restartedAt": "once"})
     missing = ["not asked yet"]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while missing and time.monotonic() < deadline:
         time.sleep(2)
         _touch(scene)
         missing = _without_data(scene.prometheus, queries)
     assert missing == []
+    scene.bench.do(lambda world: setattr(world, "ready", lambda _pod: True))
+    scene.bench.do(lambda world: world.brokers.finish_moves())
+
+
+def _let_node_2_rest(scene: Scene) -> None:
+    """Its pod does not get ready any more."""
+    scene.bench.do(
+        lambda world: setattr(world, "ready", lambda pod: not pod["metadata"]["name"].endswith("-2"))
+    )
+
+
+def _lay_unevenly(world: KubeWorld, topic: str) -> None:
+    """A topic that lies on the operator's brokers 0 and 1 alone; its moves go on until somebody finishes them."""
+    replicas = [(index % 2, 1 - index % 2) for index in range(12)]
+    world.brokers.add_topic(topic, 12, 2).placement[:] = [PartitionView(one[0], one, one) for one in replicas]
+    for index in range(12):
+        world.brokers.sizes[Partition(topic, index)] = 100 * 2**20
 
 
 def _refuse_once() -> Any:
@@ -242,6 +277,7 @@ def test_no_alert_fires_while_all_is_well(scene: Scene) -> None:
     while time.monotonic() < until:
         assert set(scene.prometheus.firing()) - MACHINE == set()
         time.sleep(1)
+    scene.operators()
 
 
 def test_lagging_groups_are_told_and_their_end_too(scene: Scene) -> None:
@@ -334,6 +370,23 @@ def test_slow_follower_makes_writes_slow_and_is_told(scene: Scene) -> None:
     scene.clears("MoldauProduceSlow")
 
 
+def test_flapping_elections_are_told(scene: Scene) -> None:
+    """Whoever leads the quorum stands still for longer than its followers wait, six times in a minute."""
+    deadline = time.monotonic() + 150
+    while "MoldauElectionsFlap" not in scene.prometheus.firing():
+        assert time.monotonic() < deadline
+        active = scene.prometheus.query("kafka_controller_kafkacontroller_activecontrollercount == 1")
+        if not active:
+            time.sleep(0.5)
+            continue
+        number = int(str(active[0]["metric"]["instance"]).removeprefix("broker-"))
+        scene.cluster.pause(number)
+        time.sleep(2.5)
+        scene.cluster.resume(number)
+        time.sleep(3)  # until the next one tells that it is active
+    scene.clears("MoldauElectionsFlap", within=120)
+
+
 def test_full_disk_is_told_and_room_too(scene: Scene) -> None:
     """A volume fills within seconds, up to the last byte; then there is room again."""
     home = scene.cluster.node(3).data_dir
@@ -391,33 +444,73 @@ def _free_share(folder: Path) -> float:
     return there.f_bavail / there.f_blocks
 
 
+def test_two_clusters_under_the_same_labels_are_told(scene: Scene) -> None:
+    """A second cluster's controller is scraped as if it were the first one's, as a wrong selector does it."""
+    with ProcessCluster(1) as other:
+        target = Target("moldau", "stranger", other.node(1).http_port, _labels("moldau"))
+        scene.prometheus.scrape(target)
+        try:
+            scene.fires("MoldauSeveralActiveControllers")
+        finally:
+            scene.prometheus.scrape_no_more(target)
+    scene.clears("MoldauSeveralActiveControllers")
+
+
+@pytest.mark.timeout(600)
 def test_operator_troubles_are_told_and_their_end_too(scene: Scene) -> None:
-    """A deaf watch, a pod that does not get ready, a resource that cannot be read, brokers that do not answer."""
+    """See `_operator_story`, which has gone on since all was well."""
+    scene.operators().result(580)
+
+
+def _operator_story(scene: Scene) -> None:
+    """One trouble after the other, in the operator's own process; each is told and cleared."""
     bench = scene.bench
-    bench.do(lambda world: setattr(world, "ready", lambda pod: not pod["metadata"]["name"].endswith("-2")))
+    # A plan whose moves do not arrive, a deaf watch, a resource that cannot be read.
+    bench.do(lambda world: _lay_unevenly(world, "uneven-again"))
     bench.do(lambda _world: bench.watches.deaf.add("topics"))
     _touch(scene)
     bench.put("Topic", "bad", cluster="demo", partitions=0, replicas=3)
-    scene.fires("MoldauOperatorWatchBehind", "MoldauResourceNotAsDeclared", "MoldauRollStuck", within=90)
+    scene.fires("MoldauOperatorWatchBehind", "MoldauResourceNotAsDeclared", "MoldauBalanceStuck", within=150)
     bench.do(lambda _world: bench.watches.deaf.clear())
-    bench.do(lambda world: setattr(world, "ready", lambda _pod: True))
     bench.do(lambda world: world.api.remove("Topic", "team", "bad"))
-    scene.clears("MoldauOperatorWatchBehind", "MoldauResourceNotAsDeclared", "MoldauRollStuck")
+    bench.do(lambda world: world.brokers.finish_moves())
+    scene.clears("MoldauOperatorWatchBehind", "MoldauResourceNotAsDeclared", "MoldauBalanceStuck")
 
+    # A pod that does not stay ready; then a roll that waits for it.
+    _let_node_2_rest(scene)
+    scene.fires("MoldauClusterNotReady", within=120)
+    bench.put("Cluster", "demo", **CLUSTER, rollout={"restartedAt": "again"})
+    scene.fires("MoldauRollStuck", within=120)
+    bench.do(lambda world: setattr(world, "ready", lambda _pod: True))
+    scene.clears("MoldauClusterNotReady", "MoldauRollStuck")
+
+    # Somebody else writes the same field, and does not give up.
+    until = time.monotonic() + 90
+    while "MoldauOperatorWritesWithoutEnd" not in scene.prometheus.firing():
+        assert time.monotonic() < until
+        bench.do(_forget_status)
+        time.sleep(0.3)
+    scene.clears("MoldauOperatorWritesWithoutEnd")
+
+    # Brokers that do not answer; lists that never come; a Lease that somebody else has.
     refused = AdminError(ErrorCode.BROKER_NOT_AVAILABLE, "nobody answers")
     bench.do(lambda world: setattr(world.brokers, "unreachable", refused))
     scene.fires("MoldauOperatorFails")
     bench.do(lambda world: setattr(world.brokers, "unreachable", None))
     scene.clears("MoldauOperatorFails")
-
     bench.do(lambda _world: setattr(bench.api, "hangs", True))
     scene.fires("MoldauOperatorHangs")
     bench.do(lambda _world: setattr(bench.api, "hangs", False))
     scene.clears("MoldauOperatorHangs")
-
     bench.do(_take_lease)
     scene.fires("MoldauOperatorHasNoLeader")
     scene.clears("MoldauOperatorHasNoLeader")
+
+
+def _forget_status(world: KubeWorld) -> None:
+    """A tool that puts back a Topic as it was applied, without the status that the operator gave it."""
+    topic = world.api.of("Topic")["orders"]
+    world.api.put({key: value for key, value in topic.items() if key != "status"})
 
 
 def _take_lease(world: KubeWorld) -> None:
