@@ -17,6 +17,8 @@ from moldau_cli.output import (
     OutputFormat,
     Styled,
     Table,
+    duration,
+    human_seconds,
     plural,
     show,
     show_facts,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from moldau_operator.local.snapshot import (
+        GroupLine,
         NodeLine,
         PartitionsLine,
         QuorumLine,
@@ -137,12 +140,28 @@ def _show_tables(snapshot: Snapshot) -> None:
             _styled(topic.state),
             topic.message or say_trouble(topic),
         )
-    groups = Table(["GROUP", "STATE", "MEMBERS", "LAG", "ALLOWED", "MESSAGE"])
+    groups = Table(["GROUP", "STATE", "MEMBERS", "LAG", "BEHIND", "ALLOWED", "MESSAGE"])
     for group in snapshot.groups:
-        groups.add(group.id, _styled(group.state), group.members, group.lag, group.budget, group.message)
+        groups.add(
+            group.id,
+            _styled(group.state),
+            group.members,
+            group.lag,
+            human_seconds(group.lag_seconds),
+            say_budget(group),
+            group.message,
+        )
     show("table", None, *(table for table in (nodes, topics, groups) if table.rows))
     for problem in snapshot.problems:
         warn(problem)
+
+
+def say_budget(group: GroupLine) -> str | None:
+    """What a group may be behind, in the units that it has a budget in; None without one."""
+    records = None if group.budget is None else plural(group.budget, "record")
+    seconds = None if group.budget_seconds is None else duration(group.budget_seconds)
+    words = [one for one in (records, seconds) if one is not None]
+    return ", ".join(words) or None
 
 
 def _styled(state: str) -> Styled:

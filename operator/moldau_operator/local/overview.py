@@ -205,6 +205,7 @@ async def _groups(admin: BrokerAdmin, bundle: Bundle, memory: Memory) -> tuple[G
                 members=status.members,
                 lag=status.lag,
                 budget=group.spec.max_lag.records,
+                budget_seconds=group.spec.max_lag.seconds,
                 message=message_of(status.conditions),
             )
     strangers = [group_id for group_id in await admin.list_groups() if group_id not in lines][:STRANGERS_MAX]
@@ -215,4 +216,9 @@ async def _groups(admin: BrokerAdmin, bundle: Bundle, memory: Memory) -> tuple[G
         by_topic = lag_by_topic(look)
         lag = sum(by_topic.values()) if by_topic is not None and look.committed else None
         lines[group_id] = GroupLine(id=group_id, state=look.view.state, members=look.view.members, lag=lag)
-    return tuple(lines.values())
+    behind = [line.id for line in lines.values() if line.lag is not None]
+    ages = await admin.group_ages(behind) if behind else {}
+    return tuple(
+        replace(line, lag_seconds=ages[line.id].seconds) if line.id in ages else line
+        for line in lines.values()
+    )

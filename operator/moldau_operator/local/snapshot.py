@@ -89,13 +89,21 @@ class TopicLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupLine:
-    """One group. `lag` is in records, None while nothing is committed or it cannot be told."""
+    """One group.
+
+    Attributes:
+        lag: in records, None while nothing is committed or it cannot be told.
+        lag_seconds: how long the oldest record not consumed has waited; None where nobody could tell.
+        budget, budget_seconds: what its ConsumerGroup allows.
+    """
 
     id: str
     state: str
     members: int
     lag: int | None
     budget: int | None = None
+    lag_seconds: float | None = None
+    budget_seconds: int | None = None
     message: str = ""
 
 
