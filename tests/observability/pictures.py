@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import datetime
+from math import ceil, log2
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ import matplotlib.pyplot as plt
 from dashboards.grafana import GREEN, RED, YELLOW, Dashboard, Panel
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MultipleLocator
 from tests.observability.prometheus import Prometheus
 from tests.observability.queries import resolve
 
@@ -166,6 +167,10 @@ def _lines(axes: Axes, panel: Panel, prometheus: Prometheus) -> None:
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if axes.get_ylim()[0] < -0.5 else 0)
     axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))
     axes.xaxis.set_major_locator(dates.AutoDateLocator(maxticks=6))
+    highest = axes.get_ylim()[1]
+    if panel.unit in {"bytes", "Bps"} and highest > 1:
+        step = 2.0 ** ceil(log2(highest / 6))  # round in KiB, not in thousands
+        axes.yaxis.set_major_locator(MultipleLocator(step))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value, panel.unit)))
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)

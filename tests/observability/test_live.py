@@ -20,7 +20,7 @@ from confluent_kafka.admin import NewTopic
 from tests.observability.load import Load, create_topics
 from tests.observability.operator_bench import OperatorBench
 from tests.observability.prometheus import Prometheus, Target, eventually, why_not
-from tests.observability.queries import CONSTANT, PUBLIC_NAMES, PanelQuery, panel_queries
+from tests.observability.queries import CONSTANT, PUBLIC_NAMES, panel_queries
 from tests.observability.stall import stalled
 
 from moldau_broker.base.errors import ErrorCode
@@ -37,9 +37,14 @@ CLUSTER: dict[str, Any] = {
     "storage": {"size": "1Gi"},
     "balance": {"mode": "Auto", "approval": "Auto"},
 }
-MACHINE = {"MoldauEventLoopSlow", "MoldauFlushSlow", "MoldauProduceSlow", "MoldauDiskFillsUp"}
-"""What others do on this machine may cause these: within ten seconds one slow turn makes a 99th percentile, and one
-large file a trend; within the minutes and hours of the real rules they do not."""
+MACHINE = {
+    "MoldauEventLoopSlow": "one turn of 0.1 s among a thousand within ten seconds: other processes have the cores",
+    "MoldauFlushSlow": "one flush in a hundred within ten seconds waits for what others write to the same disk",
+    "MoldauProduceSlow": "waits for both of the above, on three nodes that share the machine",
+    "MoldauDiskFillsUp": "any growth at all fills a volume within a day where the trend of ten seconds is taken",
+}
+"""Alerts that others on this machine may cause, and why: with windows of seconds the rules see what they do not see
+with the minutes and hours that they really have."""
 
 pytestmark = [
     pytest.mark.observe,
@@ -182,27 +187,26 @@ def _mount_small_disk(target: Path) -> bool:
     return subprocess.run(command, check=False).returncode == 0
 
 
-def _without_data(prometheus: Prometheus, queries: list[PanelQuery]) -> list[str]:
-    return [str(query) for query in queries if not prometheus.query(query.expr)]
-
-
 def test_every_panel_has_data_under_load(scene: Scene) -> None:
     """All queries of all dashboards, as Grafana sends them."""
     queries = list(panel_queries())
     create_topics(scene.cluster.bootstrap, NewTopic("later", 1, 3))
     assert len(queries) > 90
     scene.bench.do(lambda world: setattr(world.api, "refuse", _refuse_once()))
-    _let_node_2_rest(scene)
-    scene.bench.put("Cluster", "demo", **CLUSTER, rollout={"restartedAt": "once"})
-    missing = ["not asked yet"]
-    deadline = time.monotonic() + 120
+    missing, rolls = queries, False
+    deadline = time.monotonic() + 150
     while missing and time.monotonic() < deadline:
         time.sleep(2)
         _touch(scene)
-        missing = _without_data(scene.prometheus, queries)
-    assert missing == []
+        missing = [query for query in missing if not scene.prometheus.query(query.expr)]
+        if not rolls and not any("_balance_" in query.expr for query in missing):
+            rolls = True  # not before: nothing is balanced while a broker is away
+            scene.bench.do(_copy_again)
+            _let_node_2_rest(scene)
+            scene.bench.put("Cluster", "demo", **CLUSTER, rollout={"restartedAt": "once"})
+    scene.bench.do(_copy_again)
     scene.bench.do(lambda world: setattr(world, "ready", lambda _pod: True))
-    scene.bench.do(lambda world: world.brokers.finish_moves())
+    assert [str(query) for query in missing] == []
 
 
 def _let_node_2_rest(scene: Scene) -> None:
@@ -213,11 +217,17 @@ def _let_node_2_rest(scene: Scene) -> None:
 
 
 def _lay_unevenly(world: KubeWorld, topic: str) -> None:
-    """A topic that lies on the operator's brokers 0 and 1 alone; its moves go on until somebody finishes them."""
+    """A topic that lies on the operator's brokers 0 and 1 alone, and brokers that do not copy what moves."""
+    vars(world.brokers)["finish_moves"] = lambda *_: None
     replicas = [(index % 2, 1 - index % 2) for index in range(12)]
     world.brokers.add_topic(topic, 12, 2).placement[:] = [PartitionView(one[0], one, one) for one in replicas]
     for index in range(12):
         world.brokers.sizes[Partition(topic, index)] = 100 * 2**20
+
+
+def _copy_again(world: KubeWorld) -> None:
+    """What moves arrives."""
+    vars(world.brokers).pop("finish_moves", None)
 
 
 def _refuse_once() -> Any:
@@ -244,7 +254,7 @@ def _touch(scene: Scene) -> None:
 @pytest.mark.parametrize("expression", PUBLIC_NAMES)
 def test_names_of_public_dashboards_have_data(scene: Scene, expression: str) -> None:
     """kafka_exporter's, kafka-lag-exporter's, Strimzi's and (by recording rules) kminion's."""
-    eventually(lambda: scene.prometheus.query(expression), expression, within=15)
+    eventually(lambda: scene.prometheus.query(expression), expression, within=30)
 
 
 def test_sums_over_all_brokers_count_nothing_twice(scene: Scene) -> None:
@@ -272,10 +282,10 @@ def test_operator_page_is_clean(scene: Scene) -> None:
 
 def test_no_alert_fires_while_all_is_well(scene: Scene) -> None:
     """Ten seconds of load without a single alert, but for those that other work on this machine may cause."""
-    eventually(lambda: not set(scene.prometheus.firing()) - MACHINE, "the start is over", within=40)
+    eventually(lambda: not set(scene.prometheus.firing()) - set(MACHINE), "the start is over", within=60)
     until = time.monotonic() + 10
     while time.monotonic() < until:
-        assert set(scene.prometheus.firing()) - MACHINE == set()
+        assert set(scene.prometheus.firing()) - set(MACHINE) == set()
         time.sleep(1)
     scene.operators()
 
@@ -465,15 +475,15 @@ def test_operator_troubles_are_told_and_their_end_too(scene: Scene) -> None:
 def _operator_story(scene: Scene) -> None:
     """One trouble after the other, in the operator's own process; each is told and cleared."""
     bench = scene.bench
-    # A plan whose moves do not arrive, a deaf watch, a resource that cannot be read.
+    # A plan whose moves do not arrive, a deaf watch, a Topic that another one is already.
     bench.do(lambda world: _lay_unevenly(world, "uneven-again"))
     bench.do(lambda _world: bench.watches.deaf.add("topics"))
     _touch(scene)
-    bench.put("Topic", "bad", cluster="demo", partitions=0, replicas=3)
+    bench.put("Topic", "bad", cluster="demo", topicName="orders", partitions=6, replicas=3)
     scene.fires("MoldauOperatorWatchBehind", "MoldauResourceNotAsDeclared", "MoldauBalanceStuck", within=150)
     bench.do(lambda _world: bench.watches.deaf.clear())
     bench.do(lambda world: world.api.remove("Topic", "team", "bad"))
-    bench.do(lambda world: world.brokers.finish_moves())
+    bench.do(_copy_again)
     scene.clears("MoldauOperatorWatchBehind", "MoldauResourceNotAsDeclared", "MoldauBalanceStuck")
 
     # A pod that does not stay ready; then a roll that waits for it.
@@ -521,7 +531,7 @@ def _take_lease(world: KubeWorld) -> None:
 
 
 def test_values_moved(scene: Scene) -> None:
-    """Over the whole story every panel showed a change, but for those that had no reason to."""
+    """Over the whole story every panel showed a change, but for those that have no reason to."""
     moved: dict[tuple[str, str], bool] = {}
     for query in panel_queries():
         found = scene.prometheus.history(query.expr)
@@ -529,8 +539,8 @@ def test_values_moved(scene: Scene) -> None:
         panel = (query.dashboard, query.panel)
         changes = any(len({value for _, value in one["values"]}) > 1 for one in found)
         moved[panel] = moved.get(panel, False) or changes
-    still = [panel for panel, changes in moved.items() if not changes and panel[1] not in CONSTANT]
-    assert not still, still
+    still = {panel for panel, changes in moved.items() if not changes}
+    assert still == set(CONSTANT), "what moves need not be excused, what does not has to be"
 
 
 @pytest.mark.skipif("MOLDAU_PICTURES" not in os.environ, reason="no pictures are wanted")

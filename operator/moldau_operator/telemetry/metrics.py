@@ -195,8 +195,8 @@ def _emit_balance(exposition: Exposition, seen: BalanceSeen) -> None:
     add(p + "plan_moves", plan.moves, *seen.place)
     add(p + "plan_moves_done", plan.done, *seen.place)
     add(p + "plan_bytes", plan.bytes, *seen.place)
-    add(p + "plan_lower_bound_bytes", plan.lower_bound, *seen.place)
-    if plan.gap_percent >= 0:
+    if plan.gap_percent >= 0:  # a plan that goes only part of the way may copy less than the whole way takes
+        add(p + "plan_lower_bound_bytes", plan.lower_bound, *seen.place)
         add(p + "plan_gap_ratio", plan.gap_percent / 100, *seen.place)
     for when, after in (("before", False), ("after", True)):
         ratio = imbalance(plan, after=after)

@@ -197,7 +197,7 @@ _TABLE: Final = (
         _GAUGE,
         _CLUSTER,
         "bytes",
-        "Bytes that any plan to the same end has to copy; 0 where replicas were counted, not weighed.",
+        "Bytes that any plan to the same end has to copy; absent where that is not known.",
         _STATUS,
     ),
     Metric(

@@ -221,6 +221,7 @@ def test_balance_tells_its_plan_and_how_good_it_is() -> None:
     assert page("balance_moves_in_flight", "team", "demo") == 0
     assert page("balance_throttle_bytes_per_second", "team", "demo") is None
     assert page("balance_plan_gap_ratio", "team", "demo") is None
+    assert page("balance_plan_lower_bound_bytes", "team", "demo") is None
 
 
 def test_imbalance_counts_replicas_where_there_are_no_bytes() -> None:
