@@ -80,7 +80,7 @@ metrics-doc: $(DEV_STAMP) ## write the table of all metrics into docs/metrics.md
 dashboards: $(DEV_STAMP) ## write dashboards/*.json and the chart's copies from the Python that says what they show (1 s)
 	$(BIN)/python -m dashboards
 
-observe: $(DEV_STAMP) ## a real Prometheus on a real cluster under load and faults: every panel, every alert (10 min)
+observe: $(DEV_STAMP) ## a real Prometheus on a real cluster under load and faults: every panel, every alert (6 min)
 	$(BIN)/python -m pytest -m observe -v tests/observability
 
 lock: $(DEV_STAMP) ## pin every dependency with hashes into requirements/*.lock

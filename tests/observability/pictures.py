@@ -165,6 +165,7 @@ def _lines(axes: Axes, panel: Panel, prometheus: Prometheus) -> None:
         if limit is not None and limit <= top * 1.5:
             axes.axhline(limit, color=colour, linewidth=1, linestyle="--")
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if axes.get_ylim()[0] < -0.5 else 0)
+    axes.set_xlim(dates.date2num(time_of(prometheus.started)), dates.date2num(time_of(time.time())))
     axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))
     axes.xaxis.set_major_locator(dates.AutoDateLocator(maxticks=6))
     highest = axes.get_ylim()[1]

@@ -476,6 +476,8 @@ def _operator_story(scene: Scene) -> None:
     """One trouble after the other, in the operator's own process; each is told and cleared."""
     bench = scene.bench
     # A plan whose moves do not arrive, a deaf watch, a Topic that another one is already.
+    slowly = {**CLUSTER, "balance": {**CLUSTER["balance"], "throttleBytesPerSecond": 20 * 2**20}}
+    bench.put("Cluster", "demo", **slowly)
     bench.do(lambda world: _lay_unevenly(world, "uneven-again"))
     bench.do(lambda _world: bench.watches.deaf.add("topics"))
     _touch(scene)
