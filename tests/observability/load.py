@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from confluent_kafka import Consumer, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
 QUIET = {"log_level": 0, "reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 500}
 TICK_S = 0.1
@@ -21,6 +21,15 @@ def create_topics(bootstrap: str, *topics: NewTopic) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
     for made in admin.create_topics(list(topics)).values():
         made.result(30)
+
+
+def alter_topic(bootstrap: str, topic: str, name: str, value: str) -> None:
+    """Set one of its settings: a record in the metadata log."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    wanted = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+    for done in admin.incremental_alter_configs([wanted]).values():
+        done.result(30)
 
 
 class Load:

@@ -167,7 +167,7 @@ def _lines(axes: Axes, panel: Panel, prometheus: Prometheus) -> None:
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if axes.get_ylim()[0] < -0.5 else 0)
     axes.set_xlim(dates.date2num(time_of(prometheus.started)), dates.date2num(time_of(time.time())))
     axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))
-    axes.xaxis.set_major_locator(dates.AutoDateLocator(maxticks=6))
+    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=7))
     highest = axes.get_ylim()[1]
     if panel.unit in {"bytes", "Bps"} and highest > 1:
         step = 2.0 ** ceil(log2(highest / 6))  # round in KiB, not in thousands

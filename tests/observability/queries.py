@@ -23,6 +23,15 @@ CONSTANT: Final = {
 """Panels whose values do not move, by dashboard and title, and why."""
 
 
+MOMENTARY: Final = {
+    (
+        "moldau-groups",
+        "Coordinators loading",
+    ): "a load takes milliseconds here, and a scrape sees it now and then",
+}
+"""Panels that move in some runs only, and why."""
+
+
 class PanelQuery(NamedTuple):
     """One query of one panel."""
 
