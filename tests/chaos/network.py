@@ -97,7 +97,7 @@ class Network:
         return self
 
     def _connect(self, node: int) -> None:
-        name, outside = self.namespace(node), f"{PREFIX}v{os.getpid() % 100_000}-{node}"
+        name, outside = self.namespace(node), self._outside(node)
         ip("netns", "add", name)
         ip("link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", name)
         ip("link", "set", outside, "master", self.bridge, "up")
@@ -105,8 +105,14 @@ class Network:
         ip("-n", name, "link", "set", "eth0", "up")
         ip("-n", name, "link", "set", "lo", "up")
 
+    def _outside(self, node: int) -> str:
+        return f"{PREFIX}v{os.getpid() % 100_000}-{node}"
+
     def __exit__(self, *error: object) -> None:
         for node in self.nodes:
+            # A namespace is taken down some time after its name, and its links with it: the next network of this
+            # process may be there before.
+            ip("link", "del", self._outside(node), check=False)
             ip("netns", "del", self.namespace(node), check=False)
         ip("link", "del", self.bridge, check=False)
 
