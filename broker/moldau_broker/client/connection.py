@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from moldau_broker.base.errors import ErrorCode
+from moldau_broker.client.addresses import addresses
 from moldau_broker.client.config import ClientConfig
 from moldau_broker.client.errors import (
     BrokerUnreachable,
@@ -71,10 +72,9 @@ class Connection(asyncio.BufferedProtocol):
             BrokerUnreachable: no TCP connection, or no Kafka broker behind it, within the connect time-out.
         """
         address = f"{host}:{port}"
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(config.connect_timeout_ms / 1000):
-                _, connection = await loop.create_connection(lambda: cls(address, config), host, port)
+                connection = await cls._connect(host, port, config)
                 try:
                     await connection._agree_on_versions()
                 except BaseException:
@@ -87,6 +87,20 @@ class Connection(asyncio.BufferedProtocol):
         except (ConnectionLost, ProtocolViolation, RequestTimedOut) as error:
             raise BrokerUnreachable(address, f"it does not answer as a Kafka broker ({error})") from error
         return connection
+
+    @classmethod
+    async def _connect(cls, host: str, port: int, config: ClientConfig) -> Connection:
+        """To the first of a host's addresses that takes it."""
+        loop = asyncio.get_running_loop()
+        refusal: OSError | None = None
+        for address in await addresses().of(host):
+            try:
+                _, made = await loop.create_connection(lambda: cls(f"{host}:{port}", config), address, port)
+            except OSError as error:
+                refusal = refusal or error
+            else:
+                return made
+        raise refusal or OSError(f"{host} has no address")
 
     @property
     def closed(self) -> bool:
