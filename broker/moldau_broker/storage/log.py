@@ -235,9 +235,13 @@ class Log(LogTrim):
                 limit = end if up_to is None or up_to > end else up_to
                 if offset >= limit:
                     return b""
-                data = active.read_tail(tail, offset, max_bytes, limit, min_one=min_one, nowait=nowait)
-                if generation == self.generation:
-                    return data
+                try:
+                    data = active.read_tail(tail, offset, max_bytes, limit, min_one=min_one, nowait=nowait)
+                except (FileMissing, CorruptLog):
+                    pass  # it has been rolled and deleted, or cut, since it was the active one: looked at anew below
+                else:
+                    if generation == self.generation:
+                        return data
         return self._read_slowly(offset, max_bytes, up_to, min_one=min_one, nowait=nowait)
 
     def _read_slowly(

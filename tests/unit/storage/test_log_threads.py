@@ -6,6 +6,8 @@ import threading
 import time
 from random import Random
 
+import pytest
+
 from moldau_broker.base.topic_config import TopicConfig
 from moldau_broker.storage.disk import OsDisk
 from moldau_broker.storage.errors import OffsetOutOfRange
@@ -86,3 +88,27 @@ def test_readers_and_flushes_on_other_threads_see_a_consistent_log(tmp_path):
     log.close(clean=False)
     again = open_at(OsDisk(tmp_path), CONFIG, clean=False, recovery_point=log.durable_offset)
     assert again.log_end_offset == end
+
+
+def test_a_reader_that_dawdles_finds_its_segment_rolled_and_deleted(tmp_path, monkeypatch):
+    """Between taking the active segment and opening its file: the log is looked at anew, and nothing is missing."""
+    log = open_at(OsDisk(tmp_path), CONFIG, open_files=8)
+    append(log, make_batch([b"0:"]), epoch=0)
+    segment = log.active
+    read_tail = type(segment).read_tail
+
+    def late(self, *arguments, **options):
+        monkeypatch.undo()
+        assert self is segment
+        while log.log_start_offset == 0:
+            append(log, make_batch([bytes(5_000)]), epoch=0)
+            log.sync()
+            log.high_watermark = log.durable_offset
+            log.enforce_retention(1_000)
+            log.purge(1_000)
+        assert segment.file is None
+        return read_tail(self, *arguments, **options)
+
+    monkeypatch.setattr(type(segment), "read_tail", late)
+    with pytest.raises(OffsetOutOfRange):
+        log.read(0, 100)
