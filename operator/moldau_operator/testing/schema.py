@@ -75,7 +75,7 @@ class Definition:
         found = [
             f"{path}: field not declared in schema"
             for part in ("spec", "status")
-            for path in _undeclared(applied.get(part), self._schema["properties"][part], f".{part}")
+            for path in undeclared(applied.get(part), self._schema["properties"][part], f".{part}")
         ]
         if found:
             listed = found[0] if len(found) == 1 else "errors:\n  " + "\n  ".join(found)
@@ -120,25 +120,27 @@ def shipped_definitions(folder: Path = CHECKOUT) -> Mapping[str, Definition]:
     return {one.kind: one for one in found}
 
 
-def _undeclared(value: Any, schema: Schema, path: str) -> list[str]:
-    """Paths that the schema does not know."""
+def undeclared(value: Any, schema: Schema, path: str = "") -> list[str]:
+    """Paths of `value` that the schema does not know: server-side apply refuses them, other writes lose them."""
     if isinstance(value, list) and "items" in schema:
         keys = schema.get("x-kubernetes-list-map-keys", ())
         found = []
         for number, one in enumerate(value):
             name = ",".join(f"{key}={json.dumps(one.get(key))}" for key in keys) or str(number)
-            found += _undeclared(one, schema["items"], f"{path}[{name}]")
+            found += undeclared(one, schema["items"], f"{path}[{name}]")
         return found
-    if not isinstance(value, dict) or schema.get(_PRESERVE) or schema.get("additionalProperties"):
+    extra = schema.get("additionalProperties")
+    if not isinstance(value, dict) or schema.get(_PRESERVE) or extra is True:
         return []
     known = schema.get("properties", {})
-    return [
-        one
-        for name, inner in value.items()
-        for one in (
-            _undeclared(inner, known[name], f"{path}.{name}") if name in known else [f"{path}.{name}"]
-        )
-    ]
+    found = []
+    for name, inner in value.items():
+        described = known.get(name, extra)
+        if isinstance(described, Mapping):
+            found += undeclared(inner, described, f"{path}.{name}")
+        else:
+            found.append(f"{path}.{name}")
+    return found
 
 
 def _prune(value: Any, schema: Schema) -> Any:

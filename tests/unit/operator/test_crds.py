@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from moldau_operator.testing.schema import undeclared
+
 ROOT = Path(__file__).resolve().parents[3]
 KINDS = {"cluster": "Cluster", "topic": "Topic", "consumergroup": "ConsumerGroup"}
 
@@ -24,24 +26,6 @@ def version(name: str) -> dict[str, Any]:
 
 def schema(name: str) -> dict[str, Any]:
     return version(name)["schema"]["openAPIV3Schema"]["properties"]
-
-
-def undeclared(value: Any, described: dict[str, Any], path: str = "") -> list[str]:
-    """Paths of `value` that the schema does not know, and would therefore be pruned."""
-    if described.get("x-kubernetes-preserve-unknown-fields"):
-        return []
-    if isinstance(value, dict):
-        known = described.get("properties", {})
-        return [
-            found
-            for key, inner in value.items()
-            for found in (
-                undeclared(inner, known[key], f"{path}.{key}") if key in known else [f"{path}.{key}"]
-            )
-        ]
-    if isinstance(value, list):
-        return [found for item in value for found in undeclared(item, described["items"], f"{path}[]")]
-    return []
 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS.items())
