@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.client.errors import code_of
 from moldau_broker.client.partitions import TopicPartition
 from moldau_broker.wire.messages.metadata import MetadataResponse, MetadataResponseTopic
+
+if TYPE_CHECKING:
+    from moldau_broker.wire.messages.describe_topic_partitions import DescribeTopicPartitionsResponseTopic
 
 NO_LEADER: Final = -1
 
@@ -108,13 +111,12 @@ def read_metadata(answer: MetadataResponse) -> Metadata:
         cluster_id=answer.cluster_id,
         controller=answer.controller_id,
         nodes={b.node_id: Node(b.node_id, b.host, b.port, b.rack) for b in answer.brokers},
-        topics={
-            topic.name: _read_topic(topic.name, topic) for topic in answer.topics if topic.name is not None
-        },
+        topics={topic.name: read_topic(topic) for topic in answer.topics if topic.name is not None},
     )
 
 
-def _read_topic(name: str, topic: MetadataResponseTopic) -> TopicInfo:
+def read_topic(topic: MetadataResponseTopic | DescribeTopicPartitionsResponseTopic) -> TopicInfo:
+    """A topic as either answer tells it; one without a name gets an empty one."""
     partitions = [
         PartitionInfo(
             partition=p.partition_index,
@@ -128,4 +130,6 @@ def _read_topic(name: str, topic: MetadataResponseTopic) -> TopicInfo:
         for p in topic.partitions
     ]
     partitions.sort(key=lambda info: info.partition)
-    return TopicInfo(name, topic.topic_id, topic.is_internal, tuple(partitions), code_of(topic.error_code))
+    return TopicInfo(
+        topic.name or "", topic.topic_id, topic.is_internal, tuple(partitions), code_of(topic.error_code)
+    )

@@ -6,13 +6,11 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
 from moldau_broker.client.cluster import Cluster
-from moldau_broker.client.errors import code_of
-from moldau_broker.client.metadata import PartitionInfo, TopicInfo
+from moldau_broker.client.metadata import TopicInfo, read_topic
 from moldau_broker.wire.messages.describe_topic_partitions import (
     Cursor,
     DescribeTopicPartitionsRequest,
     DescribeTopicPartitionsResponse,
-    DescribeTopicPartitionsResponseTopic,
     TopicRequest,
 )
 
@@ -39,28 +37,7 @@ async def topic_pages(
             topics=wanted, response_partition_limit=partitions, cursor=cursor
         )
         answer = await cluster.ask_patiently(request, DescribeTopicPartitionsResponse)
-        yield [_read_topic(topic) for topic in answer.topics if topic.name is not None]
+        yield [read_topic(topic) for topic in answer.topics if topic.name is not None]
         cursor = answer.next_cursor
         if cursor is None:
             return
-
-
-def _read_topic(topic: DescribeTopicPartitionsResponseTopic) -> TopicInfo:
-    return TopicInfo(
-        topic.name or "",
-        topic.topic_id,
-        topic.is_internal,
-        tuple(
-            PartitionInfo(
-                partition=one.partition_index,
-                leader=one.leader_id,
-                leader_epoch=one.leader_epoch,
-                replicas=tuple(one.replica_nodes),
-                isr=tuple(one.isr_nodes),
-                offline=tuple(one.offline_replicas),
-                error=code_of(one.error_code),
-            )
-            for one in topic.partitions
-        ),
-        code_of(topic.error_code),
-    )
