@@ -75,7 +75,8 @@ class Librdkafka:
         return CODECS
 
     def produce(self, bootstrap: str, topic: str, messages: Sequence[Message], codec: str) -> None:
-        producer = Producer({"bootstrap.servers": bootstrap, "compression.type": codec, "linger.ms": 20})
+        # One batch: librdkafka sends a lone small record as it is, when compression would make it longer.
+        producer = Producer({"bootstrap.servers": bootstrap, "compression.type": codec, "linger.ms": 10_000})
         failures: list[KafkaError] = []
         for message in messages:
             producer.produce(
@@ -247,7 +248,7 @@ class Kcat:
             for message in messages
         ]
         headers = [part for name, value in messages[0].headers for part in ("-H", f"{name}={value.decode()}")]
-        options = f"-P -p 0 -z {codec} -Z -X acks=all -X enable.idempotence=true".split()
+        options = f"-P -p 0 -z {codec} -Z -X acks=all -X enable.idempotence=true -X linger.ms=1000".split()
         subprocess.run(
             [self.program, "-b", bootstrap, "-t", topic, "-K", FIELD, "-D", RECORD, *options, *headers],
             input=b"".join(lines),
