@@ -98,11 +98,11 @@ def settle_garbage_collector() -> None:
     """What start-up made lives as long as the process: collections need not walk it again.
 
     Requests make few cycles but many objects, so the young generation is given more room; not much more, as the event
-    loop stands still while it is walked (20,000 took 10 ms and more on a busy machine).
+    loop stands still while it is walked (10,000 took up to 15 ms where a broker shows 50,000 group-partitions).
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 40, 50)
+    gc.set_threshold(5_000, 80, 50)
 
 
 def run_loop(main_coroutine: object) -> int:
