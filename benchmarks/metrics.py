@@ -207,7 +207,9 @@ async def measure(size: Size, table: Table, scrapes: int) -> bool:
             while lines < size.group_partitions:  # until the groups have been looked up
                 await asyncio.sleep(1.1)
                 pieces = (await app.telemetry.page()).pieces
-                page = await asyncio.to_thread(b"".join, pieces)  # 20 MB: not the broker's doing, so not on its loop
+                page = await asyncio.to_thread(
+                    b"".join, pieces
+                )  # 20 MB: not the broker's doing, so not on its loop
                 lines = await asyncio.to_thread(page.count, b"\nkafka_consumergroup_group_lag_seconds{")
             loop.reset()
             said = await scrape(port, scrapes, 1.3)
