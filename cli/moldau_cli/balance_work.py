@@ -22,7 +22,8 @@ from moldau_operator.plan.plan_life import become, begun
 from moldau_operator.plan.rebalance import PlannedMove
 from moldau_operator.plan.throttles import RATES
 from moldau_operator.reconcile.balance_moves import MovesKeeper, Scene
-from moldau_operator.resources.balance_status import PlanState, PlanStatus
+from moldau_operator.reconcile.throttled_moves import Throttle, take_back
+from moldau_operator.resources.balance_status import THROTTLE_BYTES, PlanState, PlanStatus
 from moldau_operator.resources.cluster import Approval, Balance, BalanceMode
 from moldau_operator.seams.broker_admin import ClusterView, MoveView, Partition, TopicView
 
@@ -167,13 +168,15 @@ class Desk:
         scene = Scene(
             spec=spec,
             declared=frozenset(one.id for one in seen.brokers),
-            declared_settings=(),
+            throttle=Throttle(
+                bytes_per_second=spec.throttle_bytes or THROTTLE_BYTES,
+                overrides=await self._admin.broker_overrides(),
+            ),
             topics=topics,
             flying=flying,
             partitions=see(topics, seen.sizes, {}, flying),
             brokers=tuple(PackBroker(node, view.racks.get(node)) for node in view.broker_ids),
             leaving=False,
-            overrides=await self._admin.broker_overrides(),
         )
         found = await keeper.keep(scene, status, done)
         assert found is not None, "a plan that moves does not vanish"
@@ -183,20 +186,7 @@ class Desk:
         """Take away a throttle that an earlier run left behind; gives whether there was one."""
         if seen.throttle is None or seen.flying:
             return False
-        everything = [PlannedMove((name, 0), 0, 0) for name in seen.topics]
-        spec = Balance(mode=BalanceMode.OFF)
-        scene = Scene(
-            spec=spec,
-            declared=(),
-            declared_settings=(),
-            topics=seen.topics,
-            flying={},
-            partitions=(),
-            brokers=(),
-            leaving=False,
-            overrides=seen.overrides,
-        )
-        await MovesKeeper(self._admin).clean_up(scene, everything)
+        await take_back(self._admin, Throttle(overrides=seen.overrides))
         return True
 
 

@@ -20,6 +20,7 @@ from moldau_operator.reconcile.cluster import ClusterReconciler, mint_cluster_id
 from moldau_operator.reconcile.consumergroup import GroupReconciler
 from moldau_operator.reconcile.events import Event
 from moldau_operator.reconcile.report import rfc3339
+from moldau_operator.reconcile.throttled_moves import Throttle
 from moldau_operator.reconcile.topic import TopicReconciler
 from moldau_operator.resources import conditions
 from moldau_operator.resources.bundle import Resource as Declared
@@ -246,10 +247,11 @@ class Passes:
         report: PassReport,
     ) -> None:
         facts = ClusterFacts.of(cluster, managed.cluster.seen.view)
+        throttle = Throttle.of(cluster, managed.cluster.seen.overrides)
         topic_statuses = _statuses(staying, Kind.TOPIC, read_topic_status)
         topic_statuses |= {key: topic_left(one) for key, one in gone.items() if key.kind is Kind.TOPIC}
         with self._metrics.reconciling(Kind.TOPIC) as work:
-            first = await managed.topics.reconcile(topics, topic_statuses, facts)
+            first = await managed.topics.reconcile(topics, topic_statuses, facts, throttle)
             work.actions = len(first.actions)
         group_statuses = _statuses(staying, Kind.CONSUMER_GROUP, read_group_status)
         group_statuses |= {key: group_left(one) for key, one in gone.items() if key.kind is not Kind.TOPIC}

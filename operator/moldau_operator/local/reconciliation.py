@@ -13,6 +13,7 @@ from moldau_operator.reconcile.balance import BalanceReconciler
 from moldau_operator.reconcile.cluster import ClusterReconciler
 from moldau_operator.reconcile.consumergroup import GroupReconciler
 from moldau_operator.reconcile.events import Event
+from moldau_operator.reconcile.throttled_moves import Throttle
 from moldau_operator.reconcile.topic import TopicReconciler
 from moldau_operator.resources import conditions
 from moldau_operator.resources.balance_status import BalanceStatus
@@ -104,7 +105,10 @@ class Reconciliation:
 
     async def _reconcile_contents(self, bundle: Bundle, cluster: Cluster, result: PassResult) -> None:
         facts = ClusterFacts.of(cluster, self._cluster.seen.view)
-        topics = await self._topics.reconcile(bundle.topics, self._memory.statuses(TopicStatus), facts)
+        throttle = Throttle.of(cluster, self._cluster.seen.overrides)
+        topics = await self._topics.reconcile(
+            bundle.topics, self._memory.statuses(TopicStatus), facts, throttle
+        )
         result.actions += topics.actions
         result.events += topics.events
         result.pending |= topics.pending

@@ -25,6 +25,7 @@ from moldau_operator.plan.plan_life import say_plan
 from moldau_operator.plan.survey import Observed, survey
 from moldau_operator.reconcile.balance_moves import MovesKeeper, Scene
 from moldau_operator.reconcile.events import Event
+from moldau_operator.reconcile.throttled_moves import Throttle, release_throttles
 from moldau_operator.resources.balance_status import BalanceStatus, PlanState, PlanStatus
 from moldau_operator.resources.cluster import BalanceMode, Cluster
 from moldau_operator.resources.status import ClusterStatus
@@ -91,6 +92,9 @@ class BalanceReconciler:
         Args:
             status: of the cluster, as this pass has left it.
             seen: what the brokers have told in this pass.
+
+        Raises:
+            AdminError: throttles that nothing needs any more could not be taken back; the next pass tries again.
         """
         report = await self.reconcile(cluster, status, seen.view, seen.overrides)
         if report.balance != status.balance:
@@ -99,6 +103,8 @@ class BalanceReconciler:
             except OperatorError:
                 self._looked_ms = None  # what was seen is known to nobody: look again with the next pass
                 raise
+        if not (cluster.spec.pause or report.busy):
+            await release_throttles(self._admin, Throttle.of(cluster, seen.overrides))
         return report
 
     async def reconcile(
@@ -156,13 +162,12 @@ class BalanceReconciler:
         scene = Scene(
             spec=cluster.spec.balance,
             declared=declared,
-            declared_settings=frozenset(cluster.spec.config),
+            throttle=Throttle.of(cluster, overrides),
             topics=seen.topics,
             flying=seen.flying,
             partitions=found.partitions,
             brokers=brokers,
             leaving=bool(set(status.node_ids) - declared),
-            overrides=overrides,
         )
         leaders = await self._leaders_of(scene, found.signature)
         look = Look(
@@ -263,7 +268,7 @@ class BalanceReconciler:
             leaders=False,
             replicas=True,
             budget_bytes=spec.budget_bytes,
-            throttle_bytes=scene.throttle_bytes,
+            throttle_bytes=scene.throttle.bytes_per_second,
         )
         plan = self._moves.begin((await self._planner(plan_balance, partitions, ask)).replicas, why, spec)
         if plan is not None:

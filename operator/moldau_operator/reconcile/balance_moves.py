@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from moldau_operator.errors import AdminError
 from moldau_operator.names import counted
@@ -13,13 +12,11 @@ from moldau_operator.plan.packing import PackBroker
 from moldau_operator.plan.partitions import SeenPartition
 from moldau_operator.plan.plan_life import advanced, become, begun, moves_of, still_fits
 from moldau_operator.plan.rebalance import PlannedMove, ReplicaPlan
-from moldau_operator.plan.throttles import rate_change, throttled_topics, topic_changes
-from moldau_operator.resources.balance_status import THROTTLE_BYTES, PlanState, PlanStatus
+from moldau_operator.plan.throttles import throttled_topics, topic_changes
+from moldau_operator.reconcile.throttled_moves import BATCH, Throttle, adding_of
+from moldau_operator.resources.balance_status import PlanState, PlanStatus
 from moldau_operator.resources.cluster import Balance
 from moldau_operator.seams.broker_admin import BrokerAdmin, MoveView, Partition, TopicView
-
-BATCH: Final = 500
-"""Topics whose settings are asked for at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,26 +26,19 @@ class Scene:
     Attributes:
         spec: what balancing may do.
         declared: ids of brokers that are.
-        declared_settings: names of broker settings that the Cluster gives itself.
+        throttle: what moves may take, and the rates that stand.
         topics, flying, partitions: everything, and what moves.
         brokers: that serve and are declared. leaving: whether there are nodes that are not.
-        overrides: settings that all brokers were given while they run.
     """
 
     spec: Balance
     declared: Collection[int]
-    declared_settings: Collection[str]
+    throttle: Throttle
     topics: Mapping[str, TopicView]
     flying: Mapping[Partition, MoveView]
     partitions: Sequence[SeenPartition]
     brokers: tuple[PackBroker, ...]
     leaving: bool
-    overrides: Mapping[str, str]
-
-    @property
-    def throttle_bytes(self) -> int:
-        """A second that moves may take of a broker, either way."""
-        return self.spec.throttle_bytes or THROTTLE_BYTES
 
 
 class MovesKeeper:
@@ -94,7 +84,7 @@ class MovesKeeper:
             actions.append(f"balance: plan {plan.hash} is done, {counted(arrived, 'replica')} moved")
             return replace(become(plan, PlanState.DONE), done=arrived, eta="", encoded="")
         await self._advance(scene, wanted, there)
-        return advanced(plan, progress, scene.partitions, scene.throttle_bytes)
+        return advanced(plan, progress, scene.partitions, scene.throttle.bytes_per_second)
 
     async def _advance(
         self,
@@ -103,13 +93,14 @@ class MovesKeeper:
         live: frozenset[int],
     ) -> None:
         """The rates, then the topics' throttles, then the moves: none of them begins without its throttle."""
-        change = rate_change(scene.throttle_bytes, scene.overrides, scene.declared_settings)
+        change = scene.throttle.set_rates()
         if change is not None:
             failed = await self._admin.alter_brokers(change)
             if failed is not None:
                 raise failed
         wave = next_wave(moves, scene.topics, scene.flying, live)
-        await self._throttle(throttled_topics(wave.adding, scene.topics), moves)
+        coming = {**_foreign(scene, moves), **wave.adding}
+        await self._throttle(throttled_topics(coming, scene.topics), moves)
         if not wave.targets:
             return
         outcomes = await self._admin.move_replicas(wave.targets)
@@ -158,12 +149,24 @@ class MovesKeeper:
         self._throttled = {name: dict(settings) for name, settings in wanted.items()}
 
     async def clean_up(self, scene: Scene, moves: Sequence[PlannedMove]) -> None:
-        """The topics' throttles first, the rates last: as long as a rate is there, there may be something left."""
+        """The topics' throttles first, the rates last: as long as a rate is there, there may be something left.
+
+        What others move keeps both until it has arrived.
+        """
         self._throttled = None
-        await self._throttle({}, moves)
+        foreign = _foreign(scene, moves)
+        await self._throttle(throttled_topics(foreign, scene.topics), moves)
         self._throttled = None
-        change = rate_change(None, scene.overrides, scene.declared_settings)
+        if foreign:
+            return
+        change = scene.throttle.unset_rates()
         if change is not None:
             failed: AdminError | None = await self._admin.alter_brokers(change)
             if failed is not None:
                 raise failed
+
+
+def _foreign(scene: Scene, moves: Sequence[PlannedMove]) -> dict[Partition, frozenset[int]]:
+    """The brokers that come to partitions of which the plan moves nothing."""
+    ours = {Partition(*move.name) for move in moves}
+    return {place: adding for place, adding in adding_of(scene.flying).items() if place not in ours}

@@ -22,6 +22,7 @@ from moldau_operator.plan.departure import ClusterSeen
 from moldau_operator.plan.rollout import blocked, stamped
 from moldau_operator.reconcile.events import Event
 from moldau_operator.reconcile.report import Report, record, rfc3339
+from moldau_operator.reconcile.throttled_moves import Throttle, move_throttled
 from moldau_operator.resources import conditions
 from moldau_operator.resources.cluster import Cluster
 from moldau_operator.resources.conditions import Reason
@@ -106,7 +107,7 @@ class ClusterReconciler:
         if not conditions.is_settled(status.conditions):
             report.pending.add(key)
         for action in plan.actions:
-            problem = await self._apply(action)
+            problem = await self._apply(action, Throttle.of(cluster, self.seen.overrides))
             if problem:
                 waiting = conditions.progress(Reason.RETRYING, problem, status.conditions)
                 failed = replace(status, conditions=waiting)
@@ -180,13 +181,13 @@ class ClusterReconciler:
             f"node {action.node_id} waits with its restart: {obstacles[0].words}{more}" if obstacles else ""
         )
 
-    async def _apply(self, action: ClusterAction) -> str:
+    async def _apply(self, action: ClusterAction, throttle: Throttle) -> str:
         """Carry out an action; gives why it could not be, in words."""
         try:
             if isinstance(action, EnsurePool | RestartNode | RetireNode):
                 await self._platform.apply(action)
                 return ""
-            failed = await self._ask(action)
+            failed = await self._ask(action, throttle)
         except (PlatformError, AdminError) as error:
             return str(error)
         return "" if failed is None else f"cannot {action}: {failed}"
@@ -209,12 +210,12 @@ class ClusterReconciler:
             if (one.partition not in single if one.partition is not None else not few)
         ]
 
-    async def _ask(self, action: BrokerAction) -> AdminError | None:
+    async def _ask(self, action: BrokerAction, throttle: Throttle) -> AdminError | None:
         match action:
             case AlterBrokers():
                 return await self._admin.alter_brokers(action.change)
             case MoveReplicas():
-                outcomes = await self._admin.move_replicas(action.targets)
+                outcomes = await move_throttled(self._admin, action.targets, throttle)
                 return next((error for error in outcomes.values() if error is not None), None)
             case RemoveVoter():
                 return await self._admin.remove_voter(action.voter)

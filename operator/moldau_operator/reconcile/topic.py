@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, TypeVar
 
 from moldau_broker.base.clock import Clock
@@ -34,6 +35,7 @@ from moldau_operator.plan.topic_replicas import Places, as_it_will_be, wrong_par
 from moldau_operator.reconcile.events import Event
 from moldau_operator.reconcile.holdoff import HoldOff
 from moldau_operator.reconcile.report import Report, changed, record, stamp
+from moldau_operator.reconcile.throttled_moves import Throttle, move_throttled
 from moldau_operator.resources import conditions
 from moldau_operator.resources.conditions import Condition, ConditionType, Reason
 from moldau_operator.resources.meta import DeletionPolicy, Key
@@ -73,12 +75,17 @@ class TopicReconciler:
         self._holds = HoldOff()
 
     async def reconcile(
-        self, topics: Sequence[Topic], statuses: Mapping[Key, TopicStatus], facts: ClusterFacts
+        self,
+        topics: Sequence[Topic],
+        statuses: Mapping[Key, TopicStatus],
+        facts: ClusterFacts,
+        throttle: Throttle | None = None,
     ) -> Report[TopicStatus]:
         """One pass.
 
         Args:
             statuses: all that are kept for this cluster's Topics, those of resources that are gone too.
+            throttle: of the replicas that are copied; by default the one of a Cluster that says nothing.
 
         Raises:
             AdminError: the brokers could not be asked; nothing was changed.
@@ -110,7 +117,7 @@ class TopicReconciler:
             key: stamp(statuses.get(key), plan.status, now) for key, plan in plans.items() if plan.actions
         }
         await self._save(statuses, ahead)
-        failures = await self._apply(actions, declared, report)
+        failures = await self._apply(actions, declared, report, throttle or Throttle())
         for key, plan in plans.items():
             found = failures.get(key)
             status = plan.status if found is None else replace(plan.status, conditions=found)
@@ -221,13 +228,14 @@ class TopicReconciler:
         actions: Sequence[tuple[Key, TopicAction]],
         declared: Mapping[Key, Topic],
         report: Report[TopicStatus],
+        throttle: Throttle,
     ) -> dict[Key, tuple[Condition, ...]]:
         """Carry the actions out, kind by kind; gives the conditions of the resources where one failed."""
         failures: dict[Key, tuple[Condition, ...]] = {}
         await self._run(actions, CreateTopic, self._create, declared, report, failures)
         await self._run(actions, GrowPartitions, self._grow, declared, report, failures)
         await self._run(actions, AlterTopic, self._alter, declared, report, failures)
-        await self._run(actions, SetReplicas, self._move, declared, report, failures)
+        await self._run(actions, SetReplicas, partial(self._move, throttle), declared, report, failures)
         return failures
 
     async def _create(self, batch: Sequence[CreateTopic]) -> Outcomes:
@@ -239,8 +247,9 @@ class TopicReconciler:
     async def _alter(self, batch: Sequence[AlterTopic]) -> Outcomes:
         return await self._admin.alter_topics({action.name: action.change for action in batch})
 
-    async def _move(self, batch: Sequence[SetReplicas]) -> Outcomes:
-        found = await self._admin.move_replicas({p: to for one in batch for p, to in one.targets.items()})
+    async def _move(self, throttle: Throttle, batch: Sequence[SetReplicas]) -> Outcomes:
+        targets = {place: to for one in batch for place, to in one.targets.items()}
+        found = await move_throttled(self._admin, targets, throttle)
         outcomes: Outcomes = {one.name: None for one in batch}
         for place, error in found.items():
             outcomes[place.topic] = outcomes[place.topic] or error

@@ -6,6 +6,8 @@ from collections import Counter
 from typing import Any
 
 from moldau_operator.plan.execution import IN_FLIGHT_MAX
+from moldau_operator.plan.throttles import FOLLOWER_REPLICAS, RATES
+from moldau_operator.resources.balance_status import THROTTLE_BYTES
 from moldau_operator.seams.broker_admin import Partition
 from moldau_operator.testing.kube_world import NAMESPACE, KubeWorld
 
@@ -111,3 +113,61 @@ async def test_a_broker_that_restarts_keeps_its_replicas_while_a_factor_changes(
     assert world.brokers.fenced == {2}
     assert all(set(old) <= set(new) for old, new in zip(before, placed(world), strict=True))
     assert all(2 not in set(new) - set(old) for old, new in zip(before, placed(world), strict=True))
+
+
+def rates(world: KubeWorld) -> set[str]:
+    return {world.brokers.overrides.get(name, "") for name in RATES}
+
+
+async def test_copies_for_another_factor_are_throttled_and_nothing_is_left_of_it() -> None:
+    """The rate and the topic's list stand while copies are on their way, by the Cluster's own number; then both go."""
+    world = await running()
+    world.put(
+        "Cluster",
+        "demo",
+        replicas=6,
+        storage={"size": "100Gi"},
+        balance={"throttleBytesPerSecond": 7_000_000},
+    )
+    world.put("Topic", "orders", cluster="demo", partitions=60, replicas=3)
+    await world.passes.run()
+    assert rates(world) == {"7000000"}
+    listed = world.brokers.topics["orders"].overrides[FOLLOWER_REPLICAS].split(",")
+    assert sorted(listed) == sorted(
+        f"{place.number}:{node}"
+        for place, move in (await world.brokers.list_moves()).items()
+        for node in move.adding
+    )
+    calls = world.brokers.changes
+    assert calls[-3:] == ["alter_brokers", "alter_topics", "move_replicas"], (
+        "none begins without its throttle"
+    )
+    await world.converge()
+    assert world.is_ready("Topic", "orders")
+    assert (world.brokers.overrides, world.brokers.topics["orders"].overrides) == ({}, {})
+
+
+async def test_a_rate_that_a_person_gave_all_brokers_stays() -> None:
+    """It is not the number that moves are given here, so it means something else."""
+    world = await running(replicas=2)
+    world.brokers.overrides = dict.fromkeys(RATES, "123")
+    before = list(world.brokers.changes)
+    await world.converge()
+    assert (rates(world), world.brokers.changes) == ({"123"}, before)
+
+
+async def test_a_drain_is_throttled_and_nothing_is_left_of_it() -> None:
+    """What a node that leaves held is copied no faster than anything else that is moved."""
+    world = await running("200Gi", replicas=3)
+    world.put("Cluster", "demo", replicas=5, storage={"size": "200Gi"})
+    seen = set()
+    for _ in range(40):
+        await world.passes.run()
+        if world.brokers.moves:
+            seen |= rates(world)
+        world.settle()
+        world.clock.advance(1_000)
+    await world.converge()
+    assert seen == {str(THROTTLE_BYTES)}
+    assert {node for replicas in placed(world) for node in replicas} == {0, 1, 2, 3, 4}
+    assert (world.brokers.overrides, world.brokers.topics["orders"].overrides) == ({}, {})
