@@ -544,13 +544,15 @@ def test_a_group_takes_only_so_many_members(grouped: RawClient, broker: Embedded
     """
     with ExitStack() as stack:
         clients = [stack.enter_context(broker.connect()) for _ in range(12)]
-        for client in clients:
+        # The first generation is the first client's alone: one of several would leave that many more to come back.
+        assert clients[0].call(ApiKey.JOIN_GROUP, 3, join("g-flood")).error_code == ErrorCode.NONE
+        for client in clients[1:]:
             client.post(ApiKey.JOIN_GROUP, 3, join("g-flood"))
         refused = 0
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while refused < 6:
             assert time.monotonic() < deadline, f"only {refused} of 12 are refused"
-            for client in clients:
+            for client in clients[1:]:
                 if client.readable():
                     code = client.receive(ApiKey.JOIN_GROUP, 3)[1].error_code
                     assert code in (ErrorCode.NONE, ErrorCode.GROUP_MAX_SIZE_REACHED)
