@@ -18,11 +18,7 @@ from typing import Final
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-
-def free_port() -> int:
-    """A port that is free now; the kernel gives it to nobody else for a while."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+from moldau_broker.testing.node import free_ports
 
 
 @dataclass
@@ -75,8 +71,8 @@ class BrokerProcess(Broker):
 
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
-    port: int = field(default_factory=free_port)
-    http_port: int = field(default_factory=free_port)
+    port: int = field(default_factory=lambda: free_ports(1)[0])
+    http_port: int = field(default_factory=lambda: free_ports(1)[0])
     process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -141,3 +141,23 @@ def test_free_ports_are_distinct() -> None:
     ports = [port for _ in range(300) for port in free_ports(4)]
     assert len(set(ports)) == 1_200
     assert all(15_000 <= port < 32_000 for port in ports)
+
+
+def test_free_ports_are_nobody_elses() -> None:
+    """Two processes that choose ports at the same time never choose the same, though neither listens yet."""
+    text = (
+        "import sys\n"
+        "from moldau_broker.testing.cluster import free_ports\n"
+        "print(*free_ports(2_000), flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        theirs = {int(port) for port in other.stdout.readline().split()}
+        ours = set(free_ports(2_000))
+        other.stdin.close()
+    assert len(theirs) == len(ours) == 2_000
+    assert not theirs & ours

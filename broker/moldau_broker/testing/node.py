@@ -35,8 +35,9 @@ PAGE_S_MAX: Final = 10.0
 """For one page: the first one waits until the HTTP server is imported."""
 _PORTS: Final = range(15_000, 32_000)
 """Below those the kernel gives to outgoing connections: a node that is started again finds its own still free."""
-_given: Final[set[int]] = set()
-"""Ports given by this process: a node that does not run now, or not yet, keeps its own."""
+_BLOCK: Final = 50
+_left: Final[list[int]] = []
+"""Ports of the blocks this process has, not given yet. Each is given once: a node that does not run keeps its own."""
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -193,22 +194,42 @@ class ProcessNode:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listens on now and that were not given before.
+    """Ports of the loopback that nobody listens on now, and that are given to nobody else, by other processes neither.
 
     Raises:
-        OSError: this process has used up half of them.
+        OSError: processes that live have used all of them up.
     """
-    if len(_given) + count > len(_PORTS) // 2:
-        raise OSError(f"{len(_given)} ports were given already")
     found: list[int] = []
     while len(found) < count:
-        port = random.SystemRandom().choice(_PORTS)
-        if port in _given:
-            continue
+        if not _left:
+            _left.extend(_block())
+        port = _left.pop()
         with suppress(OSError), socket.create_server((HOST, port)):
-            _given.add(port)
             found.append(port)
     return found
+
+
+def _block() -> list[int]:
+    """The ports of a block that no other process has.
+
+    A port is free from here until its node binds it only if others look elsewhere meanwhile: a datagram socket at the
+    block's first number, which no broker wants, says so until this process ends.
+    """
+    starts = list(_PORTS[::_BLOCK])
+    chance = random.SystemRandom()
+    chance.shuffle(starts)
+    for start in starts:
+        holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            holder.bind((HOST, start))
+        except OSError:
+            holder.close()
+            continue
+        holder.detach()
+        ports = list(range(start, start + _BLOCK))
+        chance.shuffle(ports)
+        return ports
+    raise OSError(f"every block of ports from {_PORTS.start} to {_PORTS.stop} is taken")
 
 
 def dies_with_its_parent() -> Callable[[], None] | None:
