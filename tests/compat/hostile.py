@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from moldau_broker.base.errors import ErrorCode
@@ -80,6 +82,18 @@ def fetch(client: RawClient, topic: str, offset: int = 0, **fields: Any) -> Any:
     response = client.call(ApiKey.FETCH, FETCH_VERSION, wanted)
     ((answer,),) = [topic.partitions for topic in response.responses]
     return answer
+
+
+@contextmanager
+def computed_within(seconds: float) -> Iterator[None]:
+    """What is done inside costs this process, embedded broker included, no more processor time than that.
+
+    Not time on the wall: that is also up to whatever else runs on the machine.
+    """
+    begun = time.process_time()
+    yield
+    spent = time.process_time() - begun
+    assert spent < seconds, f"{spent:.2f} s of processor time"
 
 
 class Target:

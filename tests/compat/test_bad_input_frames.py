@@ -8,12 +8,13 @@ After every test a good client is still served.
 from __future__ import annotations
 
 import logging
-import select
+import selectors
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from typing import cast
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -21,6 +22,7 @@ from tests.compat.hostile import (
     FETCH_VERSION,
     PRODUCE_VERSION,
     Target,
+    computed_within,
     head,
     produce,
     produce_request,
@@ -29,6 +31,7 @@ from tests.compat.hostile import (
 )
 
 from moldau_broker.base.errors import ErrorCode
+from moldau_broker.base.limits import WRITE_STALL_MS_MAX
 from moldau_broker.server.handlers import HANDLERS
 from moldau_broker.server.handlers.spec import Handler, ListenerKind
 from moldau_broker.testing.broker import EmbeddedBroker, SkewedClock
@@ -228,9 +231,8 @@ def test_an_array_longer_than_its_bytes_closes_before_it_is_built(target: Target
         head(ApiKey.OFFSET_FETCH, 8, flexible=True) + compact + bytes(36),
         head(ApiKey.PRODUCE, 3, flexible=False) + b"\xff\xff\0\1\0\0\0\0" + wide + bytes(36),
     ]
-    began = time.monotonic()
-    assert target.refuses(*frames) == "bad_request"
-    assert time.monotonic() - began < 2
+    with computed_within(2):
+        assert target.refuses(*frames) == "bad_request"
 
 
 def test_text_that_is_no_text_closes(target: Target) -> None:
@@ -314,7 +316,7 @@ def waiting_fetch(topic: str, max_bytes: int = 1 << 20) -> FetchRequest:
     )
 
 
-def wait_until(condition: Callable[[], bool], within: float = 5) -> None:
+def wait_until(condition: Callable[[], bool], within: float = 30) -> None:
     """Look again and again until it holds."""
     deadline = time.monotonic() + within
     while not condition():
@@ -331,19 +333,30 @@ def test_slow_and_silent_peers_are_ended() -> None:
             reader.post(ApiKey.FETCH, FETCH_VERSION, waiting_fetch(topic))
             drip.send(b"\0\0\0\x40\0")
             wait_until(lambda: broker.app.listeners.in_flight.held > 0)
-            for _ in range(3):
-                clock.ahead_ms += 9_000
+            for _ in range(3):  # well below the 30 s: the machine's own time passes as well
+                clock.ahead_ms += 6_000
                 drip.send(b"\0")
             assert not drip.closed_by_peer(within=1.2)
-            clock.ahead_ms += 9_000
-            assert drip.closed_by_peer(within=3)
+            clock.ahead_ms += 13_000
+            assert drip.closed_by_peer()
             assert not silent.closed_by_peer(within=0)
-            clock.ahead_ms += 90_000
-            assert silent.closed_by_peer(within=3)
+            clock.ahead_ms += 95_000
+            assert silent.closed_by_peer()
             assert not reader.closed_by_peer(within=0)
             assert broker.close_reasons() == {"frame_timeout": 1, "idle": 1}
         with broker.connect() as client:
             assert produce(client, topic, records()).error_code == ErrorCode.NONE
+
+
+def is_stalled(broker: EmbeddedBroker, clock: SkewedClock) -> bool:
+    """Whether some peer takes no answers, and has taken none for half a second: no room is left on the way either."""
+    waits_ms = 500
+
+    def look(_: object) -> bool:
+        later = clock.monotonic_ms() + WRITE_STALL_MS_MAX + 1 - waits_ms
+        return any(one.sweep(later, -1) == "write_stalled" for one in broker.app.listeners.connections())
+
+    return broker.ask(look)
 
 
 def test_a_peer_that_takes_no_answers_is_ended() -> None:
@@ -363,14 +376,14 @@ def test_a_peer_that_takes_no_answers_is_ended() -> None:
                 client.frame(ApiKey.FETCH, FETCH_VERSION, waiting_fetch(topic)) for _ in range(1_000)
             )
             client.send(fetches)
-            wait_until(lambda: broker.app.listeners.in_flight.held > 0)
-            before = handled()
-            assert 1 <= before < 20, "each answer is a megabyte"
+            wait_until(lambda: is_stalled(broker, clock))
             target.still_serves()
+            before = handled() - 2
+            assert 1 <= before < 20, "each answer is a megabyte; two went to the good client"
             clock.ahead_ms += 61_000
             wait_until(lambda: broker.close_reasons().get("write_stalled") == 1)
-            assert handled() == before + 2, "the good client's"
-            assert broker.app.listeners.in_flight.held == 0
+            assert handled() == before + 2
+            wait_until(lambda: broker.app.listeners.in_flight.held == 0)
         target.close()
 
 
@@ -410,7 +423,7 @@ def test_connections_that_come_too_fast_wait_their_turn() -> None:
         began = time.monotonic()
         for client in [stack.enter_context(broker.connect()) for _ in range(30)]:
             client.call(METADATA, 9, MetadataRequest())
-        assert 0.4 < time.monotonic() - began < 5, "10 of 30 come too early, the last by half a second"
+        assert time.monotonic() - began > 0.4, "10 of 30 come too early, the last by half a second"
         assert broker.close_reasons() == {}
 
 
@@ -424,23 +437,26 @@ def test_many_large_frames_at_once_share_a_budget() -> None:
         request = produce_request(topic, records(bytes(1_000_000)))
         frame = clients[0].frame(ApiKey.PRODUCE, PRODUCE_VERSION, request)
         unsent = {client.socket: memoryview(frame) for client in clients}
-        unanswered = set(unsent)
+        # Not by select: it knows no descriptor above 1,023, and a test process may hold more.
+        waiting = stack.enter_context(selectors.DefaultSelector())
         for client in clients:
             client.socket.setblocking(False)
+            waiting.register(client.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
         most = 0
-        deadline = time.monotonic() + 30
-        while unanswered:
-            assert time.monotonic() < deadline, f"{len(unanswered)} are not answered"
-            readable, writable, _ = select.select(unanswered, unsent, [], 1)
-            for sending in writable:
-                sent = sending.send(unsent[sending][: 1 << 16])
-                unsent[sending] = unsent[sending][sent:]
-                if not unsent[sending]:
-                    del unsent[sending]
-            for receiving in readable:
-                assert receiving.recv(4096), "closed instead of served"
-                unanswered.discard(receiving)
+        deadline = time.monotonic() + 60
+        while waiting.get_map():
+            assert time.monotonic() < deadline, f"{len(waiting.get_map())} are not answered"
+            for key, events in waiting.select(1):
+                one = cast("socket.socket", key.fileobj)
+                if events & selectors.EVENT_WRITE:
+                    sent = one.send(unsent[one][: 1 << 16])
+                    unsent[one] = unsent[one][sent:]
+                    if not unsent[one]:
+                        waiting.modify(one, selectors.EVENT_READ)
+                if events & selectors.EVENT_READ:
+                    assert one.recv(4096), "closed instead of served"
+                    waiting.unregister(one)
             most = max(most, held.held)
         assert budget // 2 < most <= budget
         assert broker.end_offset(topic) == len(clients)
-        assert held.held == 0
+        wait_until(lambda: held.held == 0)

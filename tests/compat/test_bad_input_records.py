@@ -16,6 +16,7 @@ import pytest
 from tests.compat.hostile import (
     NOW_MS,
     Target,
+    computed_within,
     fetch,
     patched,
     produce,
@@ -238,12 +239,11 @@ def test_a_bomb_is_refused_without_being_built(client: RawClient, checked: str, 
         else compressed(codec, bytes(80 << 20))
     )
     assert len(bomb) <= 1 << 20, "it fits a request"
-    began = time.monotonic()
-    refused = produce(client, checked, with_body(parse_header(records(b"x", codec=codec)), bomb))
+    with computed_within(1):
+        refused = produce(client, checked, with_body(parse_header(records(b"x", codec=codec)), bomb))
     assert refused.error_code in (ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.INVALID_RECORD)
     if codec != SNAPPY:
         assert refused.error_code == ErrorCode.MESSAGE_TOO_LARGE
-    assert time.monotonic() - began < 1
 
 
 def test_a_snappy_block_that_claims_gigabytes_is_refused(client: RawClient, checked: str) -> None:
@@ -295,9 +295,8 @@ def test_a_batch_of_too_many_things_is_refused_soon(
             record_count=in_batch, last_offset_delta=in_batch - 1
         )
         batch = with_body(header, compress(codec, body) if codec else body)
-        began = time.monotonic()
-        assert produce(client, topic, batch).error_code == error
-        assert time.monotonic() - began < 0.5
+        with computed_within(0.5):
+            assert produce(client, topic, batch).error_code == error
 
 
 RECORD = (

@@ -13,7 +13,16 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from tests.compat.hostile import FETCH_VERSION, NOW_MS, Target, fetch, produce, records, with_body
+from tests.compat.hostile import (
+    FETCH_VERSION,
+    NOW_MS,
+    Target,
+    computed_within,
+    fetch,
+    produce,
+    records,
+    with_body,
+)
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.limits import FETCH_SESSION_PARTITIONS_MAX, FETCH_SESSION_SLOTS_MAX
@@ -182,22 +191,19 @@ def test_a_fetch_for_everything_is_bounded(client: RawClient, broker: EmbeddedBr
 
 
 def test_a_negative_wait_or_minimum_answers_at_once(client: RawClient, topic: str) -> None:
-    """Nonsense in the numbers does not hang a request."""
-    began = time.monotonic()
+    """Nonsense in the numbers does not hang a request: the client would give up after ten seconds."""
     for wait, minimum in ((-1, 1), (-(2**31), 1), (2**31 - 1, -1), (2**31 - 1, 0), (0, 2**31 - 1)):
         assert fetch(client, topic, max_wait_ms=wait, min_bytes=minimum).error_code == ErrorCode.NONE
-    assert time.monotonic() - began < 1
 
 
 def test_a_fetch_of_a_hundred_thousand_partitions_is_answered(client: RawClient, topic: str) -> None:
     """Most do not exist; each is answered, nothing else is held up for long, and there is no session of it."""
-    began = time.monotonic()
     request = FetchRequest(max_wait_ms=0, session_epoch=0, topics=fetch_topics(topic, 100_000))
-    response = client.call(ApiKey.FETCH, FETCH_VERSION, request)
+    with computed_within(5):
+        response = client.call(ApiKey.FETCH, FETCH_VERSION, request)
     codes = [one.error_code for one in response.responses[0].partitions]
     assert codes == [ErrorCode.NONE] + [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION] * 99_999
     assert response.session_id == 0
-    assert time.monotonic() - began < 5
 
 
 def test_a_partition_named_a_hundred_thousand_times_waits_once(
@@ -211,7 +217,7 @@ def test_a_partition_named_a_hundred_thousand_times_waits_once(
     ]
     client.post(ApiKey.FETCH, FETCH_VERSION, FetchRequest(max_wait_ms=60_000, min_bytes=1, topics=same))
     with broker.connect() as other:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while not (waiting := broker.ask(lambda inside: waiters(inside, topic))):
             assert time.monotonic() < deadline
         assert waiting == 1
@@ -303,14 +309,13 @@ def test_a_look_up_by_time_in_a_body_that_cannot_be_opened_harms_nobody(
         batch = with_body(header._replace(max_timestamp=NOW_MS + 1 + at), body)
         assert produce(client, topic, batch).base_offset == 1 + 2 * at
     assert produce(client, topic, records(b"x", codec=codec)).base_offset == 7
-    began = time.monotonic()
-    for _ in range(2):
-        assert offset_at(client, topic, NOW_MS) == (ErrorCode.NONE, 0)
-        assert offset_at(client, topic, NOW_MS + 1) == (ErrorCode.NONE, 1)
-        assert offset_at(client, topic, NOW_MS + 2) == (ErrorCode.NONE, 3)
-        assert offset_at(client, topic, NOW_MS + 3) == (ErrorCode.NONE, 5)
-        assert offset_at(client, topic, -3) == (ErrorCode.NONE, 5)
-    assert time.monotonic() - began < 3
+    with computed_within(3):
+        for _ in range(2):
+            assert offset_at(client, topic, NOW_MS) == (ErrorCode.NONE, 0)
+            assert offset_at(client, topic, NOW_MS + 1) == (ErrorCode.NONE, 1)
+            assert offset_at(client, topic, NOW_MS + 2) == (ErrorCode.NONE, 3)
+            assert offset_at(client, topic, NOW_MS + 3) == (ErrorCode.NONE, 5)
+            assert offset_at(client, topic, -3) == (ErrorCode.NONE, 5)
     assert fetch(client, topic).error_code == ErrorCode.NONE
 
 
@@ -446,11 +451,10 @@ def test_a_topic_named_twice_in_one_request_is_refused(client: RawClient) -> Non
 def test_too_many_partitions_are_refused(client: RawClient, broker: EmbeddedBroker, partitions: int) -> None:
     """44: an accidental million must not end the node, neither at once nor by growth."""
     name = f"large-{partitions}"
-    began = time.monotonic()
-    assert create(client, wanted_topic(name, partitions=partitions)) == [ErrorCode.POLICY_VIOLATION]
-    assert create(client, wanted_topic(name)) == [ErrorCode.NONE]
-    assert grow(client, name, partitions) == ErrorCode.POLICY_VIOLATION
-    assert time.monotonic() - began < 2
+    with computed_within(2):
+        assert create(client, wanted_topic(name, partitions=partitions)) == [ErrorCode.POLICY_VIOLATION]
+        assert create(client, wanted_topic(name)) == [ErrorCode.NONE]
+        assert grow(client, name, partitions) == ErrorCode.POLICY_VIOLATION
     with pytest.raises(LookupError):
         broker.end_offset(name, 1)
 
@@ -491,7 +495,7 @@ def join(group: str, **fields: Any) -> JoinGroupRequest:
 def grouped(client: RawClient) -> RawClient:
     """A client of a broker that coordinates groups already."""
     request = FindCoordinatorRequest(key="any", key_type=0)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while True:
         found = client.call(ApiKey.FIND_COORDINATOR, 2, request).error_code
         probe = client.call(ApiKey.HEARTBEAT, 3, HeartbeatRequest(group_id="any", member_id="m")).error_code
