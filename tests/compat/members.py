@@ -140,11 +140,11 @@ def start_member(
     assignor: str,
     folder: Path,
     tools: Any = None,
-    session_ms: int = 6_000,
+    session_ms: int = 30_000,
     heartbeat_ms: int = 200,
     instance: str | None = None,
 ) -> Member:
-    """Start a member; `tools` is needed for Java ones."""
+    """Start a member; `tools` is needed for Java ones. Only one that is to be missed soon needs a short session."""
     if client == "java":
         properties = folder / f"java-{time.monotonic_ns()}.properties"
         properties.write_text(f"heartbeat.interval.ms={heartbeat_ms}\nfetch.max.wait.ms=100\n")

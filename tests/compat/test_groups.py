@@ -18,6 +18,7 @@ pytestmark = pytest.mark.compat
 
 PARTITIONS = 6
 SHORT_SESSION_MS = 1_500
+"""Of a member that is killed only: beside other tests a member may get no processor for longer, and be taken for dead."""
 
 Start = Callable[..., Member]
 
@@ -102,8 +103,19 @@ class Group:
             raise AssertionError(f"{error}\n{told}") from None
 
     def all_read(self) -> None:
-        """Wait until every record was read by somebody."""
+        """Wait until every record was read by somebody, and the group's positions say so.
+
+        Members tell what they have read before they commit it: who is next must not begin in between.
+        """
         self.wait("every record read", lambda: set(self.sent) <= {at for m in self.members for at in m.read})
+        self.wait("commits at the end of each partition", lambda: self.committed() == self.ends())
+
+    def ends(self) -> dict[int, int]:
+        """The offset behind the last record of each partition that has any."""
+        ends: dict[int, int] = {}
+        for partition, offset in self.sent:
+            ends[partition] = max(ends.get(partition, 0), offset + 1)
+        return ends
 
     def committed(self) -> dict[int, int]:
         answer = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(self.name)])
@@ -126,18 +138,18 @@ def group(shared_broker: BrokerProcess, tmp_path: Path, request: pytest.FixtureR
 )
 def test_members_join_leave_and_crash(group: Group, client: str, assignor: str) -> None:
     """Partitions follow the members; a clean leave loses and repeats nothing, a crash is seen by its session."""
-    first = group.start(client, assignor, session_ms=SHORT_SESSION_MS)
+    first = group.start(client, assignor)
     group.shared_by(first)
     group.produce()
     group.all_read()
 
-    second = group.start(client, assignor, session_ms=SHORT_SESSION_MS)
+    second = group.start(client, assignor)
     group.shared_by(first, second)
     group.produce()
     group.all_read()
 
     second.leave()
-    group.shared_by(first, patience_s=10)
+    group.shared_by(first)
     group.produce()
     group.all_read()
     assert Counter(at for member in group.members for at in member.read) == Counter(group.sent)
@@ -145,11 +157,9 @@ def test_members_join_leave_and_crash(group: Group, client: str, assignor: str) 
     third = group.start(client, assignor, session_ms=SHORT_SESSION_MS)
     group.shared_by(first, third)
     third.crash()
-    group.shared_by(first, patience_s=SHORT_SESSION_MS / 1000 + 15)
+    group.shared_by(first)
     group.produce()
     group.all_read()
-    ends = {partition: 1 + max(o for p, o in group.sent if p == partition) for partition in range(PARTITIONS)}
-    group.wait("commits at the end of each partition", lambda: group.committed() == ends)
     first.leave()
     group.wait("the group is empty", lambda: group.state() == ConsumerGroupState.EMPTY)
 
@@ -198,12 +208,12 @@ def test_cooperative_members_keep_working_during_a_rebalance(
     before = group.committed()
     group.produce()
     wanted = {at for at in group.sent if at[0] in kept}
-    group.wait("records read during the rebalance", lambda: wanted <= set(first.read), 5)
+    group.wait("records read during the rebalance", lambda: wanted <= set(first.read), 20)
     if commits:
         group.wait(
             "commits during the rebalance",
             lambda: all(group.committed().get(p, 0) > before.get(p, 0) for p in kept),
-            5,
+            20,
         )
     assert group.state() == ConsumerGroupState.PREPARING_REBALANCING
     assert first.assignment == kept
@@ -218,13 +228,13 @@ def test_cooperative_members_keep_working_during_a_rebalance(
 def test_static_member_returns_without_a_rebalance(group: Group, client: str) -> None:
     """Killed and started again within its session, it gets its partitions back and the others notice nothing."""
     assignor = "range"
-    stays = group.start(client, assignor, instance="stays", session_ms=20_000)
-    returns = group.start(client, assignor, instance="returns", session_ms=20_000)
+    stays = group.start(client, assignor, instance="stays")
+    returns = group.start(client, assignor, instance="returns")
     group.shared_by(stays, returns)
     held, events = returns.assignment, len(stays.said("partitions_assigned"))
 
     returns.crash()
-    again = group.start(client, assignor, instance="returns", session_ms=20_000)
+    again = group.start(client, assignor, instance="returns")
     group.wait("its partitions are back", lambda: again.assignment == held)
     group.produce()
     group.all_read()
@@ -234,9 +244,9 @@ def test_static_member_returns_without_a_rebalance(group: Group, client: str) ->
 
 def test_second_member_of_an_instance_fences_the_first(group: Group) -> None:
     """Two processes with one group.instance.id: the newer has it, the older is told so."""
-    older = group.start("librdkafka", "range", instance="twin", session_ms=20_000)
+    older = group.start("librdkafka", "range", instance="twin")
     group.shared_by(older)
-    newer = group.start("librdkafka", "range", instance="twin", session_ms=20_000)
+    newer = group.start("librdkafka", "range", instance="twin")
     group.wait("the older is fenced", lambda: {"_FATAL"} & {event["error"] for event in older.said("error")})
     older.crash()
     group.shared_by(newer)
