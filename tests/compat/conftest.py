@@ -42,7 +42,7 @@ class Broker:
         config = {key.replace("_", "."): value for key, value in settings.items()}
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         try:
-            admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(20)
+            admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(60)
         except TimeoutError:
             raise AssertionError(f"no answer from the broker, which said:\n{self.said()}") from None
         return name
@@ -105,7 +105,7 @@ class BrokerProcess(Broker):
     def start(self) -> BrokerProcess:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command(), stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise AssertionError(
@@ -123,22 +123,22 @@ class BrokerProcess(Broker):
         """SIGTERM, and the exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def kill(self) -> None:
         """SIGKILL."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(20)
+        self.process.wait(60)
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait(20)
+                self.process.wait(60)
 
 
 @pytest.fixture

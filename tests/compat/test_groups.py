@@ -18,7 +18,7 @@ pytestmark = pytest.mark.compat
 
 PARTITIONS = 6
 SHORT_SESSION_MS = 1_500
-"""Of a member that is killed only: beside other tests a member may get no processor for longer, and be taken for dead."""
+"""Of a member that is killed only: beside other tests one may get no processor for longer, and be taken for dead."""
 
 Start = Callable[..., Member]
 
