@@ -118,6 +118,8 @@ class Consumer:
             if self._errors and not fetched:
                 raise self._errors.pop(0)
             await self._start_fetches()
+            if self._errors and not fetched:
+                continue  # a partition that is missing: waiting for it would be in vain
             now_ms = self._cluster.clock.monotonic_ms()
             if fetched or now_ms >= limit_ms:
                 return fetched
