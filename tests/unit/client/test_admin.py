@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -206,6 +207,7 @@ async def test_list_groups_is_whole_or_an_error(cluster: Cluster, scripted: Any,
     await other.stop()
     scripted.nodes.append(other)
     scripted.script(ApiKey.LIST_GROUPS, ListGroupsResponse())
+    cluster.config = replace(cluster.config, deadline_ms=0)
     with pytest.raises(BrokerUnreachable):
         await groups.list_groups(cluster)
 

@@ -36,7 +36,8 @@ async def _server(handle: Handle, **options: int) -> AsyncIterator[tuple[AdminAp
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await answer(reader, writer)
+            with suppress(asyncio.IncompleteReadError):  # a client that has given up already
+                await answer(reader, writer)
         finally:
             writer.close()
             with suppress(ConnectionError):

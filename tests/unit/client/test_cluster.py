@@ -14,6 +14,7 @@ from moldau_broker.base.errors import ErrorCode
 from moldau_broker.client.cluster import Cluster
 from moldau_broker.client.config import ClientConfig
 from moldau_broker.client.errors import BrokerUnreachable, RequestFailed
+from moldau_broker.testing.controller import ManualClock
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.find_coordinator import Coordinator, FindCoordinatorResponse
 from moldau_broker.wire.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
@@ -125,13 +126,22 @@ async def test_cluster_reconnects_after_a_broker_dropped_it(cluster: Cluster, sc
     assert scripted.connections == 2
 
 
-async def test_cluster_gives_up_at_the_deadline(cluster: Cluster, scripted: Any, close: Exception) -> None:
+async def test_cluster_gives_up_at_the_deadline(
+    scripted: Any, config: ClientConfig, close: Exception
+) -> None:
     """The last error is the one reported."""
-    scripted.script(ApiKey.HEARTBEAT, close)
-    cluster.config = replace(cluster.config, deadline_ms=30)
-    with pytest.raises(Exception, match="closed the connection"):
-        await cluster.ask_patiently(HeartbeatRequest(), HeartbeatResponse)
-    assert len(scripted.seen(ApiKey.HEARTBEAT)) > 1
+    clock = ManualClock()
+
+    def hang_up(_request: HeartbeatRequest, _version: int) -> HeartbeatResponse:
+        clock.advance(20)
+        raise close
+
+    scripted.scripts[ApiKey.HEARTBEAT] = hang_up
+    patience = replace(config, deadline_ms=50)
+    async with Cluster(scripted.bootstrap, patience, clock=clock, rng=Random(1)) as cluster:
+        with pytest.raises(Exception, match="closed the connection"):
+            await cluster.ask_patiently(HeartbeatRequest(), HeartbeatResponse)
+    assert len(scripted.seen(ApiKey.HEARTBEAT)) == 3
 
 
 async def test_cluster_asks_a_broker_by_id(cluster: Cluster, scripted: Any, new_broker: Any) -> None:

@@ -189,7 +189,7 @@ async def member(cluster: Cluster, coordinator: Coordinator) -> AsyncIterator[Gr
 async def read(member: GroupConsumer, count: int) -> list[tuple[int, int]]:
     """(partition, offset) of the next `count` records or more."""
     found: list[tuple[int, int]] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(found) < count:
             for partition, records in await member.poll(50):
                 found += [(partition.partition, record.offset) for record in records]

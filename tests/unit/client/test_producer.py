@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.client.cluster import Cluster
+from moldau_broker.client.config import ClientConfig
 from moldau_broker.client.errors import DeliveryFailed, RequestFailed
 from moldau_broker.client.partitioner import RoundRobinPartitioner
 from moldau_broker.client.partitions import TopicPartition
 from moldau_broker.client.producer import Producer
 from moldau_broker.client.producer_config import ACKS_ALL, ACKS_LEADER, ACKS_NONE, ProducerConfig
+from moldau_broker.testing.broker import SkewedClock
 from moldau_broker.testing.scripted import ScriptedBroker
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.init_producer_id import InitProducerIdResponse
@@ -166,7 +168,7 @@ async def test_producer_repeats_after_a_lost_connection(
 async def test_producer_splits_a_batch_that_is_too_large(cluster: Cluster, log: Any) -> None:
     """A topic may allow less than this client fills; the halves carry on the numbering."""
     seen = log(ErrorCode.MESSAGE_TOO_LARGE)
-    async with Producer(cluster, ProducerConfig(linger_ms=1000)) as producer:
+    async with Producer(cluster, ProducerConfig(linger_ms=60_000)) as producer:
         futures = [await producer.send("t", value=b"%d" % n, partition=0) for n in range(5)]
         await producer.flush()
     assert [(header.base_sequence, values) for _, header, values in seen.batches] == [
@@ -205,14 +207,24 @@ async def test_producer_renumbers_after_a_failure(cluster: Cluster, log: Any) ->
     ]
 
 
-async def test_producer_gives_up_in_time(cluster: Cluster, log: Any) -> None:
+async def test_producer_gives_up_in_time(scripted: Any, config: ClientConfig, log: Any) -> None:
     """A batch that is never accepted fails when its time for delivery is over, with the last reason."""
-    log(*[ErrorCode.NOT_ENOUGH_REPLICAS] * 1000)
-    producer = Producer(cluster, ProducerConfig(delivery_ms_max=50))
-    await producer.send("t", value=b"a", partition=0)
-    with pytest.raises(DeliveryFailed, match="NOT_ENOUGH_REPLICAS"):
-        await producer.flush()
-    await producer.close()
+    refusing = log(*[ErrorCode.NOT_ENOUGH_REPLICAS] * 1000)
+    clock = SkewedClock()
+
+    def at_last_too_late(request: ProduceRequest, version: int) -> ProduceResponse | None:
+        if len(refusing.refused) == 2:
+            clock.ahead_ms += 60_000
+        return cast("ProduceResponse | None", refusing(request, version))
+
+    scripted.scripts[ApiKey.PRODUCE] = at_last_too_late
+    async with Cluster(scripted.bootstrap, config, clock=clock) as cluster:
+        producer = Producer(cluster, ProducerConfig(delivery_ms_max=60_000))
+        await producer.send("t", value=b"a", partition=0)
+        with pytest.raises(DeliveryFailed, match="NOT_ENOUGH_REPLICAS"):
+            await producer.flush()
+        await producer.close()
+    assert len(refusing.refused) == 3
 
 
 async def test_producer_waits_for_a_leader(
