@@ -126,3 +126,34 @@ async def test_leader_whose_follower_meets_the_damage_hands_over() -> None:
             assert segment(cluster, 2, "t").read_bytes() == before
             assert await read_all(client, "t", RECORDS) == values
             assert len(cluster.node(1).events("replica.begun_anew")) == 1
+
+
+@pytest.mark.parametrize("victim", [1, 3], ids=["leader", "follower"])
+async def test_damage_that_nobody_reads_is_found_and_healed(victim: int) -> None:
+    """A bit flips in a closed segment of one replica; no reader comes, and it is fetched again from sound ones."""
+    settings = {"log.scrub.interval.ms": "500", "log.scrub.max.bytes.per.second": str(64 << 20)}
+    with ProcessCluster(3, settings=settings) as cluster:
+        async with Cluster(cluster.bootstrap) as client:
+            config = {"min.insync.replicas": "2", "segment.bytes": str(1 << 20)}
+            made = await create_topics(client, [NewTopic(name="t", assignment={0: [1, 2, 3]}, config=config)])
+            assert not isinstance(made["t"], ClientError)
+            values = [b"%06d" % n + bytes(50_000) for n in range(60)]
+            async with Producer(client) as producer:
+                for value in values:
+                    await producer.send("t", value=value, partition=0)
+                    await producer.flush()
+            await healed(cluster, client, "t")
+            sound = segment(cluster, 2, "t").read_bytes()
+            assert len(sound) < 60 * 50_000, "the first segment is closed"
+            flip(segment(cluster, victim, "t"), 0.5)
+            async with asyncio.timeout(40):
+                while True:
+                    if cluster.node(victim).events("replica.begun_anew"):
+                        break
+                    await asyncio.sleep(0.1)
+            await healed(cluster, client, "t")
+            assert segment(cluster, victim, "t").read_bytes() == sound
+            (found,) = cluster.node(victim).events("log.damage_found")
+            assert found["topic"] == "t"
+            assert not any(cluster.node(node).events("log.damage_found") for node in {1, 2, 3} - {victim})
+            assert await read_all(client, "t", 60) == values  # lost = 0

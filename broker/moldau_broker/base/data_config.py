@@ -133,6 +133,21 @@ class LogSettings:
     cleaner_backoff_ms: int = setting_field(
         "log.cleaner.backoff.ms", _LONG, "15000", "Pause when there is nothing to clean.", at_least(0)
     )
+    scrub_bytes_per_second: int = setting_field(
+        "log.scrub.max.bytes.per.second",
+        _LONG,
+        str(2 * 1024 * 1024),
+        "Most bytes of closed segments read per second to find damage that nobody reads, a tenth of it while the "
+        "broker is busy; 0 looks for none. The default walks over a terabyte in six days.",
+        at_least(0),
+    )
+    scrub_interval_ms: int = setting_field(
+        "log.scrub.interval.ms",
+        _LONG,
+        "604800000",
+        "From the beginning of one walk over all closed segments to the next one's, at least.",
+        at_least(100),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,6 +188,13 @@ class ReplicaManager:
             if partition in self._told and not partition.is_leader:
                 self._resigned(partition)
 
+    def look_again(self, topic: str) -> None:
+        """Apply the newest image to a topic once more: one of its replicas here may be begun anew by now."""
+        known = self._image.topics.get(topic) if self._image is not None else None
+        if self._image is not None and known is not None:
+            self._apply_topic(self._image, known)
+            self.on_hosted()
+
     def _host_later(self, key: tuple[str, int]) -> None:
         """Make a replica that was left for a later turn, if the newest image still wants it."""
         image, (name, index) = self._image, key

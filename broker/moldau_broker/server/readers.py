@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 from moldau_broker.storage.errors import StorageError
 
@@ -29,10 +30,13 @@ class Readers:
         Errors are left for the read that follows to meet.
         """
         self.cold_reads += 1
+        self.run(partial(_run_all, list(reads)), done)
+
+    def run(self, work: Callable[[], object], done: Callable[[], None]) -> None:
+        """Run `work`, which must not raise, on a helper thread, then call `done` on the loop's."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="cold-read")
-        future = self._loop.run_in_executor(self._pool, _run_all, list(reads))
-        future.add_done_callback(lambda _: done())
+        self._loop.run_in_executor(self._pool, work).add_done_callback(lambda _: done())
 
     def close(self) -> None:
         """End the threads; reads under way finish."""

@@ -1,6 +1,6 @@
-"""What a broker does by the clock: flushes that nobody waits for, checkpoints, retention, purging, idle buffers.
+"""What a broker does by the clock: flushes that nobody waits for, checkpoints, retention, purging, scrubbing.
 
-Everything blocking goes to the group commit's helper thread; the loop only takes values and asks.
+Everything blocking goes to a helper thread, the group commit's for what is short; the loop only takes values and asks.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from moldau_broker.server.scrubber import Scrubber
 from moldau_broker.storage.errors import StorageError
 
 if TYPE_CHECKING:
+    from random import Random
+
     from moldau_broker.base.clock import Clock
     from moldau_broker.replication.manager import ReplicaManager
     from moldau_broker.server.config import BrokerConfig
+    from moldau_broker.server.readers import Readers
     from moldau_broker.server.turn import LoopTimers
     from moldau_broker.storage.group_commit import GroupCommit
     from moldau_broker.storage.logdir import LogDir
@@ -32,6 +36,7 @@ class Upkeep:
 
     Attributes:
         segments_deleted: segments that retention took away, since start.
+        scrubber: looks for damage.
     """
 
     def __init__(
@@ -42,6 +47,8 @@ class Upkeep:
         clock: Clock,
         timers: LoopTimers,
         settings: Callable[[], BrokerConfig],
+        readers: Readers,
+        rng: Random,
     ) -> None:
         self._log_dir = log_dir
         self._replicas = replicas
@@ -52,6 +59,9 @@ class Upkeep:
         self._stopped = False
         self._checkpoint_wanted = False
         self.segments_deleted = 0
+        self.scrubber = Scrubber(
+            settings().node.id, replicas, readers, clock, timers, lambda: settings().log, rng
+        )
 
     def start(self) -> None:
         """Begin; every chore then sets its own next time."""
@@ -62,10 +72,12 @@ class Upkeep:
         self._every(lambda: PRODUCER_CHECK_MS, self._expire_producers)
         self._every(lambda: PURGE_CHECK_MS, self._purge)
         self._every(lambda: REPLICA_CHECK_MS, self._replicas.tick)
+        self.scrubber.start()
 
     def stop(self) -> None:
         """No chore begins any more."""
         self._stopped = True
+        self.scrubber.stop()
 
     def _every(self, interval_ms: Callable[[], float], chore: Callable[[], None]) -> None:
         def run() -> None:

@@ -177,6 +177,22 @@ OWN_METRICS: Final = (
     Metric(
         "moldau_disk_size_bytes", _GAUGE, (), "bytes", "Size of the data directory's volume.", _PARTITIONS
     ),
+    Metric(
+        "moldau_log_scrubbed_bytes_total",
+        _COUNTER,
+        (),
+        "bytes",
+        "Bytes of closed segments read in search of damage.",
+        "server.scrubber",
+    ),
+    Metric(
+        "moldau_log_damage_found_total",
+        _COUNTER,
+        (),
+        "segments",
+        "Closed segments in which that search found damage.",
+        "server.scrubber",
+    ),
     # logs
     Metric(
         "moldau_topics", _GAUGE, (), "topics", "Topics of the cluster, as this node knows it.", _PARTITIONS

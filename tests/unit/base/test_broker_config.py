@@ -113,6 +113,8 @@ def test_own_settings_do_not_collide_with_kafkas():
         "log.flush.acks.all",
         "log.recovery.max.bytes",
         "log.recovery.max.ms",
+        "log.scrub.interval.ms",
+        "log.scrub.max.bytes.per.second",
         "max.partitions.per.broker",
         *METRICS_FILTERS,
         "record.validation",

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-from random import Random
 
 import pytest
 
 from moldau_broker.base.topic_config import TopicConfig
-from moldau_broker.storage.errors import CorruptLog, DiskFull, OffsetOutOfRange, StorageError
+from moldau_broker.storage.errors import DiskFull, OffsetOutOfRange, StorageError
 from moldau_broker.storage.retention import Reason
-from moldau_broker.storage.scrub import put_aside, scrub
 from moldau_broker.testing.disk import SimDisk
 from moldau_broker.testing.logs import append, make_batch, open_at, read_all
 
@@ -253,28 +251,6 @@ def test_flush_is_due_by_count_and_by_bytes():
     fill(log, 20)
     assert len(log.segments) > 1
     assert observer.due > 2
-
-
-def test_scrub_finds_what_reading_does_not():
-    """A flipped bit below the durable end is reported; putting the log aside outlives a restart."""
-    disk = SimDisk()
-    log = open_at(disk, SMALL)
-    fill(log, 60)
-    log.sync()
-    fill(log, 1)
-    assert [found.damage for found in scrub(log)] == [None] * len(log.segments)
-    victim = log.segments[2]
-    rng = Random(8)
-    batch = list(victim.batches())[3]
-    disk.content(f"t-0/{victim.name('.log')}")[batch.position + rng.randint(30, batch.size - 1)] ^= 1
-    damage = [found.damage for found in scrub(log) if found.damage is not None]
-    assert len(damage) == 1
-    assert (damage[0].offset, damage[0].position) == (batch.base_offset, batch.position)
-    put_aside(log, damage[0])
-    with pytest.raises(CorruptLog):
-        log.read(0, 1)
-    with pytest.raises(CorruptLog, match="put aside"):
-        open_at(disk, SMALL)
 
 
 def test_an_epoch_that_could_not_begin_is_taken_back():
