@@ -7,12 +7,15 @@ keeping all decisions on one thread, and only readers far behind the tail pay it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
-from moldau_broker.storage.errors import StorageError
+from moldau_broker.storage.errors import OffsetOutOfRange, StorageError
+
+if TYPE_CHECKING:
+    from moldau_broker.storage.log import Log
 
 
 class Readers:
@@ -24,13 +27,10 @@ class Readers:
         self._pool: ThreadPoolExecutor | None = None
         self.cold_reads = 0
 
-    def warm(self, reads: Sequence[Callable[[], object]], done: Callable[[], None]) -> None:
-        """Run the (blocking) reads on a helper thread, then call `done` on the loop's.
-
-        Errors are left for the read that follows to meet.
-        """
+    def warm(self, read: Callable[[], object], done: Callable[[], None]) -> None:
+        """Run a (blocking) read, which must not raise, on a helper thread, then call `done` on the loop's."""
         self.cold_reads += 1
-        self.run(partial(_run_all, list(reads)), done)
+        self.run(read, done)
 
     def run(self, work: Callable[[], object], done: Callable[[], None]) -> None:
         """Run `work`, which must not raise, on a helper thread, then call `done` on the loop's."""
@@ -44,7 +44,23 @@ class Readers:
             self._pool.shutdown(wait=False)
 
 
-def _run_all(reads: Sequence[Callable[[], object]]) -> None:
-    for read in reads:
-        with suppress(StorageError):
-            read()
+class ReadAhead(NamedTuple):
+    """Part of what an answer may hold: up to `bytes_max` of a log from `offset`, below offset `end`."""
+
+    log: Log
+    offset: int
+    bytes_max: int
+    end: int
+
+
+def read_ahead(reads: Iterable[ReadAhead], bytes_max: int) -> None:
+    """Bring as much of them, in order, into the page cache as one answer of `bytes_max` can hold. Blocks.
+
+    What stands in the way is left for the read that follows to meet.
+    """
+    left = bytes_max
+    for one in reads:
+        with suppress(StorageError, OffsetOutOfRange):
+            left -= len(one.log.read(one.offset, min(left, one.bytes_max), up_to=one.end))
+        if left <= 0:
+            return

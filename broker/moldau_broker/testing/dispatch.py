@@ -90,19 +90,18 @@ class ManualReaders:
 
     def __init__(self) -> None:
         self.asked = 0
-        self._waiting: list[tuple[Sequence[Callable[[], object]], Callable[[], None]]] = []
+        self._waiting: list[tuple[Callable[[], object], Callable[[], None]]] = []
 
-    def warm(self, reads: Sequence[Callable[[], object]], done: Callable[[], None]) -> None:
+    def warm(self, read: Callable[[], object], done: Callable[[], None]) -> None:
         """See `server.readers.Readers`."""
-        self.asked += len(reads)
-        self._waiting.append((reads, done))
+        self.asked += 1
+        self._waiting.append((read, done))
 
     def run(self) -> None:
         """Do the reads, and tell."""
         waiting, self._waiting = self._waiting, []
-        for reads, done in waiting:
-            for one in reads:
-                one()
+        for read, done in waiting:
+            read()
             done()
 
 

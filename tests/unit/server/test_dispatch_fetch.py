@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -250,10 +251,31 @@ def test_cold_data_is_read_by_a_helper_and_then_answered(bench: DispatchBench) -
     bench.disk.cold = True
     reply = fetch(bench, wanted(bench, {0: 0, 1: 0}), max_bytes=3 << 20)
     assert not reply.done
-    assert bench.readers.asked == 2
+    assert bench.readers.asked == 1
     bench.readers.run()
     assert got(reply)[0] >= 1
     assert errors(reply) == {0: ErrorCode.NONE, 1: ErrorCode.NONE}
+
+
+def test_no_more_cold_data_is_read_than_the_answer_can_hold(bench: DispatchBench) -> None:
+    """A follower that catches up on a thousand partitions must not wait for a mebibyte of each."""
+    for index in range(3):
+        for _ in range(18):
+            write(bench, bytes(1_000_000), index=index)
+    bench.disk.cold = True
+    reply = fetch(bench, wanted(bench, {0: 0, 1: 0, 2: 0}), max_bytes=1_500_000)
+    read: list[int] = []
+    before = bench.disk.reading
+
+    def reading(path: str) -> None:
+        read.append(int(path[2]))
+        before(path)
+
+    bench.disk.reading = reading  # type: ignore[method-assign]
+    bench.readers.run()
+    assert 0 in read
+    assert 2 not in read, "neither by the helper nor, worse, by the event loop"
+    assert got(reply) == {0: 1, 1: 0, 2: 0}
 
 
 def test_cold_data_whose_topic_goes_meanwhile_is_an_error(bench: DispatchBench) -> None:
@@ -448,11 +470,14 @@ def test_a_session_tells_where_logs_part_although_nothing_else_is_new(bench: Dis
     assert (answer.diverging_epoch.epoch, answer.diverging_epoch.end_offset) == (0, 3)
 
 
-def a_replica(bench: DispatchBench, *, internal: bool = True, **fields: Any) -> Reply:
-    """What broker 2 gets when it fetches partition 0 from offset 0 as a follower."""
+def a_replica(
+    bench: DispatchBench, *, internal: bool = True, indexes: Sequence[int] = (0,), **fields: Any
+) -> Reply:
+    """What broker 2 gets when it fetches partition 0, or these, from offset 0 as a follower."""
     peer = Peer("INTERNAL", ListenerKind.INTERNAL) if internal else Peer()
     state = ReplicaState(replica_id=2, replica_epoch=-1)
-    return fetch(bench, wanted(bench, {0: 0}), version=17, peer=peer, replica_state=state, **fields)
+    wish = wanted(bench, dict.fromkeys(indexes, 0))
+    return fetch(bench, wish, version=17, peer=peer, replica_state=state, **fields)
 
 
 def test_followers_fetch_from_the_internal_listener_only(bench: DispatchBench) -> None:
@@ -462,6 +487,23 @@ def test_followers_fetch_from_the_internal_listener_only(bench: DispatchBench) -
     assert errors(a_replica(bench, internal=False)) == {0: ErrorCode.TOPIC_AUTHORIZATION_FAILED}
     assert got(fetch(bench, wanted(bench, {0: 0}), max_wait_ms=0)) == {0: 0}
     assert got(a_replica(bench)) == {0: 1}
+
+
+def test_a_follower_gets_what_it_asks_for_of_many_partitions(bench: DispatchBench) -> None:
+    """It flushes once for each answer: replica.fetch.response.max.bytes binds, and the leader's fetch.max.bytes."""
+    bench.publish(bench.topic("t", 3, replicas=(1, 2), epoch=1))
+    for index in range(3):
+        for _ in range(30):
+            write(bench, bytes(100_000), index=index)
+    sizes = {}
+    for max_bytes in (10 << 20, 2 << 20):
+        reply = a_replica(bench, indexes=(0, 1, 2), max_bytes=max_bytes)
+        sizes[max_bytes] = [
+            len(one.records or b"") for topic in reply.response().responses for one in topic.partitions
+        ]
+    assert all((1 << 20) - 101_000 < size <= 1 << 20 for size in sizes[10 << 20])
+    assert len(sizes[10 << 20]) == 3
+    assert (2 << 20) - 101_000 < sum(sizes[2 << 20]) <= 2 << 20
 
 
 def test_a_follower_that_waits_is_answered_in_the_turn_of_the_append(bench: DispatchBench) -> None:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
-from moldau_broker.base.limits import FETCH_ANSWER_BYTES_ENOUGH, WAITING_FETCHES_MAX
+from moldau_broker.base.limits import WAITING_FETCHES_MAX
 from moldau_broker.replication.outcome import PartitionRead
 from moldau_broker.replication.partition import Partition
 from moldau_broker.replication.waiting import DelayedFetch
 from moldau_broker.server.fetch_answer import divergence, partition_data, without_records
+from moldau_broker.server.fetch_budget import FetchBudget
 from moldau_broker.server.fetch_sessions import (
     FINAL_EPOCH,
     INITIAL_EPOCH,
@@ -31,6 +32,7 @@ from moldau_broker.server.fetch_sessions import (
 )
 from moldau_broker.server.handlers.spec import Handler, ListenerKind, RequestContext
 from moldau_broker.server.leader_hints import FETCH_SINCE, LeaderHints
+from moldau_broker.server.readers import ReadAhead, read_ahead
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.batches import iter_batches
 from moldau_broker.wire.messages.fetch import (
@@ -256,7 +258,7 @@ class _Fetch:
         """Bring what is asked for into the page cache off the loop, then read as usual."""
         later: Deferred[FetchResponse] = Deferred()
         reads = [
-            partial(target.log.read, wish.fetch_offset, self._partition_bytes(wish), up_to=self._end(target))
+            ReadAhead(target.log, wish.fetch_offset, max(0, wish.max_bytes), self._end(target))
             for wish, target in zip(self._asked, self._targets, strict=True)
             if isinstance(target, Partition)
             and target.log_start_offset <= wish.fetch_offset < self._end(target)
@@ -267,16 +269,17 @@ class _Fetch:
             assert reads is not None
             later.complete(self._respond(reads))
 
-        self._broker.readers.warm(reads, warmed)
+        self._broker.readers.warm(partial(read_ahead, reads, self._bytes_max()), warmed)
         return later
 
-    def _partition_bytes(self, wish: FetchPartition) -> int:
-        return max(0, min(wish.max_bytes, self._broker.settings.network.fetch_max_bytes))
+    def _bytes_max(self) -> int:
+        return max(0, min(self._request.max_bytes, self._broker.settings.network.fetch_max_bytes))
 
     def _read_all(self, *, wait: bool) -> list[PartitionRead] | None:
-        request = self._request
-        enough = max(FETCH_ANSWER_BYTES_ENOUGH, request.min_bytes)
-        left = max(0, min(request.max_bytes, self._broker.settings.network.fetch_max_bytes, enough))
+        request, now_ms = self._request, self._broker.clock.monotonic_ms
+        budget = FetchBudget(
+            self._bytes_max(), request.min_bytes, for_replica=self._is_replica, now_ms=now_ms()
+        )
         is_replica, from_any = self._is_replica, not self._is_replica and self._from_any
         reads: list[PartitionRead] = []
         empty_so_far = True
@@ -312,19 +315,23 @@ class _Fetch:
             elif (preferred := self._preferred(target, wish)) >= 0:
                 reads.append(without_records(target, preferred=preferred))
                 continue
-            read = target.read(
+            read_here = partial(
+                target.read,
                 wish.fetch_offset,
-                left if left < wish.max_bytes else max(0, wish.max_bytes),
+                min(budget.left, max(0, wish.max_bytes)),
                 committed=request.isolation_level == _READ_COMMITTED,
                 min_one=empty_so_far,
-                wait=wait,
                 to_end=is_replica,
             )
+            read = read_here(wait=False)
+            if read is None and wait:
+                # The helper has read as much as fits; what is cold now comes with a later answer, if this has any.
+                read = read_here(wait=True) if empty_so_far else without_records(target)
             if read is None:
                 return None
             if read.records:
                 empty_so_far = False
-                left = max(0, left - len(read.records))
+                budget.take(len(read.records), now_ms())
             reads.append(read)
         return reads
 
