@@ -126,6 +126,7 @@ class Replicas:
                 replication=SimpleNamespace(selector="any"),  # consumers may read from followers (KIP-392)
             ),
             turn=node,
+            clock=node.clock,
             timers=SimpleNamespace(call_later=self._call_later),
             waiting_fetches=set(),
             missing_id_error=self._missing,
