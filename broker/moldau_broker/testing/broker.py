@@ -13,7 +13,10 @@ Ready in some 20 ms. See docs/testing.md; the pytest fixtures are in `pytest_plu
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import socket
+import sys
 import tempfile
 import threading
 import uuid
@@ -116,6 +119,7 @@ class EmbeddedBroker:
         self.data_dir = Path(data_dir) if data_dir is not None else Path()
         self.ports: dict[str, int] = {}
         self._clock = clock
+        self._held: list[int] = []
         self._controls = Controls()
         self._controls.on_change = self._controls_changed
         self._thread: threading.Thread | None = None
@@ -134,6 +138,8 @@ class EmbeddedBroker:
         assert self._thread is None, "this broker runs already"
         if not self._keeps_data and self.data_dir == Path():
             self.data_dir = Path(tempfile.mkdtemp(prefix="moldau-test-"))
+        if not self.ports and "listeners" not in self._settings and sys.platform == "linux":
+            self._hold_ports()
         config = load_config(None, self._flags())
         started: Future[None] = Future()
         self._thread = threading.Thread(
@@ -146,6 +152,18 @@ class EmbeddedBroker:
             self.close()
             raise
         return self
+
+    def _hold_ports(self) -> None:
+        """Choose the listeners' ports, and keep them until `close`: the kernel gives them to nobody else meanwhile.
+
+        A socket that is bound and never listens is enough; on Linux the broker may listen beside it.
+        """
+        for name in _LISTENERS:
+            holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind((HOST, 0))
+            self.ports[name] = holder.getsockname()[1]
+            self._held.append(holder.detach())
 
     def _flags(self) -> list[str]:
         settings = dict(self._settings)
@@ -197,6 +215,8 @@ class EmbeddedBroker:
     def close(self) -> None:
         """Stop, and remove the data where the folder is ours. Harmless when repeated."""
         self.stop()
+        while self._held:
+            os.close(self._held.pop())
         if not self._keeps_data and self.data_dir != Path():
             shutil.rmtree(self.data_dir, ignore_errors=True)
             self.data_dir = Path()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -74,6 +76,19 @@ def test_a_restarted_broker_keeps_its_address_and_its_data(tmp_path: Path) -> No
         assert produce(client, topic).base_offset == 1
     broker.close()
     assert (tmp_path / "data" / f"{topic}-0").is_dir(), "a folder that was given is kept"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port that is held cannot be listened on")
+def test_a_broker_that_is_stopped_keeps_its_ports() -> None:
+    """Nobody else can have them before it starts again; afterwards everybody can."""
+    broker = EmbeddedBroker().start()
+    broker.stop()
+    for name in ("CLIENT", "INTERNAL", "CONTROLLER"):
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", broker.ports[name]))
+    broker.start()
+    broker.close()
+    socket.create_server(("127.0.0.1", broker.ports["CLIENT"])).close()
 
 
 def test_a_closed_broker_leaves_neither_thread_nor_file() -> None:
