@@ -41,7 +41,7 @@ def echoing() -> Iterator[Network]:
 
 
 def connect(made: Network) -> socket.socket:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while True:
         try:
             connection = socket.create_connection((made.address(1), PORT), 1)
@@ -53,8 +53,8 @@ def connect(made: Network) -> socket.socket:
 
 
 def from_node_2(made: Network) -> bool:
-    """Whether node 2 can talk to node 1."""
-    script = f"import socket; socket.create_connection(({made.address(1)!r}, {PORT}), 1)"
+    """Whether node 2 can talk to node 1. A first packet that is lost is sent again after a second."""
+    script = f"import socket; socket.create_connection(({made.address(1)!r}, {PORT}), 3.5)"
     command = [*made.command(2), sys.executable, "-c", script]
     return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
@@ -71,7 +71,7 @@ def test_a_cut_is_silent_and_heals(echoing: Network, way: tuple[int, int]) -> No
         with pytest.raises(TimeoutError):
             connection.recv(1)
         echoing.heal()
-        connection.settimeout(10)
+        connection.settimeout(30)
         assert connection.recv(1) == b"2"
 
 
