@@ -281,10 +281,11 @@ class Kafka:
 
 
 def _free_pair() -> int:
-    """A port that is free together with the one 10,000 above it, which the controller takes."""
-    for _ in range(100):
-        with socket.create_server(("127.0.0.1", 0)) as first:
-            port = first.getsockname()[1] % 20_000 + 20_000
+    """A port that is free together with the one 10,000 above it, which the controller takes.
+
+    Both below those that the kernel gives to outgoing connections: Kafka takes seconds to come back to them.
+    """
+    for port in Random().sample(range(15_000, 22_000), 100):
         try:
             with (
                 socket.create_server(("127.0.0.1", port)),

@@ -368,6 +368,6 @@ def test_a_reader_at_the_end_gets_each_record_at_once(shared_broker: Broker) -> 
     for value in (b"one", b"two", b"three"):
         producer.produce(topic, value, partition=0)
         assert producer.flush(20) == 0
-        (message,) = consumer.consume(1, 5)
+        (message,) = consumer.consume(1, 20)
         assert message.value() == value
     consumer.close()

@@ -42,7 +42,7 @@ def send(
             partition=0,
             on_delivery=lambda error, message: reports.append((error.name() if error else None, message)),
         )
-    assert producer.flush(20) == 0
+    assert producer.flush(60) == 0
     return reports
 
 

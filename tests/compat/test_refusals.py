@@ -16,7 +16,7 @@ pytestmark = pytest.mark.compat
 
 
 def librdkafka_transaction(broker: Broker) -> None:
-    Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": "t"}).init_transactions(10)
+    Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": "t"}).init_transactions(30)
 
 
 def kafka_python_transaction(broker: Broker) -> None:
@@ -31,7 +31,7 @@ def aiokafka_transaction(broker: Broker) -> None:
     async def begin() -> None:
         producer = aiokafka.AIOKafkaProducer(bootstrap_servers=broker.bootstrap, transactional_id="t")
         try:
-            await asyncio.wait_for(producer.start(), 10)
+            await asyncio.wait_for(producer.start(), 30)
         finally:
             await producer.stop()
 
@@ -68,7 +68,7 @@ def test_librdkafka_is_told_that_newer_groups_are_not_served(shared_broker: Brok
         }
     )
     consumer.subscribe([shared_broker.create_topic()])
-    (message,) = consumer.consume(1, 10)
+    (message,) = consumer.consume(1, 20)
     consumer.close()
     assert message.error().code() == KafkaError._FATAL
     assert "API version not supported" in message.error().str()
@@ -90,7 +90,7 @@ def test_librdkafka_is_told_that_newer_groups_are_not_served(shared_broker: Brok
         ),
         (
             "kafka-console-share-consumer",
-            "--timeout-ms 3000",
+            "--timeout-ms 20000",
             "The cluster does not support the share group protocol",
         ),
     ],
@@ -101,7 +101,7 @@ def test_javas_tools_say_what_is_not_served(
     """They end by themselves, and their output names the reason."""
     topic = shared_broker.create_topic()
     at = ["--bootstrap-server", shared_broker.bootstrap, "--topic", topic]
-    done = kafka_tools.run(tool, *at, *arguments.split(), check=False, timeout=40)
+    done = kafka_tools.run(tool, *at, *arguments.split(), check=False, timeout=60)
     assert words in done.stdout + done.stderr
 
 
@@ -135,7 +135,7 @@ def test_a_group_id_of_another_kind_is_another_group(shared_broker: Broker) -> N
         }
     )
     newer.subscribe([topic])
-    assert newer.consume(1, 10)[0].error().code() == KafkaError._FATAL
+    assert newer.consume(1, 20)[0].error().code() == KafkaError._FATAL
     newer.close()
     producer = Producer({"bootstrap.servers": shared_broker.bootstrap})
     producer.produce(topic, b"x")
