@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from moldau_broker.testing.sim.run import run_seed
+from moldau_broker.testing.sim.swarm import DISK_FAULTS
 
 RED = [
     (
@@ -37,7 +38,7 @@ RED_BY_DISKS = [
 @pytest.mark.parametrize(("layer", "seed", "found"), RED, ids=[f"{layer}-{seed}" for layer, seed, _ in RED])
 def test_seed_that_was_red_is_green(layer: str, seed: int, found: str) -> None:
     """What the seed found does not come back."""
-    outcome = run_seed(seed, layer=layer, disk_faults=False)  # there were none when it was found
+    outcome = run_seed(seed, layer=layer, extras=frozenset())  # there were none when it was found
     assert outcome.failure is None, f"{outcome.failure}; it once found: {found}"
 
 
@@ -46,6 +47,6 @@ def test_seed_that_was_red_is_green(layer: str, seed: int, found: str) -> None:
 )
 def test_seed_that_was_red_by_its_disks_is_green(layer: str, seed: int, found: str) -> None:
     """Likewise, for what full disks and flipped bits have found."""
-    outcome = run_seed(seed, layer=layer)
+    outcome = run_seed(seed, layer=layer, extras=frozenset({DISK_FAULTS}))
     assert outcome.counts["disks full"], "the fault that found it is still there"
     assert outcome.failure is None, f"{outcome.failure}; it once found: {found}"

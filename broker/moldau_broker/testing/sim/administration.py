@@ -49,7 +49,10 @@ class Administrator(Client):
         if sum(not broker.fenced for broker in brokers.values()) < len(self.cluster.nodes):
             self.kernel.after(50, self.create_topics, done)
             return
-        request = CreateTopicsRequest(topics=[self._topic(plan) for plan in self.cluster.swarm.topics])
+        nodes = self.cluster.node_ids()
+        request = CreateTopicsRequest(
+            topics=[new_topic(plan, nodes, self.rng) for plan in self.cluster.swarm.topics]
+        )
 
         def answered(answer: Any) -> None:
             ok = not isinstance(answer, Broken) and all(
@@ -63,21 +66,6 @@ class Administrator(Client):
             self.kernel.after(50, self.create_topics, done)
 
         self._ask(ApiKey.CREATE_TOPICS, request, answered)
-
-    def _topic(self, plan: TopicPlan) -> CreatableTopic:
-        nodes = self.cluster.node_ids()
-        return CreatableTopic(
-            name=plan.name,
-            num_partitions=-1,
-            replication_factor=-1,
-            assignments=[
-                CreatableReplicaAssignment(
-                    partition_index=index, broker_ids=self.rng.sample(nodes, plan.replication_factor)
-                )
-                for index in range(plan.partitions)
-            ],
-            configs=[CreatableTopicConfig(name="min.insync.replicas", value=str(plan.min_insync))],
-        )
 
     # -- the nemesis' wishes ------------------------------------------------------------------------------
 
@@ -110,3 +98,19 @@ class Administrator(Client):
 
         self._ask(key, request, answered)
         return True
+
+
+def new_topic(plan: TopicPlan, nodes: list[int], rng: Random) -> CreatableTopic:
+    """A topic as planned, its replicas wherever chance puts them."""
+    return CreatableTopic(
+        name=plan.name,
+        num_partitions=-1,
+        replication_factor=-1,
+        assignments=[
+            CreatableReplicaAssignment(
+                partition_index=index, broker_ids=rng.sample(nodes, plan.replication_factor)
+            )
+            for index in range(plan.partitions)
+        ],
+        configs=[CreatableTopicConfig(name="min.insync.replicas", value=str(plan.min_insync))],
+    )

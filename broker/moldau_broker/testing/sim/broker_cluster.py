@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 from random import Random
 from typing import Any
 
-from moldau_broker.metadata.image import PartitionImage, TopicImage
+from moldau_broker.metadata.image import NO_LEADER, PartitionImage, TopicImage
 from moldau_broker.testing.sim import disk_faults
 from moldau_broker.testing.sim.client import Key
 from moldau_broker.testing.sim.clients import Consumer, Producer
 from moldau_broker.testing.sim.controller_cluster import ControllerCluster
+from moldau_broker.testing.sim.fleeting import Caretaker, Reader, Writer
 from moldau_broker.testing.sim.node import SimNode
 from moldau_broker.testing.sim.partition_ghost import PartitionGhost
 from moldau_broker.testing.sim.partition_log import SimLog
 from moldau_broker.testing.sim.replicas import Replicas
+from moldau_broker.testing.sim.swarm import EXTRAS
+from moldau_broker.testing.sim.topic_ghosts import TopicGhosts
 
 
 class BrokerCluster(ControllerCluster):
@@ -35,11 +39,16 @@ class BrokerCluster(ControllerCluster):
         "duplicate batches answered",
         *disk_faults.ROT_COUNTERS,
         "replicas begun anew",
+        "topics deleted",
+        "topics made again",
+        "strays set aside",
     )
     replicas_class = Replicas
 
-    def __init__(self, seed: int, trace: Any = None, world: Any = None) -> None:
-        super().__init__(seed, trace, world)
+    def __init__(
+        self, seed: int, trace: Any = None, world: Any = None, extras: frozenset[str] = EXTRAS
+    ) -> None:
+        super().__init__(seed, trace, world, extras)
         self.partitions: dict[Key, PartitionGhost] = {}
         for plan in self.swarm.topics:
             for index in range(plan.partitions):
@@ -50,6 +59,9 @@ class BrokerCluster(ControllerCluster):
                     partial(self.log_of, key),
                     strict=min(plan.min_insync, plan.replication_factor) > 1,
                 )
+        self.fleeting: TopicGhosts | None = None
+        if self.swarm.fleeting is not None:
+            self.fleeting = TopicGhosts(self.swarm.fleeting, self.coverage, self.log_of)
         streams = self.swarm.producers * len(self.keys)
         self.pause_ms = self.swarm.pause_ms * streams // 2
 
@@ -62,10 +74,32 @@ class BrokerCluster(ControllerCluster):
         """What must hold for a partition."""
         return self.partitions[key]
 
+    def ghost_for(self, log: SimLog, node_id: int) -> PartitionGhost:
+        """What must hold for the partition whose log a node opens or makes."""
+        if self.fleeting is not None and log.topic == self.fleeting.name:
+            return self.fleeting.found(log, node_id)
+        return self.partitions[log.topic, log.partition]
+
+    def living(self) -> Iterator[PartitionGhost]:
+        """The partitions of all topics that are there."""
+        yield from self.partitions.values()
+        if self.fleeting is not None:
+            yield from self.fleeting.living(self.images.newest.topics.get(self.fleeting.name))
+
     def partition_changed(self, topic: TopicImage, index: int, partition: PartitionImage) -> None:
         """The controller has committed a change of a partition."""
         super().partition_changed(topic, index, partition)
-        self.partitions[topic.name, index].changed(partition)
+        fleeting = self.fleeting
+        if fleeting is not None and topic.name == fleeting.name:
+            fleeting.of(topic.topic_id, index).changed(partition)
+        else:
+            self.partitions[topic.name, index].changed(partition)
+
+    def topic_deleted(self, topic: TopicImage) -> None:
+        """The controller has committed the end of a topic."""
+        super().topic_deleted(topic)
+        assert self.fleeting is not None, "no other topic is ever deleted"
+        self.fleeting.deleted(topic)
 
     # -- nodes --------------------------------------------------------------------------------------------
 
@@ -84,7 +118,7 @@ class BrokerCluster(ControllerCluster):
         """Every partition's true log must be whole on another in-sync replica."""
         if not super().may_wipe(node_id):
             return False
-        for ghost in self.partitions.values():
+        for ghost in self.living():
             image = ghost.image
             if image is None or ghost.wiped:
                 return False
@@ -101,7 +135,7 @@ class BrokerCluster(ControllerCluster):
     def wipe(self, node_id: int) -> None:
         """An empty disk."""
         super().wipe(node_id)
-        for ghost in self.partitions.values():
+        for ghost in self.living():
             ghost.lost_disk(node_id)
 
     def flip_bit(self, node_id: int, rng: Random) -> bool:
@@ -169,18 +203,28 @@ class BrokerCluster(ControllerCluster):
         """Topics, then producers and consumers."""
         self.producers: list[Producer] = []
         self.consumers: list[Consumer] = []
+        self.caretaker: Caretaker | None = None
+        self.reader: Reader | None = None
         super().begin_work()
 
     def begin_clients(self) -> None:
         """Producers and consumers."""
         self.producers = [Producer(self, 110 + at, self.keys) for at in range(self.swarm.producers)]
         self.consumers = [Consumer(self, 150 + at, self.keys) for at in range(self.swarm.consumers)]
+        plan, ghosts = self.swarm.fleeting, self.fleeting
+        if plan is not None and ghosts is not None:
+            key = (plan.name, 0)
+            self.caretaker = Caretaker(self, 170, plan)
+            self.producers.append(Writer(self, 171, key, ghosts))
+            self.reader = Reader(self, 172, key, ghosts)
 
     def end_work(self) -> None:
         """Producers finish what they began."""
         super().end_work()
         for producer in self.producers:
             producer.finishing = True
+        if self.caretaker is not None:
+            self.caretaker.finish()
 
     def not_converged(self) -> str | None:
         """Every replica has everything, everything is consumed, nobody waits."""
@@ -188,20 +232,45 @@ class BrokerCluster(ControllerCluster):
         if reason is not None:
             return reason
         for key, ghost in self.partitions.items():
-            reason = self._unsettled(key, ghost)
+            reason = self._unsettled(key, ghost, self.consumers)
             if reason is not None:
                 return f"{ghost.name}: {reason}"
+        if self.fleeting is not None:
+            reason = self._fleeting_unsettled(self.fleeting)
+            if reason is not None:
+                return f"{self.fleeting.name}: {reason}"
         if any(stream.busy for producer in self.producers for stream in producer.streams):
             return "a producer waits"
         return None
 
-    def _unsettled(self, key: Key, ghost: PartitionGhost) -> str | None:
+    def _fleeting_unsettled(self, ghosts: TopicGhosts) -> str | None:
+        assert self.caretaker is not None, "its work has begun"
+        assert self.reader is not None, "its work has begun"
+        if self.caretaker.busy:
+            return "its caretaker has not come to an end"
+        for node_id, broker in self.brokers.items():
+            left_over = broker.replicas.directory.left_over(ghosts.dead)
+            if left_over is not None:
+                return f"node {node_id} still has {left_over} of one that was deleted"
+        topic = self.images.newest.topics.get(ghosts.name)
+        for index, ghost in enumerate(ghosts.living(topic)):
+            image = ghost.image
+            if image is None or set(image.isr) != set(image.replicas) or image.leader == NO_LEADER:
+                return f"not settled: {image}"
+            if self.reader.topic_ids.get(ghosts.name) != ghost.topic_id:
+                return "its reader does not know it yet"
+            reason = self._unsettled((ghosts.name, index), ghost, [self.reader])
+            if reason is not None:
+                return reason
+        return None
+
+    def _unsettled(self, key: Key, ghost: PartitionGhost, consumers: Sequence[Consumer]) -> str | None:
         assert ghost.image is not None, "somebody leads"
         for replica in ghost.image.replicas:
             log = self.log_of(key, replica)
             if log is None or log.log_end_offset != ghost.end or log.durable_offset != ghost.end:
                 return f"replica {replica} has {log} of {ghost.end}"
-        for consumer in self.consumers:
+        for consumer in consumers:
             if consumer.positions[key] != ghost.end:
                 return f"a consumer is at {consumer.positions[key]} of {ghost.end}"
         return None
@@ -209,10 +278,10 @@ class BrokerCluster(ControllerCluster):
     def check_end(self) -> None:
         """Every replica is the true log."""
         super().check_end()
-        for key, ghost in self.partitions.items():
+        for ghost in self.living():
             assert ghost.image is not None, "it converged"
             for replica in ghost.image.replicas:
-                log = self.log_of(key, replica)
+                log = ghost.log_of(replica)
                 assert log is not None, "it converged"
                 ghost.settled(replica, log)
             self.kernel.mix(ghost.end, len(ghost.truth))

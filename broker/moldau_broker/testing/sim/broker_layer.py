@@ -152,7 +152,16 @@ class BrokerLayer:
         if kind == "probe":
             answer(True)
         elif kind == "leader":
-            partition = self.image.partition(message[1], message[2])
-            answer(None if partition is None else (partition.leader_epoch, partition.leader))
+            _, name, index, topic_id = message
+            self._tell_leader(name, index, topic_id, answer)
+        elif kind == "topic":
+            topic = self.image.topics.get(message[1])
+            answer(None if topic is None else topic.topic_id)
         else:
             self.replicas.handle(kind, sender, message, answer)
+
+    def _tell_leader(self, name: str, index: int, topic_id: Uuid | None, answer: Answer) -> None:
+        """Metadata: who leads the partition, by id where the client knows it."""
+        topic = self.image.topics.get(name) if topic_id is None else self.image.topics_by_id.get(topic_id)
+        partition = topic.partitions[index] if topic is not None and index < len(topic.partitions) else None
+        answer(None if partition is None else (partition.leader_epoch, partition.leader))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from moldau_broker.base.errors import ErrorCode
+from moldau_broker.base.ids import Uuid
 from moldau_broker.testing.sim.client import Client, Key
 from moldau_broker.testing.sim.kernel import InvariantViolated
 from moldau_broker.testing.sim.network import Broken
+from moldau_broker.testing.sim.partition_ghost import PartitionGhost
 from moldau_broker.wire.batches import iter_batches
 from moldau_broker.wire.records import Record, build_batch
 
@@ -21,6 +23,7 @@ _RETRIABLE: Final = frozenset(
         ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
         ErrorCode.KAFKA_STORAGE_ERROR,
         ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+        ErrorCode.UNKNOWN_TOPIC_ID,
         ErrorCode.LEADER_NOT_AVAILABLE,
         ErrorCode.REQUEST_TIMED_OUT,
     }
@@ -35,10 +38,11 @@ class Stream:
         busy: a batch is under way.
     """
 
-    def __init__(self, producer: Producer, key: Key, producer_id: int) -> None:
+    def __init__(self, producer: Producer, key: Key, producer_id: int, ghost: PartitionGhost) -> None:
         self._producer = producer
         self._key = key
-        self._ghost = producer.cluster.ghost_of(key)
+        self._ghost = ghost
+        self._topic_id: Uuid | None = None
         self._producer_id = producer_id
         self._sequence = 0
         self._attempts = 0
@@ -70,7 +74,7 @@ class Stream:
         producer.cluster.network.call(
             producer.host,
             producer.leader(self._key),
-            ("produce", *self._key, batch),
+            ("produce", *self._key, batch, self._topic_id),
             lambda answer: self._answered(answer, batch, count),
         )
 
@@ -110,7 +114,9 @@ class Producer(Client):
     def __init__(self, cluster: BrokerCluster, host_id: int, keys: list[Key]) -> None:
         super().__init__(cluster, host_id)
         self.finishing = False
-        self.streams = [Stream(self, key, host_id * 100 + at) for at, key in enumerate(keys)]
+        self.streams = [
+            Stream(self, key, host_id * 100 + at, cluster.ghost_of(key)) for at, key in enumerate(keys)
+        ]
         for stream in self.streams:
             self.kernel.after(self.rng.randrange(500), stream.begin)
 
@@ -130,27 +136,32 @@ class Consumer(Client):
         for key in keys:
             self.kernel.after(self.rng.randrange(1_000), self._poll, key)
 
+    def ghost(self, key: Key) -> PartitionGhost:
+        """What must hold for what it reads."""
+        return self.cluster.ghost_of(key)
+
     def _poll(self, key: Key) -> None:
         cluster = self.cluster
         if self.leader_epoch(key) < 0:  # without one it could not tell a leader of the past
             self.look_up(key)
             self.kernel.after(50, self._poll, key)
             return
+        topic_id = self.topic_ids.get(key[0])
         follower = self.rng.random() < 0.2
         node_id = self.rng.choice(cluster.node_ids()) if follower else self.leader(key)
         cluster.network.call(
             self.host,
             node_id,
-            ("consume", *key, self.positions[key], self.leader_epoch(key)),
-            lambda answer: self._answered(key, answer),
+            ("consume", *key, self.positions[key], self.leader_epoch(key), topic_id),
+            lambda answer: self._answered(key, topic_id, answer),
         )
 
-    def _answered(self, key: Key, answer: Any) -> None:
-        ghost = self.cluster.ghost_of(key)
+    def _answered(self, key: Key, topic_id: Uuid | None, answer: Any) -> None:
         pause_ms = 200 + self.rng.randrange(800)
         if isinstance(answer, Broken):
             self.look_up(key)
-        else:
+        elif topic_id == self.topic_ids.get(key[0]):  # else it reads another one by now
+            ghost = self.ghost(key)
             error, data, leads = answer
             if error is ErrorCode.NONE:
                 for header, batch in _split(data):

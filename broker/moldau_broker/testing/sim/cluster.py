@@ -14,7 +14,7 @@ from moldau_broker.testing.sim.kernel import InvariantViolated, Kernel
 from moldau_broker.testing.sim.network import Network
 from moldau_broker.testing.sim.node import Layer, SimNode
 from moldau_broker.testing.sim.outcome import ACKED_MIN, FAULTS_MIN, RUN_MS_MIN, Outcome
-from moldau_broker.testing.sim.swarm import Swarm, draw
+from moldau_broker.testing.sim.swarm import DELETIONS, DISK_FAULTS, EXTRAS, Swarm, draw
 
 CALM_MS = 4_000
 """Before the first fault: the cluster forms."""
@@ -37,17 +37,22 @@ class SimCluster:
         seed: int,
         trace: Callable[[str], None] | None = None,
         world: Callable[[Swarm], Swarm] | None = None,
+        extras: frozenset[str] = EXTRAS,
     ) -> None:
         self.seed = seed
         self.kernel = Kernel(seed, trace)
         self.coverage = Coverage(self.counters)
         self.swarm: Swarm = (world or self.adapt)(draw(self.kernel.stream("swarm")))
+        if DELETIONS not in extras:
+            self.swarm = self.swarm._replace(fleeting=None)
         self.network = Network(self.kernel, self.kernel.stream("network"), self.swarm.network, self.coverage)
         self.acked = 0
         self.nodes = {node_id: SimNode(self, node_id) for node_id in range(1, self.swarm.nodes + 1)}
         self._crash_rng = self.kernel.stream("crash")
         self.chaos = True
         self.disk_nemesis = DiskNemesis(self.kernel, self.kernel.stream("disk faults"), self, self.coverage)
+        if DISK_FAULTS not in extras:
+            self.disk_nemesis.end()
         self.nemesis = Nemesis(self.kernel, self.kernel.stream("faults"), self.swarm, self, self.coverage)
 
     # -- what subclasses say ------------------------------------------------------------------------------

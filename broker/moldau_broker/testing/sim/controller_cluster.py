@@ -20,6 +20,7 @@ from moldau_broker.testing.sim.named_replicas import NamedReplicas
 from moldau_broker.testing.sim.node import Layer, SimNode
 from moldau_broker.testing.sim.quorum_cluster import QuorumCluster
 from moldau_broker.testing.sim.raft_member import RaftMember
+from moldau_broker.testing.sim.swarm import EXTRAS
 
 
 class ControllerCluster(QuorumCluster):
@@ -51,9 +52,11 @@ class ControllerCluster(QuorumCluster):
     controller_class: type[ControllerCore] = ControllerCore
     replicas_class: Callable[..., Any] = NamedReplicas
 
-    def __init__(self, seed: int, trace: Any = None, world: Any = None) -> None:
-        super().__init__(seed, trace, world)
-        self.images = ImageGhost(self.coverage, self.partition_changed)
+    def __init__(
+        self, seed: int, trace: Any = None, world: Any = None, extras: frozenset[str] = EXTRAS
+    ) -> None:
+        super().__init__(seed, trace, world, extras)
+        self.images = ImageGhost(self.coverage, self.partition_changed, self.topic_deleted)
         self.brokers: dict[int, BrokerLayer] = {}
         self.keys = [(plan.name, index) for plan in self.swarm.topics for index in range(plan.partitions)]
         self.session_times = SessionTimes()
@@ -72,6 +75,10 @@ class ControllerCluster(QuorumCluster):
                 f"isr {partition.isr} elr {partition.elr} partition epoch {partition.partition_epoch}"
             )
 
+    def topic_deleted(self, topic: TopicImage) -> None:
+        """The controller has committed the end of a topic."""
+        self.kernel.note(f"{topic.name} is deleted")
+
     # -- nodes --------------------------------------------------------------------------------------------
 
     def assemble(self, node: SimNode) -> tuple[list[Layer], dict[str, Layer]]:
@@ -81,7 +88,7 @@ class ControllerCluster(QuorumCluster):
         app.member = member
         broker = self.brokers[node.id] = BrokerLayer(self, node, app)
         kinds: dict[str, Layer] = {"quorum": member, "controller": app}
-        for kind in ("probe", "leader", *broker.replicas.kinds):
+        for kind in ("probe", "leader", "topic", *broker.replicas.kinds):
             kinds[kind] = broker
         return [member, app, broker], kinds
 

@@ -59,6 +59,7 @@ class SimDisk:
     Attributes:
         files: content of small files by name; a write replaces a file atomically and durably.
         logs: by name.
+        aside: logs that lost their name and were kept.
         life: void the callbacks of earlier lives.
         dies_in: operations until the process dies half way through its work; -1 never.
         room: writes that still fit; None: any number.
@@ -71,6 +72,7 @@ class SimDisk:
         self.conditions = conditions
         self.files: dict[Any, Any] = {}
         self.logs: dict[Any, Any] = {}
+        self.aside: list[Any] = []
         self.life = 0
         self.dies_in = -1
         self.room: int | None = None
@@ -156,3 +158,4 @@ class SimDisk:
         self.room = None
         self.files.clear()
         self.logs.clear()
+        self.aside.clear()

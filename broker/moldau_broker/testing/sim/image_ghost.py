@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from moldau_broker.base.ids import Uuid
 from moldau_broker.metadata.image import NO_LEADER, MetadataImage, PartitionImage, TopicImage
 from moldau_broker.testing.sim.coverage import Coverage
 from moldau_broker.testing.sim.kernel import InvariantViolated
@@ -19,10 +20,15 @@ class ImageGhost:
     """
 
     def __init__(
-        self, coverage: Coverage, on_partition: Callable[[TopicImage, int, PartitionImage], None]
+        self,
+        coverage: Coverage,
+        on_partition: Callable[[TopicImage, int, PartitionImage], None],
+        on_deleted: Callable[[TopicImage], None],
     ) -> None:
         self._coverage = coverage
         self._on_partition = on_partition
+        self._on_deleted = on_deleted
+        self._deleted: set[Uuid] = set()
         self._images: dict[int, MetadataImage] = {}
         self.newest = MetadataImage("sim")
 
@@ -50,6 +56,8 @@ class ImageGhost:
             raise InvariantViolated(f"the snapshot as of {image.offset} differs from the log it stands for")
 
     def _check(self, before: MetadataImage, image: MetadataImage) -> None:
+        if before.topics_by_id is not image.topics_by_id:
+            self._end_topics(before, image)
         brokers_changed = before.brokers is not image.brokers
         if brokers_changed:
             self._count_brokers(before, image)
@@ -64,6 +72,15 @@ class ImageGhost:
                     if was is not None and was != partition:
                         self._step(f"{topic.name}-{index}", was, partition)
                     self._on_partition(topic, index, partition)
+
+    def _end_topics(self, before: MetadataImage, image: MetadataImage) -> None:
+        """A topic that was deleted stays so; whoever has its name later has another id."""
+        for topic_id, topic in before.topics_by_id.items():
+            if topic_id not in image.topics_by_id:
+                self._deleted.add(topic_id)
+                self._on_deleted(topic)
+        if not self._deleted.isdisjoint(image.topics_by_id):
+            raise InvariantViolated("a topic that was deleted is there again")
 
     def _count_brokers(self, before: MetadataImage, image: MetadataImage) -> None:
         for broker_id, broker in image.brokers.items():

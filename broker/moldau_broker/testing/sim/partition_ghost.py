@@ -35,6 +35,7 @@ class PartitionGhost:
         end: the true high watermark.
         image: as last committed by the controller.
         strict: consumers see nothing that could be lost (min.insync.replicas is at least 2).
+        log_of: a replica's log by its node.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class PartitionGhost:
         self.image: PartitionImage | None = None
         self.strict = strict
         self._coverage = coverage
-        self._log_of = log_of
+        self.log_of = log_of
         self._bases: list[int] = []
         self._batches: dict[tuple[int, int], bytes] = {}
         self._sequences: dict[tuple[int, int, int], int] = {}
@@ -152,7 +153,7 @@ class PartitionGhost:
 
     def _missing(self, node_id: int) -> str | None:
         """What the replica lacks of the true log on its disk, in words; None if nothing."""
-        log = self._log_of(node_id)
+        log = self.log_of(node_id)
         if log is None:
             return None if self.end == 0 else "has no log"
         if log.durable_offset < self.end:
@@ -161,7 +162,7 @@ class PartitionGhost:
 
     def holds(self, node_id: int) -> bool:
         """Whether a replica has the whole true log on its disk, undamaged."""
-        log = self._log_of(node_id)
+        log = self.log_of(node_id)
         if log is None or log.failure is not None or log.is_damaged:
             return False
         return self._missing(node_id) is None

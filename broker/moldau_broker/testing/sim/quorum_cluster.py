@@ -23,6 +23,7 @@ from moldau_broker.testing.sim.proposers import Proposer
 from moldau_broker.testing.sim.quorum_store import LOG, QuorumStore
 from moldau_broker.testing.sim.raft_ghost import RaftGhost
 from moldau_broker.testing.sim.raft_member import PORT_BASE, RaftMember, Seen, voter_of
+from moldau_broker.testing.sim.swarm import EXTRAS
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.add_raft_voter import AddRaftVoterRequest, Listener
 from moldau_broker.wire.messages.remove_raft_voter import RemoveRaftVoterRequest
@@ -66,8 +67,10 @@ class QuorumCluster(SimCluster):
     timing = RaftTiming()
     driver_class: type[RaftDriver] = RaftDriver
 
-    def __init__(self, seed: int, trace: Any = None, world: Any = None) -> None:
-        super().__init__(seed, trace, world)
+    def __init__(
+        self, seed: int, trace: Any = None, world: Any = None, extras: frozenset[str] = EXTRAS
+    ) -> None:
+        super().__init__(seed, trace, world, extras)
         self._states: dict[int, tuple[int, int]] = {}
         self.ghost = RaftGhost(self.coverage)
         self.members: dict[int, RaftMember] = {}

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
-from moldau_broker.base.topic_config import TopicConfig
 from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.image import MetadataImage
 from moldau_broker.replication.manager import ReplicaManager
@@ -18,9 +17,9 @@ from moldau_broker.replication.validation import Rejected, validate_batch
 from moldau_broker.server.fetch_sessions import FetchSessions
 from moldau_broker.server.handlers import fetch
 from moldau_broker.server.handlers.spec import ListenerKind
-from moldau_broker.storage.errors import CorruptLog, StorageError
-from moldau_broker.testing.sim.client import Key
+from moldau_broker.storage.errors import CorruptLog
 from moldau_broker.testing.sim.epoch_ghost import check_fetch
+from moldau_broker.testing.sim.log_directory import SimLogDirectory
 from moldau_broker.testing.sim.network import Answer
 from moldau_broker.testing.sim.partition_log import SimLog, Stored
 from moldau_broker.testing.sim.replica_fetchers import SimFetchers
@@ -81,7 +80,7 @@ class Replicas:
 
     Attributes:
         kinds: of requests it takes.
-        offline: partitions whose log is damaged.
+        directory: where the logs are.
         manager: the real one.
         deadline_ms: when it ticks next, local time.
     """
@@ -93,12 +92,12 @@ class Replicas:
         self._node = node
         self._broker = broker
         self._ticks = 0
-        self.offline: dict[Key, StorageError] = {}
+        self.directory = SimLogDirectory(node, self._watch)
         swarm = cluster.swarm
         times = ReplicaTimes(swarm.lag_ms, swarm.fetch_bytes)
         self.manager = ReplicaManager(
             node.id,
-            cast("Any", self),
+            cast("Any", self.directory),
             cast("Any", node.disk),
             node.clock,
             {},
@@ -109,12 +108,7 @@ class Replicas:
                 node.clock.monotonic_ms() - broker.session.heard_ms > swarm.session_timeout_ms
             ),
         )
-        found = {key: log for key, log in node.disk.logs.items() if isinstance(log, SimLog)}
-        for key, log in found.items():
-            self._watch(key, log)
-            if log.failure is not None:
-                self._failed(log, log.failure)
-        self.manager.adopt(cast("Any", {key: log for key, log in found.items() if log.failure is None}))
+        self.manager.adopt(cast("Any", self.directory.load()))
         self.fetchers = SimFetchers(node, self.manager, lambda: broker.session.epoch, times)
         self._handler_view = SimpleNamespace(
             fetch_sessions=FetchSessions(_SESSIONS, node.rng),
@@ -150,52 +144,11 @@ class Replicas:
         key = ApiKey.ALTER_PARTITION if isr else ApiKey.ASSIGN_REPLICAS_TO_DIRS
         self._broker.ask(key, request, on_answer)
 
-    # -- replication.manager.LogDirectory -----------------------------------------------------------------
-
-    def create_log(self, topic: str, partition: int, topic_id: Uuid, config: TopicConfig) -> SimLog:
-        """A new, empty log; its damaged namesake must be out of the way."""
-        disk = self._node.disk
-        if (topic, partition) in self.offline:
-            raise StorageError(f"{topic}-{partition} exists already")
-        disk.operation()
-        disk.take_room()
-        log = SimLog(topic, partition, topic_id, config, disk.operation)
-        disk.logs[topic, partition] = log
-        self._watch((topic, partition), log)
-        return log
-
-    def delete_log(self, log: SimLog) -> None:
-        """The replica has moved away."""
-        disk = self._node.disk
-        disk.operation()
-        self._cluster.coverage.hit("replicas dropped")
-        disk.logs.pop((log.topic, log.partition), None)
-        disk.files.pop(("checkpoint", (log.topic, log.partition)), None)
-
-    def remove_offline(self, topic: str, partition: int) -> None:
-        """A damaged replica is set aside; topics are not deleted here."""
-        self._node.disk.logs.pop((topic, partition), None)
-        if self.offline.pop((topic, partition), None) is not None:
-            self._cluster.coverage.hit("replicas begun anew")
-
-    def stray_log(self, log: SimLog) -> None:
-        """Set aside: gone for us."""
-        self.remove_offline(log.topic, log.partition)
-
-    def note_epoch(self, broker_epoch: int) -> bool:
-        """Newer ones only: metadata is never restored here."""
-        del broker_epoch
-        return True
-
-    def drop_strays(self, is_gone: Callable[[Uuid, int], bool]) -> int:
-        """There are none: what was set aside is gone."""
-        del is_gone
-        return 0
-
     # -- watching -----------------------------------------------------------------------------------------
 
-    def _watch(self, key: Key, log: SimLog) -> None:
-        ghost, node_id = self._cluster.ghost_of(key), self._node.id
+    def _watch(self, log: SimLog) -> None:
+        node_id, key = self._node.id, (log.topic, log.partition)
+        ghost = self._cluster.ghost_for(log, node_id)
 
         def appended(log: SimLog, stored: Stored) -> None:
             ghost.entered(node_id, log, stored)
@@ -214,12 +167,6 @@ class Replicas:
                 ghost.follower(node_id, log.high_watermark, log)
 
         log.on_append, log.on_truncate, log.on_moved = appended, truncated, moved
-        log.on_failed, log.take_room = self._failed, self._node.disk.take_room
-
-    def _failed(self, log: SimLog, error: StorageError) -> None:
-        """As `storage.logdir.LogDir.failed`."""
-        self._cluster.coverage.hit("bit flips found by reading")
-        self.offline[log.topic, log.partition] = error
 
     def scrub(self) -> None:
         """Look at every batch, as a patient scrubber would in the end."""
@@ -228,13 +175,14 @@ class Replicas:
             if log.failure is None and log.is_damaged:
                 self._cluster.coverage.hit("bit flips found by scrubbing")
                 log.failure = CorruptLog("found by scrubbing")
-                self.offline[log.topic, log.partition] = log.failure
+                self.directory.offline[log.topic, log.partition] = log.failure
                 partition.go_offline(str(log.failure))
 
     # -- a part of the broker's layer ---------------------------------------------------------------------
 
     def apply(self, delta: MetadataDelta, image: MetadataImage) -> None:
         """Another image."""
+        self.directory.first_image(image)
         self.manager.apply(delta, image)
         self.fetchers.follow(delta)
 
@@ -270,10 +218,16 @@ class Replicas:
             self._fetch(message[1], ListenerKind.INTERNAL, answer)
 
     def _produce(self, message: Any, answer: Answer) -> None:
-        _, topic, index, data = message
-        partition = self.manager.partition(topic, index)
+        _, topic, index, data, topic_id = message
+        if topic_id is None:
+            partition, missing = (
+                self.manager.partition(topic, index),
+                self.manager.missing_error(topic, index),
+            )
+        else:
+            partition, missing = self.manager.partition_by_id(topic_id, index), self._missing(topic_id, index)
         if partition is None:
-            answer((self.manager.missing_error(topic, index), -1))
+            answer((missing, -1))
             return
         now_ms = self._node.clock.wall_ms()
         batch = bytearray(data)
@@ -290,19 +244,21 @@ class Replicas:
 
     def _consume(self, message: Any, answer: Answer) -> None:
         """A consumer's fetch, without a session and without waiting."""
-        _, topic, index, offset, leader_epoch = message
-        image = self._broker.image.topics.get(topic)
-        partition = self.manager.partition(topic, index)
-        if image is None:
-            answer((ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, b"", False))
-            return
+        _, topic, index, offset, leader_epoch, topic_id = message
+        if topic_id is None:
+            image = self._broker.image.topics.get(topic)
+            if image is None:
+                answer((ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, b"", False))
+                return
+            topic_id = image.topic_id
+        partition = self.manager.partition_by_id(topic_id, index)
         wanted = FetchPartition(
             partition=index,
             fetch_offset=offset,
             partition_max_bytes=1 << 16,
             current_leader_epoch=leader_epoch,
         )
-        request = FetchRequest(topics=[FetchTopic(topic_id=image.topic_id, partitions=[wanted])])
+        request = FetchRequest(topics=[FetchTopic(topic_id=topic_id, partitions=[wanted])])
         leads = partition is not None and partition.is_leader
 
         def done(response: FetchResponse) -> None:

@@ -11,7 +11,7 @@ from moldau_broker.testing.sim.cluster import SimCluster
 from moldau_broker.testing.sim.controller_cluster import ControllerCluster
 from moldau_broker.testing.sim.outcome import Outcome
 from moldau_broker.testing.sim.quorum_cluster import QuorumCluster
-from moldau_broker.testing.sim.swarm import Swarm
+from moldau_broker.testing.sim.swarm import EXTRAS, Swarm
 
 _CLUSTERS: Final[dict[str, type[SimCluster]]] = {
     "quorum": QuorumCluster,
@@ -27,7 +27,7 @@ def run_seed(
     layer: str = LAYERS[-1],
     trace: Callable[[str], None] | None = None,
     world: Callable[[Swarm], Swarm] | None = None,
-    disk_faults: bool = True,
+    extras: frozenset[str] = EXTRAS,
 ) -> Outcome:
     """The outcome of a seed.
 
@@ -36,15 +36,12 @@ def run_seed(
         layer: how much of a node is real.
         trace: takes the lines of its story.
         world: changes the world that the seed has drawn; for tests that look for something.
-        disk_faults: whether disks may fill up and bits flip; seeds found before there were such faults go without.
+        extras: what its world may have of `swarm.EXTRAS`; seeds found before there was such a thing go without.
     """
     collects = gc.isenabled()
     gc.disable()  # a seed lives for half a second in 30 MB, of which little is garbage: looking for it costs a fifth
     try:
-        cluster = _CLUSTERS[layer](seed, trace, world)
-        if not disk_faults:
-            cluster.disk_nemesis.end()
-        return cluster.run()
+        return _CLUSTERS[layer](seed, trace, world, extras).run()
     finally:
         if collects:
             gc.enable()

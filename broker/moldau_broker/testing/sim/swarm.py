@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from moldau_broker.testing.sim.disk import DiskConditions
 from moldau_broker.testing.sim.network import Conditions
@@ -16,6 +16,12 @@ class TopicPlan(NamedTuple):
     partitions: int
     replication_factor: int
     min_insync: int
+
+
+DISK_FAULTS: Final = "disk faults"
+DELETIONS: Final = "deletions"
+EXTRAS: Final = frozenset({DISK_FAULTS, DELETIONS})
+"""What worlds have come to have over time. A seed that was red before is played without, or it has another story."""
 
 
 class Swarm(NamedTuple):
@@ -35,6 +41,7 @@ class Swarm(NamedTuple):
         records_max: per batch.
         session_timeout_ms, lag_ms: `broker.session.timeout.ms`, `replica.lag.time.max.ms`.
         dies_halfway: how often a crash comes in the middle of carrying something out.
+        fleeting: a topic that is deleted and made again all the time, None where there is none.
     """
 
     nodes: int
@@ -55,6 +62,7 @@ class Swarm(NamedTuple):
     session_timeout_ms: int
     lag_ms: int
     dies_halfway: float
+    fleeting: TopicPlan | None = None
 
 
 FAULTS = (
@@ -121,12 +129,20 @@ def draw(rng: Random) -> Swarm:
         session_timeout_ms=rng.choice((2_000, 4_000, 6_000)),
         lag_ms=rng.choice((1_500, 3_000, 6_000)),
         dies_halfway=rng.choice((0.0, 0.3, 0.6)),
+        fleeting=_fleeting(rng),  # what comes later is drawn later: older worlds stay as they were
     )
 
 
+_SHAPES: Final = [(3, 2), (3, 2), (3, 2), (3, 1), (2, 1), (2, 2), (3, 3)]
+
+
+def _fleeting(rng: Random) -> TopicPlan | None:
+    shape = rng.choice(_SHAPES)
+    return TopicPlan("fleeting", 1, *shape) if rng.random() < 0.35 else None
+
+
 def _topics(rng: Random) -> tuple[TopicPlan, ...]:
-    shapes = [(3, 2), (3, 2), (3, 2), (3, 1), (2, 1), (2, 2), (3, 3)]
     return tuple(
-        TopicPlan(f"topic{index}", rng.choice((1, 1, 2)), *rng.choice(shapes))
+        TopicPlan(f"topic{index}", rng.choice((1, 1, 2)), *rng.choice(_SHAPES))
         for index in range(rng.choice((1, 1, 2)))
     )
