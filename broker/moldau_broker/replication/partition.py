@@ -27,7 +27,7 @@ from moldau_broker.replication.partition_base import (
 from moldau_broker.replication.partition_follower import FollowingPartition
 from moldau_broker.replication.validation import Accepted
 from moldau_broker.storage.errors import DiskFull, StorageError
-from moldau_broker.storage.producers import WrittenBatch
+from moldau_broker.storage.producers import BATCHES_KEPT, WrittenBatch
 from moldau_broker.wire.batches import BatchHeader
 
 __all__ = ["ALONE", "Committer", "Partition", "Surroundings", "VisibleBytesListener"]
@@ -38,6 +38,9 @@ SILENCE_MS: Final = 2_000
 
 REFUSED_PRODUCERS_MAX: Final = 10_000
 """Producers of one partition that are remembered as refused; when there are more, all are forgotten."""
+GAPS_EXPLAINED: Final = BATCHES_KEPT - 1
+"""An idempotent producer has five requests under way at most, so no more than four came right behind a refused one.
+Who lacks something after that has lost it, and is told so."""
 
 
 class Partition(FollowingPartition):
@@ -66,7 +69,6 @@ class Partition(FollowingPartition):
         self.is_ready = self.is_cut_off = False
         self._leader = None
         self._hidden.clear()
-        self._refused.clear()
         if was_leader:
             self._fail_waiting(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         if self.is_leader:
@@ -128,7 +130,7 @@ class Partition(FollowingPartition):
                 error = verdict.error
                 self.failed_produces += 1
                 if error is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER:
-                    error = self._refused.get(header.producer_id, error)
+                    error = self._reason_of_gap(header.producer_id)
                 return AppendOutcome(error, log_start_offset=log.log_start_offset, message=verdict.reason)
         try:
             base_offset = log.append(accepted.batch, header, self.leader_epoch, now_ms)
@@ -164,14 +166,22 @@ class Partition(FollowingPartition):
         """Not appended for a reason that passes: its producer will send it again.
 
         What it had sent right behind has then a gap before it, and is to be refused for the same reason. Told of a gap,
-        a producer begins a new epoch, in which it sends again what other partitions may have stored already.
+        a producer begins a new epoch, in which it sends again what other partitions may have stored already. That is so
+        across an election as well: who has heard of the new leader before it has, is refused and then taken in one go.
         """
         self.failed_produces += error not in ELSEWHERE
         if header.producer_id >= 0:
             if len(self._refused) >= REFUSED_PRODUCERS_MAX:
                 self._refused.clear()
-            self._refused[header.producer_id] = error
+            self._refused[header.producer_id] = error, GAPS_EXPLAINED
         return AppendOutcome(error, message=message)
+
+    def _reason_of_gap(self, producer_id: int) -> ErrorCode:
+        """What to tell of a gap: why the batch before it was refused, for as many as can have been right behind it."""
+        error, left = self._refused.pop(producer_id, (ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, 0))
+        if left > 1:
+            self._refused[producer_id] = error, left - 1
+        return error
 
     def _duplicate(self, written: WrittenBatch) -> AppendOutcome:
         return AppendOutcome(

@@ -177,7 +177,8 @@ class PartitionBase:
         self._around = around
         self._leader: LeaderState | None = None
         self._hidden: deque[tuple[int, int]] = deque()  # (end offset, bytes) of batches not visible yet
-        self._refused: dict[int, ErrorCode] = {}  # producer ids and why their batch was not taken for now
+        # Producer ids: why their batch was not taken for now, and how many gaps behind it that still explains.
+        self._refused: dict[int, tuple[ErrorCode, int]] = {}
         self._waiting_durable: list[Callable[[], None]] = []
         # Only a folder taken over from Kafka can: transactions are not served, and looking costs a system call.
         self._holds_aborted = bool(log.aborted_transactions(log.log_start_offset, log.log_end_offset))

@@ -355,6 +355,46 @@ def test_what_follows_a_refused_batch_is_refused_for_the_same_reason(cluster: Re
     assert write(5) is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
 
 
+def test_a_batch_that_came_before_the_news_of_the_election_is_no_gap(cluster: ReplicaCluster) -> None:
+    """A client hears of the new leader before that does: its first batch is refused, what is right behind it too."""
+    bench = cluster.nodes[2]
+
+    def write(sequence: int) -> ErrorCode:
+        batch = make_batch((b"v",), producer_id=7, producer_epoch=0, base_sequence=sequence)
+        partition = cluster.partition("t", 2)
+        return partition.append(bench.accepted(batch), bench.clock.wall_ms(), all_in_sync=True).error
+
+    elsewhere = ErrorCode.NOT_LEADER_OR_FOLLOWER
+    old, old_bench = cluster.leader("t"), cluster.nodes[1]
+    stored = make_batch((b"v",), producer_id=7, producer_epoch=0, base_sequence=0)
+    assert old.append(old_bench.accepted(stored), old_bench.clock.wall_ms(), all_in_sync=True).error is (
+        ErrorCode.NONE
+    )
+    cluster.replicate()
+    assert write(1) is elsewhere
+    cluster.change("t", leader=2, isr=(2, 3))
+    assert [write(sequence) for sequence in (2, 3, 4, 5)] == [elsewhere] * 4
+    assert [write(sequence) for sequence in (1, 2)] == [ErrorCode.NONE] * 2
+    assert write(4) is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, "what came before is stored: this is a gap"
+
+
+def test_a_gap_is_told_in_the_end_where_something_is_really_missing(cluster: ReplicaCluster) -> None:
+    """A refusal explains what can have been under way behind it, and no more: else nobody would ever hear of a loss."""
+    bench = cluster.nodes[1]
+
+    def write(sequence: int) -> ErrorCode:
+        batch = make_batch((b"v",), producer_id=7, producer_epoch=0, base_sequence=sequence)
+        accepted = bench.accepted(batch)
+        return cluster.leader("t").append(accepted, bench.clock.wall_ms(), all_in_sync=True).error
+
+    assert write(0) is ErrorCode.NONE
+    cluster.change("t", isr=(1,))
+    few = ErrorCode.NOT_ENOUGH_REPLICAS
+    assert write(5) is few
+    cluster.change("t", isr=(1, 2, 3))
+    assert [write(5) for _ in range(6)] == [few] * 4 + [ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER] * 2
+
+
 def test_a_leader_that_nobody_listens_to_sends_its_clients_away() -> None:
     """Neither the controller nor a follower is heard of: whoever waits here would not look for the new leader."""
     cluster = ReplicaCluster()
