@@ -31,6 +31,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """Three nodes for all tests here; each leaves them as it found them."""
     with at_a_desk(tmp_path_factory.mktemp("cluster"), 3) as desk:
         desk.up()
+        desk.eventually(lambda: len((desk.status()["quorum"] or {}).get("voters", ())) == 3, "three voters")
         yield desk
 
 
@@ -138,7 +139,9 @@ def test_kafka_reassign_partitions_generates_executes_and_verifies(
     while "is still in progress" in (verified := run("kafka-reassign-partitions", "--verify", *file)):
         assert time.monotonic() < deadline, verified
     assert verified.count("is completed.") == 3, verified
-    assert {node for replicas in placement(desk, topic) for node in replicas} == {0, 1}
+    desk.eventually(
+        lambda: {node for replicas in placement(desk, topic) for node in replicas} == {0, 1}, "all has moved"
+    )
     assert "throttled" not in run("kafka-configs", "--describe", "--topic", topic)
 
 
@@ -157,7 +160,7 @@ def test_kafka_reassign_partitions_lists_and_cancels(
     assert f"{topic}-{number}: replicas:" in run("kafka-reassign-partitions", "--list")
     assert "Successfully cancelled" in run("kafka-reassign-partitions", "--cancel", *file)
     assert "No partition reassignments found." in run("kafka-reassign-partitions", "--list")
-    assert placement(desk, topic) == before
+    desk.eventually(lambda: placement(desk, topic) == before, "everything is where it was")
 
 
 def test_kafka_leader_election_gives_leadership_back(run: Run, desk: Desk, topic: str) -> None:
@@ -171,7 +174,12 @@ def test_kafka_leader_election_gives_leadership_back(run: Run, desk: Desk, topic
     run("kafka-reassign-partitions", "--execute", "--reassignment-json-file", str(plan))
     arguments = ("--election-type", "preferred", "--topic", topic, "--partition", "0")
     assert "completed" in run("kafka-leader-election", *arguments)
-    assert desk.admin().list_topics(topic, timeout=10).topics[topic].partitions[0].leader == other
+
+    def led_by_the_other() -> bool:
+        """Whichever broker is asked: an election is answered before the last one has heard of it."""
+        return desk.admin().list_topics(topic, timeout=10).topics[topic].partitions[0].leader == other
+
+    desk.eventually(led_by_the_other, "the other one leads")
     assert "Valid replica already elected" in run("kafka-leader-election", *arguments)
 
 

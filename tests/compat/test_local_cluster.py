@@ -112,7 +112,8 @@ def test_one_node_grows_to_three_and_shrinks_to_one(desk: Desk) -> None:
         desk.scale(3)
         desk.up()
         desk.eventually(lambda: in_sync(desk), "three nodes in sync")
-        assert desk.topic("orders") == {"name": "orders", "partitions": 6, "replicas": 3, "state": "ready"}
+        grown = {"name": "orders", "partitions": 6, "replicas": 3, "state": "ready"}
+        desk.eventually(lambda: desk.topic("orders") == grown, "three replicas")
         assert nodes(desk)[0]["kafka"] == first["kafka"]
         writer.wait_for_more()
         desk.scale(1)
@@ -152,7 +153,9 @@ def test_settings_change_with_no_restart_where_they_can_and_one_by_one_where_not
     desk.edit("demo", config=config | {"log.retention.bytes": 123_456_789})
     desk.up()
     assert {node_id: node["pid"] for node_id, node in nodes(desk).items()} == pids
-    assert desk.setting("orders", "retention.bytes") == "123456789"
+    desk.eventually(
+        lambda: desk.setting("orders", "retention.bytes") == "123456789", "whichever broker is asked knows"
+    )
     with Writer(desk.status()["bootstrap"]) as writer:
         writer.wait_for_more()
         desk.edit("demo", config=config | {"log.retention.bytes": 123_456_789, "fetch.max.bytes": 12345678})

@@ -32,8 +32,8 @@ from moldau_broker.wire.messages.describe_quorum import DescribeQuorumResponsePa
 
 __all__ = ["HOST", "NoAnswer", "ProcessCluster", "ProcessNode", "free_ports"]
 
-SERVE_S_MAX: Final = 30.0
-STOP_S_MAX: Final = 30.0
+SERVE_S_MAX: Final = 60.0
+STOP_S_MAX: Final = 60.0
 POLL_S: Final = 0.01
 COMBINED: Final = "broker,controller"
 _LOG_TAIL: Final = 2_000
