@@ -117,6 +117,7 @@ class BrokerProcess(Broker):
                 time.sleep(0.02)
             else:
                 return self
+        self.close()
         raise AssertionError(f"the broker does not listen:\n{self.log.read_text()}")
 
     def stop(self) -> int:

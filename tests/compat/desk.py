@@ -199,12 +199,14 @@ def quiet_port() -> int:
 
 @contextmanager
 def at_a_desk(folder: Path, nodes: int = 1) -> Iterator[Desk]:
-    """A desk; whatever runs at the end is stopped."""
+    """A desk; whatever runs at the end is stopped, also where not all of it came up."""
     desk = Desk(folder, quiet_port(), nodes)
-    yield desk
-    for instance in desk.root.glob("moldau/*/instance.json"):
-        done = desk.moldau("down", "--data-dir", str(instance.parent), timeout=60)
-        assert done.returncode == 0, done.stderr
+    try:
+        yield desk
+    finally:
+        for instance in desk.root.glob("moldau/*/instance.json"):
+            done = desk.moldau("down", "--data-dir", str(instance.parent), timeout=60)
+            assert done.returncode == 0, done.stderr
 
 
 def is_alive(pid: int) -> bool:

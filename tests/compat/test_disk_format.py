@@ -360,7 +360,16 @@ def append_one(bootstrap: str, topic: str) -> int:
 def kafka(kafka_tools: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     """A running Kafka with the topics of these tests."""
     node = Kafka(kafka_tools.launcher, tmp_path_factory.mktemp("kafka"))
-    node.up()
+    try:
+        node.up()
+        make_topics(node)
+        yield node
+    finally:
+        node.do("kill")
+        node.do("down", "--wipe")
+
+
+def make_topics(node: Kafka) -> None:
     admin = AdminClient({"bootstrap.servers": node.bootstrap})
     compacted = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01"}
     topics = [
@@ -371,8 +380,6 @@ def kafka(kafka_tools: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     ]
     for future in admin.create_topics(topics).values():
         future.result(30)
-    yield node
-    node.do("down", "--wipe")
 
 
 def same_records(log: Log, written: Written) -> None:
