@@ -30,7 +30,7 @@ _JAVA_ASSIGNORS: Final = {
 }
 
 
-def eventually(what: str, condition: Callable[[], Any], patience_s: float = 30) -> Any:
+def eventually(what: str, condition: Callable[[], Any], patience_s: float = 60) -> Any:
     """The first true value of the condition, or a failure that says what did not come about."""
     deadline = time.monotonic() + patience_s
     while True:

@@ -91,7 +91,7 @@ def background(cli: Cli) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 20) -> None:
+def eventually(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -302,7 +302,7 @@ def test_consume_follows_until_interrupted(
     cli("produce", topic, text="new\n")
     assert following.stdout.readline() == "new\n"
     following.send_signal(signal.SIGINT)
-    out, err = following.communicate(timeout=20)
+    out, err = following.communicate(timeout=60)
     assert (following.returncode, out, err.strip()) == (130, "", "")
 
 
@@ -312,7 +312,7 @@ def test_consume_follows_new_partitions_too(
     """Following with a limit ends by itself when it is reached."""
     following = background("consume", topic, "--follow", "--from-beginning", "-n", "3")
     cli("produce", topic, text="a\nb\nc\nd\n")
-    out, _ = following.communicate(timeout=20)
+    out, _ = following.communicate(timeout=60)
     assert following.returncode == 0
     assert len(out.split()) == 3
 
@@ -391,7 +391,7 @@ def test_group_describe_shows_who_reads_what(
     assert "is stable with 1 member; stop its consumers first" in refused.err
     assert "still has members" in cli("group", "delete", group, code=1).err
     member.send_signal(signal.SIGTERM)
-    assert member.wait(20) == 130
+    assert member.wait(60) == 130
     eventually(lambda: cli("group", "describe", group, "-o", "json").json[0]["state"] == "Empty")
 
 
@@ -442,7 +442,7 @@ def test_members_of_a_group_share(
     members = [background("consume", topic, "-g", group, "-f", "--from-beginning") for _ in range(2)]
 
     def shared_out() -> bool:
-        done = cli.start("group", "describe", group, "-o", "json").communicate(timeout=20)[0]
+        done = cli.start("group", "describe", group, "-o", "json").communicate(timeout=60)[0]
         about = json.loads(done)[0] if done else {"state": "", "members": []}
         shares = sorted(len(member["partitions"]) for member in about["members"])
         return about["state"] == "Stable" and shares == [1, 2]
@@ -452,5 +452,5 @@ def test_members_of_a_group_share(
     eventually(lambda: cli("group", "describe", group, "-o", "json").json[0]["lag"] == 0)
     for member in members:
         member.send_signal(signal.SIGINT)
-    read = [line for member in members for line in member.communicate(timeout=20)[0].split()]
+    read = [line for member in members for line in member.communicate(timeout=60)[0].split()]
     assert sorted(read) == sorted(f"v{n}" for n in range(30))
