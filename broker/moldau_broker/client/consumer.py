@@ -108,6 +108,8 @@ class Consumer:
     async def poll(self, timeout_ms: int) -> list[Fetched]:
         """Whatever has arrived, waited for at most this long; positions move past it.
 
+        Cancelled it has given nothing: positions stay where they were.
+
         Raises:
             ClientError: a partition cannot be read, and trying again will not help. What the others gave
                 was returned before; assign something else to go on.
@@ -117,7 +119,11 @@ class Consumer:
             fetched = await self._harvest()
             if self._errors and not fetched:
                 raise self._errors.pop(0)
-            await self._start_fetches()
+            try:
+                await self._start_fetches()
+            except asyncio.CancelledError:
+                self._put_back(fetched)
+                raise
             if self._errors and not fetched:
                 continue  # a partition that is missing: waiting for it would be in vain
             now_ms = self._cluster.clock.monotonic_ms()
@@ -217,10 +223,20 @@ class Consumer:
                         data.current_leader,
                         answer.node_endpoints,
                     )
-                    records = [] if moved else await self._read(partition, offset, data)
+                    try:
+                        records = [] if moved else await self._read(partition, offset, data)
+                    except asyncio.CancelledError:
+                        self._put_back(fetched)
+                        raise
                     if records:
                         fetched.append(Fetched(partition, records))
         return fetched
+
+    def _put_back(self, fetched: Iterable[Fetched]) -> None:
+        """Nobody gets these now: whoever commits positions must not commit what was never seen."""
+        for partition, records in fetched:
+            if partition in self.positions:
+                self.positions[partition] = records[0].offset
 
     async def _read(self, partition: TopicPartition, offset: int, data: PartitionData) -> list[Record]:
         code = code_of(data.error_code)

@@ -154,6 +154,35 @@ async def test_consumer_without_partitions_waits_quietly(cluster: Cluster) -> No
     await consumer.close()
 
 
+async def test_consumer_keeps_its_position_when_a_poll_is_cancelled(
+    cluster: Cluster, scripted: Any, shelf: Shelf, eventually: Any
+) -> None:
+    """Records that had arrived and were given to nobody are read again, not passed over."""
+    shelf.put(0, b"a")
+    consumer = Consumer(cluster)
+    consumer.assign({P0: 0})
+    await cluster.refresh(["t"])
+    known = len(scripted.seen(ApiKey.METADATA))
+
+    def fetch(request: FetchRequest, version: int) -> FetchResponse:
+        cluster.forget(["t"])  # the next fetch has to ask who leads, and gets no answer
+        scripted.script(ApiKey.METADATA, None)
+        return shelf.fetch(request, version)
+
+    scripted.scripts[ApiKey.FETCH] = fetch
+    polling = asyncio.create_task(consumer.poll(30_000))
+    await eventually(lambda: len(scripted.seen(ApiKey.METADATA)) > known)
+    polling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await polling
+    assert consumer.positions == {P0: 0}
+    scripted.scripts[ApiKey.FETCH] = shelf.fetch
+    del scripted.scripts[ApiKey.METADATA]
+    scripted.drop_connections()
+    assert await read_to_the_end(consumer) == [(0, 0, b"a")]
+    await consumer.close()
+
+
 async def test_consumer_sees_records_that_come_later(cluster: Cluster, shelf: Shelf) -> None:
     """Polling goes on at the position reached."""
     shelf.put(0, b"a")
