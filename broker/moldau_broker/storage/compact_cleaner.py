@@ -254,6 +254,8 @@ class Cleaner:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
+            if self._stopping:
+                return None  # asked to while the process was being started, when there was nothing to kill
             process.stdin.write(encode(job))
             with contextlib.suppress(ConnectionError):  # then its exit status says why
                 await process.stdin.drain()

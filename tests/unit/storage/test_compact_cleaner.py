@@ -13,12 +13,14 @@ from moldau_broker.base.topic_config import TopicConfig
 from moldau_broker.storage.checkpoints import decode_offsets, encode_offsets
 from moldau_broker.storage.compact_cleaner import Candidate, Cleaner
 from moldau_broker.storage.compact_job import CleanerSettings
+from moldau_broker.storage.compact_worker import NICENESS
 from moldau_broker.storage.disk import OsDisk
 from moldau_broker.storage.log import Log
 from moldau_broker.storage.names import CLEANED, CLEANER_OFFSETS, SWAP
 from moldau_broker.testing.logs import append, open_at, read_all
 from moldau_broker.wire.records import Record, build_batch, read_records
 
+PATIENCE_S = 60.0
 NOW = 1_700_000_000_000
 CONFIG = TopicConfig(cleanup_policy=frozenset({"compact"}), segment_bytes=4_096, file_delete_delay_ms=0)
 
@@ -28,6 +30,7 @@ class Directory:
 
     def __init__(self, path: Path, **settings: float) -> None:
         self.disk = OsDisk(path)
+        self.others = pids_of_children()
         self.logs: list[Log] = []
         self.problems: list[str] = []
         self.cleaner = Cleaner(
@@ -56,6 +59,10 @@ class Directory:
             )
             append(log, batch, now_ms=NOW)
 
+    def children(self) -> list[psutil.Process]:
+        """The processes the cleaner has started."""
+        return [psutil.Process(pid) for pid in pids_of_children() - self.others]
+
     def leftovers(self, log: Log) -> list[str]:
         """Files of unfinished rounds."""
         names = (entry.name for entry in self.disk.entries(log.place.folder))
@@ -72,15 +79,15 @@ def keys(log: Log) -> list[bytes | None]:
     ]
 
 
-def children() -> list[psutil.Process]:
+def pids_of_children() -> set[int]:
     """The processes this one has started. Unlike psutil's own method it does not look at all others."""
     listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-    return [psutil.Process(int(pid)) for pid in listed.split()]
+    return {int(pid) for pid in listed.split()}
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, at most 20 s."""
-    async with asyncio.timeout(20):
+    """Wait for a condition, at most a minute."""
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - processes and files have no event
             await asyncio.sleep(0.01)
 
@@ -180,7 +187,7 @@ async def test_cleaner_gives_up_when_the_log_is_truncated_meanwhile(tmp_path: Pa
     directory = Directory(tmp_path, io_bytes_per_second=100_000.0)
     log = directory.log()
     cleaning = asyncio.create_task(directory.cleaner.clean_dirtiest())
-    await until(lambda: len(children()) == 1)
+    await until(lambda: len(directory.children()) == 1)
     log.truncate_to(8)
     assert not await cleaning
     assert directory.cleaner.counters.aborted + directory.cleaner.counters.failed == 1
@@ -193,7 +200,7 @@ async def test_cleaner_gives_up_when_the_partition_is_deleted_meanwhile(tmp_path
     directory = Directory(tmp_path, io_bytes_per_second=100_000.0)
     log = directory.log()
     cleaning = asyncio.create_task(directory.cleaner.clean_dirtiest())
-    await until(lambda: len(children()) == 1)
+    await until(lambda: len(directory.children()) == 1)
     directory.logs.remove(log)
     directory.disk.remove_folder("t-0")
     assert not await cleaning
@@ -205,8 +212,8 @@ async def test_cleaner_tries_again_after_its_process_died(tmp_path: Path):
     directory = Directory(tmp_path, io_bytes_per_second=100_000.0)
     log = directory.log()
     cleaning = asyncio.create_task(directory.cleaner.clean_dirtiest())
-    await until(lambda: len(children()) == 1)
-    children()[0].kill()
+    await until(lambda: len(directory.children()) == 1)
+    directory.children()[0].kill()
     assert not await cleaning
     assert "status -9" in directory.problems[0]
     assert "tried again" in directory.problems[0]
@@ -229,38 +236,54 @@ async def test_cleaner_stopped_in_a_round_leaves_no_process_and_a_whole_log(tmp_
     log = directory.log()
     before = [data for _, data in read_all(log)]
     directory.cleaner.start()
-    await until(lambda: len(children()) == 1)
+    await until(lambda: len(directory.children()) == 1)
     await directory.cleaner.stop()
-    assert children() == []
+    assert directory.children() == []
     assert [data for _, data in read_all(log)] == before
     assert directory.leftovers(log) == []
     assert directory.problems == []
 
 
+async def test_cleaner_stopped_while_its_process_starts_does_not_wait_for_the_round(tmp_path: Path):
+    """The process is there and not known yet: it is ended as soon as it is."""
+    directory = Directory(tmp_path, io_bytes_per_second=200.0)
+    log = directory.log()
+    before = [data for _, data in read_all(log)]
+    directory.cleaner.start()
+    async with asyncio.timeout(PATIENCE_S):
+        while not directory.children():  # noqa: ASYNC110 - the very first moment is meant
+            await asyncio.sleep(0)
+    assert directory.cleaner._process is None
+    async with asyncio.timeout(PATIENCE_S):  # its throttle would have it go on for minutes
+        await directory.cleaner.stop()
+    assert directory.children() == []
+    assert [data for _, data in read_all(log)] == before
+    assert directory.leftovers(log) == []
+
+
 async def test_cleaner_process_ends_with_its_owner(tmp_path: Path):
     """Nobody writes beside a new broker: the process ends at once when its standard input closes."""
-    directory = Directory(tmp_path, io_bytes_per_second=2_000.0)
+    directory = Directory(tmp_path, io_bytes_per_second=200.0)
     directory.log()
     cleaning = asyncio.create_task(directory.cleaner.clean_dirtiest())
-    await until(lambda: len(children()) == 1)
-    child = children()[0]
+    await until(lambda: directory.cleaner._process is not None)
+    (child,) = directory.children()
     process = directory.cleaner._process
     assert process is not None
     assert process.stdin is not None
     process.stdin.close()
-    async with asyncio.timeout(10):  # its throttle would have it wait for 20 s
+    async with asyncio.timeout(PATIENCE_S):  # its throttle would have it go on for minutes
         assert not await cleaning
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
 async def test_cleaner_process_is_of_low_priority(tmp_path: Path):
     """Clients come first."""
-    directory = Directory(tmp_path, io_bytes_per_second=100_000.0)
+    directory = Directory(tmp_path, io_bytes_per_second=2_000.0)
     directory.log()
-    cleaning = asyncio.create_task(directory.cleaner.clean_dirtiest())
-    own = psutil.Process().nice()
-    await until(lambda: any(child.nice() > own for child in children()))
-    assert await cleaning
+    directory.cleaner.start()
+    await until(lambda: [child.nice() for child in directory.children()] == [NICENESS])
+    await directory.cleaner.stop()
 
 
 async def test_cleaner_cleans_a_log_that_is_appended_to(tmp_path: Path):
