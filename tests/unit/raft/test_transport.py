@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import socket
 from collections.abc import Callable
 from random import Random
 
@@ -30,6 +30,10 @@ from moldau_broker.wire.messages.vote import VoteRequestPartitionData
 from moldau_broker.wire.schema import Struct
 
 HOST = "127.0.0.1"
+PATIENCE_S = 30.0
+"""A busy machine may hold a test up for seconds."""
+TIMING = RaftTiming(fetch_ms=2 * int(PATIENCE_S * 1000))
+"""Whatever happens within `PATIENCE_S` happens without any fetch time-out."""
 
 
 class Turns:
@@ -56,7 +60,7 @@ class Node:
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, HOST, 0)
         self.port = self._server.sockets[0].getsockname()[1]
-        clock, rng, timing = SystemClock(), Random(self.node_id), RaftTiming()
+        clock, rng, timing = SystemClock(), Random(self.node_id), TIMING
         cluster_id = format_uuid(b"c" * 16)
         log_dir = LogDir.open(SimDisk(), cluster_id=cluster_id, node_id=self.node_id, clock=clock, rng=rng)
         me = Voter(
@@ -141,7 +145,7 @@ class Node:
         self.driver.handle(key, header.api_version, request).on_complete(give)
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - of several nodes' states, none of which announces itself
             await asyncio.sleep(0.005)
@@ -164,15 +168,12 @@ async def test_three_nodes_on_sockets_grow_replicate_and_elect_anew() -> None:
         await until(lambda: all(node.committed >= end for node in nodes))
         await until(lambda: founder.driver.node.high_watermark == founder.driver.node.log_end)
         await founder.kill()
-        began = time.monotonic()
         left = nodes[1:]
         await until(lambda: any(node.driver.node.role is Role.LEADER for node in left))
-        took = time.monotonic() - began
         leader = next(node for node in left if node.driver.node.role is Role.LEADER)
         leader.driver.propose([b"b"])
         end = leader.driver.node.log_end
         await until(lambda: all(node.committed >= end for node in left))
-        assert took < RaftTiming().fetch_ms / 1000, f"an election took {took:.3f} s"
     finally:
         for node in nodes:
             await node.kill()
@@ -182,19 +183,15 @@ async def heard(transport: AsyncTransport, port: int) -> Struct | Failure:
     future: asyncio.Future[Struct | Failure] = asyncio.get_running_loop().create_future()
     request = vote_request(None, 1, VoteRequestPartitionData())
     transport.send(Peer(1, HOST, port), ApiKey.VOTE, request, future.set_result)
-    return await asyncio.wait_for(future, 5)
+    return await asyncio.wait_for(future, PATIENCE_S)
 
 
 async def test_transport_says_at_once_that_nobody_listens() -> None:
     """A refused connection is no time-out."""
-    server = await asyncio.start_server(lambda *_: None, HOST, 0)
-    port = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    transport = AsyncTransport(RaftTiming(), "test")
-    began = time.monotonic()
-    assert await heard(transport, port) is Failure.REFUSED
-    assert time.monotonic() - began < 1
+    transport = AsyncTransport(RaftTiming(request_ms=2 * int(PATIENCE_S * 1000)), "test")
+    with socket.socket() as unused:
+        unused.bind((HOST, 0))
+        assert await heard(transport, unused.getsockname()[1]) is Failure.REFUSED
     await transport.close()
 
 
@@ -214,7 +211,8 @@ async def test_transport_tells_a_lost_connection_from_silence(*, hangs_up: bool)
         writer.transport.abort()
 
     server = await asyncio.start_server(serve, HOST, 0)
-    transport = AsyncTransport(RaftTiming(request_ms=200), "test")
+    request_ms = int(PATIENCE_S * 1000) if hangs_up else 1_000  # enough to connect, on a busy machine too
+    transport = AsyncTransport(RaftTiming(request_ms=request_ms), "test")
     expected = Failure.LOST if hangs_up else Failure.TIMED_OUT
     assert await heard(transport, server.sockets[0].getsockname()[1]) is expected
     await transport.close()
