@@ -35,7 +35,7 @@ MADE = CreateTopicsResponse(topics=[CreatableTopicResult(name="t")])
 ELSEWHERE = CreateTopicsResponse(topics=[CreatableTopicResult(name="t", error_code=ErrorCode.NOT_CONTROLLER)])
 
 
-def create(timeout_ms: int = 5_000) -> CreateTopicsRequest:
+def create(timeout_ms: int = 30_000) -> CreateTopicsRequest:
     return CreateTopicsRequest(topics=[CreatableTopic(name="t")], timeout_ms=timeout_ms)
 
 
@@ -88,7 +88,7 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - another party's doing
             await asyncio.sleep(0.001)
 
@@ -131,10 +131,10 @@ async def test_channel_repeats_while_the_controller_is_elsewhere(bench: Bench) -
         UnregisterBrokerResponse(),
     )
     bench.lead(broker)
-    assert await within(5, bench.channel.ask(ApiKey.CREATE_TOPICS, create())) == MADE
+    assert await within(30, bench.channel.ask(ApiKey.CREATE_TOPICS, create())) == MADE
     assert len(broker.seen(ApiKey.CREATE_TOPICS)) == 3
     answer = await within(
-        5, bench.channel.ask(ApiKey.UNREGISTER_BROKER, UnregisterBrokerRequest(broker_id=3))
+        30, bench.channel.ask(ApiKey.UNREGISTER_BROKER, UnregisterBrokerRequest(broker_id=3))
     )
     assert answer.error_code == ErrorCode.NONE
 
@@ -146,7 +146,7 @@ async def test_channel_finds_the_controller_that_comes_later(bench: Bench) -> No
     await asyncio.sleep(0.05)
     assert not asked.done()
     bench.lead(broker)
-    assert await within(5, asked) == MADE
+    assert await within(30, asked) == MADE
 
 
 async def test_channel_gives_up_a_hung_controller_when_another_leads(bench: Bench) -> None:
@@ -160,7 +160,7 @@ async def test_channel_gives_up_a_hung_controller_when_another_leads(bench: Benc
     PartitionChanges(bench.channel).ask_soon(AlterPartitionRequest(broker_id=ME), heard.append)
     await eventually(lambda: len(hung.requests) == 3)  # ApiVersions, and the two
     bench.lead(fresh, 2)
-    assert await within(5, asked) == MADE
+    assert await within(30, asked) == MADE
     await eventually(lambda: bool(heard))
     assert heard == [None]
 
@@ -174,14 +174,14 @@ async def test_channel_gives_up_a_hung_controller_when_this_node_leads(bench: Be
     bench.runtime.is_active = True
     bench.runtime.leader = Leader(ME, 2, (VoterEndpoint("CONTROLLER", "127.0.0.1", 1),))
     bench.channel.leader_changed()
-    assert await within(5, asked) == MADE
+    assert await within(30, asked) == MADE
 
 
 async def test_channel_keeps_its_connection_while_the_leader_is_the_same_or_unknown(bench: Bench) -> None:
     """A new epoch of the same leader, or a moment without one, drops no request that is under way."""
     slow = await bench.controller(2, None)
     bench.lead(slow)
-    asked = asyncio.ensure_future(bench.channel.ask(ApiKey.CREATE_TOPICS, create(300)))
+    asked = asyncio.ensure_future(bench.channel.ask(ApiKey.CREATE_TOPICS, create(20_000)))
     await eventually(lambda: bool(slow.seen(ApiKey.CREATE_TOPICS)))
     bench.lead(slow, 2)
     bench.runtime.leader = None
@@ -189,12 +189,13 @@ async def test_channel_keeps_its_connection_while_the_leader_is_the_same_or_unkn
     await asyncio.sleep(0.05)
     assert not asked.done()
     assert slow.connections == 1
-    await within(5, asked)
+    await bench.channel.close()
+    await within(30, asked)
 
 
 async def test_channel_says_that_there_is_no_controller_when_the_time_is_over(bench: Bench) -> None:
     """Each item of the answer has the error and a reason in words; the quorum's own APIs theirs."""
-    answer = await within(5, bench.channel.ask(ApiKey.CREATE_TOPICS, create(60)))
+    answer = await within(30, bench.channel.ask(ApiKey.CREATE_TOPICS, create(60)))
     (topic,) = answer.topics
     assert topic.name == "t"
     assert topic.error_code == ErrorCode.NOT_CONTROLLER
@@ -205,7 +206,7 @@ async def test_channel_repeats_after_a_connection_that_broke(bench: Bench) -> No
     """A controller that ends the connection is asked again over a new one."""
     broker = await bench.controller(2, Close(), MADE)
     bench.lead(broker)
-    assert await within(5, bench.channel.ask(ApiKey.CREATE_TOPICS, create())) == MADE
+    assert await within(30, bench.channel.ask(ApiKey.CREATE_TOPICS, create())) == MADE
     assert broker.connections == 2
 
 
@@ -224,7 +225,7 @@ async def test_channel_answers_who_waits_when_it_closes(bench: Bench, key: ApiKe
     asked = asyncio.ensure_future(bench.channel.ask(key, request))
     await asyncio.sleep(0.03)
     await bench.channel.close()
-    answer = await within(2, asked)
+    answer = await within(30, asked)
     if key is ApiKey.CREATE_TOPICS:
         assert answer.topics[0].error_code == ErrorCode.NOT_CONTROLLER
     else:

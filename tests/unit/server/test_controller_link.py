@@ -27,10 +27,12 @@ class Bench:
 
     def __init__(self) -> None:
         self.leader: Leader | None = None
-        self.link = ControllerLink(
-            lambda: self.leader, ClientConfig(connect_timeout_ms=500, request_timeout_ms=500)
-        )
+        self.link = self.patient(30_000)
         self.brokers: list[ScriptedBroker] = []
+
+    def patient(self, connect_ms: int) -> ControllerLink:
+        config = ClientConfig(connect_timeout_ms=connect_ms, request_timeout_ms=30_000)
+        return ControllerLink(lambda: self.leader, config)
 
     async def broker(self, node_id: int, *answers: Any) -> ScriptedBroker:
         made = ScriptedBroker(node_id)
@@ -44,7 +46,7 @@ class Bench:
 
     async def beat(self) -> Any:
         request = BrokerHeartbeatRequest(broker_id=1)
-        return await self.link.request(ApiKey.BROKER_HEARTBEAT, request, None, 500)
+        return await self.link.request(ApiKey.BROKER_HEARTBEAT, request, None, 30_000)
 
 
 @pytest_asyncio.fixture
@@ -75,10 +77,10 @@ async def test_link_opens_one_connection_for_requests_at_once(bench: Bench) -> N
 
 async def test_link_tries_anew_after_a_refusal(bench: Bench) -> None:
     """A controller that is being started refuses; all who waited for that connection hear it, the next one connects."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    bench.lead(2, port)
-    refused = await asyncio.gather(bench.beat(), bench.beat(), return_exceptions=True)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        bench.lead(2, closed.getsockname()[1])
+        refused = await asyncio.gather(bench.beat(), bench.beat(), return_exceptions=True)
     assert all(isinstance(error, BrokerUnreachable) for error in refused)
     broker = await bench.broker(2, OK)
     bench.lead(2, broker.port)
@@ -108,6 +110,7 @@ async def test_link_follows_the_leader(bench: Bench) -> None:
 
 async def test_link_gives_up_a_connection_that_is_being_opened_to_the_old_leader(bench: Bench) -> None:
     """One that does not even take connections any more must not hold up requests to its successor."""
+    bench.link = bench.patient(1_000)
     silent = socket.create_server(("127.0.0.1", 0))
     with silent:
         bench.lead(2, silent.getsockname()[1])

@@ -59,7 +59,7 @@ def servers(peers: list[ScriptedBroker]) -> list[tuple[str, int]]:
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - another party's doing
             await asyncio.sleep(0.001)
 
@@ -113,13 +113,12 @@ async def test_founder_waits_for_who_does_not_answer_and_says_so(peers: list[Scr
         NOTHING,
     )
     asked = asyncio.ensure_future(is_founder(addresses, [ME], said))
-    await eventually(lambda: len(peers[0].seen(ApiKey.DESCRIBE_QUORUM)) == 3)
-    await eventually(lambda: len(said.texts) >= 4)
+    first, second = (f"127.0.0.1:{port}" for _, port in addresses[1:])
+    await eventually(lambda: bool(said.texts) and first not in str(said.texts[-1]))
+    assert len(peers[0].seen(ApiKey.DESCRIBE_QUORUM)) >= 3
+    assert len(said.texts) >= 3
     assert not asked.done()
-    last = said.texts[-1]
-    assert last is not None
-    assert f"127.0.0.1:{addresses[2][1]}" in last
-    assert f"127.0.0.1:{addresses[1][1]}" not in last
+    assert second in str(said.texts[-1])
     await peers[1].start()
-    assert await asyncio.wait_for(asked, 5)
+    assert await asyncio.wait_for(asked, 30)
     assert said.texts[-1] is None

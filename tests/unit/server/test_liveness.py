@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -65,16 +66,14 @@ def _drops(controller: Controller, server: asyncio.Server) -> LivenessProber:
     return prober
 
 
-async def test_broker_whose_port_refuses_is_dead(port):
+async def test_broker_whose_port_refuses_is_dead():
     """At once."""
     controller = Controller()
-    number = port.sockets[0].getsockname()
-    port.close()
-    await port.wait_closed()
-    gone = SimpleNamespace(sockets=[SimpleNamespace(getsockname=lambda: number)])
-    _drops(controller, gone)
-    async with asyncio.timeout(5):
-        await controller.told.wait()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        _drops(controller, SimpleNamespace(sockets=[unused]))  # type: ignore[arg-type]
+        async with asyncio.timeout(30):
+            await controller.told.wait()
     assert controller.dead == [(2, 7)]
 
 
@@ -85,7 +84,7 @@ async def test_broker_whose_port_closes_a_little_later_is_dead(port):
     await asyncio.sleep(PROBE_DELAYS_S[1] / 2)
     assert controller.dead == []
     port.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await controller.told.wait()
     assert controller.dead == [(2, 7)]
 
