@@ -210,12 +210,13 @@ def has_tags(cls: type[Struct]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def frozen_heap() -> Iterator[None]:
-    """Keep what pytest has piled up out of the garbage collections that decoding sets off."""
+def frozen_heap() -> None:
+    """Keep what pytest has piled up out of the garbage collections that decoding sets off.
+
+    It stays frozen: the tests after these count on it (`tests/conftest.py`).
+    """
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def cpu_seconds(cls: type[Struct], version: int, raw: bytes) -> float:

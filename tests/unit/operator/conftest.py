@@ -119,5 +119,7 @@ def free_port() -> int:
     return choose_ports(_given["next"], HOST, ()).ports.kafka
 
 
-_given = {"next": 22_000 + os.getpid() % 4_000}
-"""Tests in parallel processes look in different places."""
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_given = {"next": 21_000 + 2_000 * (_WORKER % 6) + os.getpid() % 300}
+"""Tests in parallel processes look in different places: a node's four ports lie within 1,200 of each other, and
+neighbouring workers have neighbouring process ids. Other sessions begin elsewhere by chance."""

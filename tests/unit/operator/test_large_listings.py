@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
@@ -91,6 +92,8 @@ class Holds:
         self.longest_ms = 0.0
 
     async def __aenter__(self) -> Self:
+        gc.collect()  # what the tests before have left is not the listing's to be walked
+        gc.freeze()
         self._task = asyncio.create_task(self._watch())
         await asyncio.sleep(0)
         return self
