@@ -42,9 +42,9 @@ def test_pattern_matches_as_a_shell_does(pattern, name):
 
 def test_pattern_that_would_kill_a_regular_expression():
     """A hundred stars against a name of 249 characters: milliseconds."""
-    begun = time.perf_counter()
+    begun = time.thread_time()
     assert not matches("a*" * 100 + "b", "a" * 249)
-    assert time.perf_counter() - begun < 1
+    assert time.thread_time() - begun < 1
 
 
 def test_filter_denies_over_it_allows():

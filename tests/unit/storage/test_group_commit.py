@@ -25,7 +25,7 @@ class Loop:
         self.inbox.append(function)
         self.arrived.set()
 
-    def run_until(self, condition, seconds=10):
+    def run_until(self, condition, seconds=60):
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "nothing came"
@@ -53,7 +53,7 @@ class FakeLog:
         self.entered.set()
         end = self.end
         if self.gate is not None:
-            assert self.gate.wait(10)
+            assert self.gate.wait(60)
         if self.error is not None:
             raise self.error
         return end
@@ -84,7 +84,7 @@ def test_requests_during_a_flush_share_the_next_one(loop, commit):
     answers = []
     log.end = 1
     commit.request(log, lambda error: answers.append((1, error)))
-    assert log.entered.wait(10)
+    assert log.entered.wait(60)
     log.end = 100
     for number in range(2, 102):
         commit.request(log, lambda error, number=number: answers.append((number, error)))
@@ -126,7 +126,7 @@ def test_generation_at_the_flush_is_handed_on(loop, commit):
     log = FakeLog(gate=gate)
     answers = []
     commit.request(log, answers.append)
-    assert log.entered.wait(10)
+    assert log.entered.wait(60)
     log.generation = 1
     gate.set()
     loop.run_until(lambda: answers)
@@ -140,7 +140,7 @@ def test_several_logs_are_flushed_at_the_same_time(loop, commit):
     answers = []
     for log in logs:
         commit.request(log, answers.append)
-    assert all(log.entered.wait(10) for log in logs)
+    assert all(log.entered.wait(60) for log in logs)
     gate.set()
     loop.run_until(lambda: len(answers) == 4)
 
@@ -152,7 +152,7 @@ def test_chores_and_patient_flushes_wait_for_urgent_ones(loop):
     first, urgent, patient = FakeLog(gate=gate), FakeLog(), FakeLog()
     order = []
     commit.request(first, lambda _: order.append("first"))
-    assert first.entered.wait(10)
+    assert first.entered.wait(60)
     commit.flush_later(patient)
     commit.run(lambda: order.append(f"chore while urgent={urgent.flushes} patient={patient.flushes}"))
     commit.request(urgent, lambda _: order.append("urgent"))

@@ -22,10 +22,13 @@ def _numbers():
 
 def test_process_numbers_match_the_systems():
     """Memory, start time and threads agree with an independent reading."""
-    numbers, process = _numbers(), psutil.Process()
+    process = psutil.Process()
+    threads = {process.num_threads()}
+    numbers = _numbers()
+    threads.add(process.num_threads())  # a thread of an earlier test may just end
     assert 0.8 < numbers["process_resident_memory_bytes"] / process.memory_info().rss < 1.25
     assert abs(numbers["process_start_time_seconds"] - process.create_time()) < 2
-    assert numbers["process_threads"] == process.num_threads()
+    assert min(threads) <= numbers["process_threads"] <= max(threads)
     assert numbers["process_max_fds"] == process.rlimit(psutil.RLIMIT_NOFILE)[0]
 
 
@@ -43,7 +46,7 @@ def test_process_counts_open_files():
 def test_process_cpu_time_grows_with_work():
     """Work shows up as CPU seconds."""
     before = _numbers()["process_cpu_seconds_total"]
-    deadline = time.process_time() + 0.05
+    deadline = time.process_time() + 0.1
     while time.process_time() < deadline:
         pass
-    assert _numbers()["process_cpu_seconds_total"] >= before + 0.04
+    assert _numbers()["process_cpu_seconds_total"] >= before + 0.05

@@ -8,17 +8,22 @@ import subprocess
 import sys
 import textwrap
 import time
+from itertools import pairwise
 
 import pytest
 
 from moldau_broker.telemetry.watchdog import INTERVAL_SECONDS, Watchdog
 
 BOUND = 0.5
+PATIENCE = 60
+"""For what a busy machine may keep from running for seconds."""
 
 
-def hold_the_loop(seconds):
+def hold_the_loop(until):
     """A handler that blocks, as one that forgot a thread would."""
-    time.sleep(seconds)
+    deadline = time.monotonic() + PATIENCE
+    while not until() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ async def watchdog():
 
 
 async def _resumed(caplog, count):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while len(_lines(caplog, "event_loop.resumed")) < count:
         assert time.monotonic() < deadline, "the end of a stall was never told"
         await asyncio.sleep(0.02)
@@ -41,16 +46,19 @@ def _lines(caplog, event):
 
 
 async def test_watchdog_logs_the_stack_of_a_stuck_loop_once(watchdog, caplog):
-    """A real block of two seconds: one line with the culprit's frame, one with the duration."""
+    """A block that ends when it was told: one line with the culprit's frame, one with the duration."""
     caplog.set_level(logging.INFO)
-    asyncio.get_running_loop().call_soon(hold_the_loop, 2.0)
+    begun = time.monotonic()
+    asyncio.get_running_loop().call_soon(hold_the_loop, lambda: _lines(caplog, "event_loop.stalled"))
     await asyncio.sleep(0)
-    await _resumed(caplog, 1)
     (stalled,) = _lines(caplog, "event_loop.stalled")
     assert any(line.endswith("hold_the_loop") and "test_watchdog.py" in line for line in stalled.stack)
-    assert BOUND <= stalled.stalled_seconds < 2.0, "told while it lasts, not afterwards"  # to the millisecond
+    assert stalled.stalled_seconds >= BOUND
+    assert _lines(caplog, "event_loop.resumed") == []
+    await _resumed(caplog, 1)
     (resumed,) = _lines(caplog, "event_loop.resumed")
-    assert 2.0 <= resumed.stalled_seconds < 2.0 + 4 * INTERVAL_SECONDS + 1.0
+    longest = time.monotonic() - begun + INTERVAL_SECONDS  # the loop's last note before the block is that old
+    assert stalled.stalled_seconds <= resumed.stalled_seconds <= longest + 0.001  # rounded to that
     assert watchdog.stalls == 1
 
 
@@ -58,7 +66,7 @@ async def test_watchdog_tells_each_stall(watchdog, caplog):
     """Two stalls with a living loop between them are two."""
     caplog.set_level(logging.INFO)
     for count in (1, 2):
-        hold_the_loop(BOUND * 2.5)
+        hold_the_loop(lambda count=count: len(_lines(caplog, "event_loop.stalled")) == count)
         await _resumed(caplog, count)
     assert watchdog.stalls == 2
     assert len(_lines(caplog, "event_loop.stalled")) == 2
@@ -66,12 +74,14 @@ async def test_watchdog_tells_each_stall(watchdog, caplog):
 
 async def test_watchdog_is_silent_about_a_loop_that_turns(watchdog, caplog):
     """Busy in small pieces is no stall."""
-    until = time.monotonic() + 3 * BOUND
-    while time.monotonic() < until:
-        hold_the_loop(0.01)
+    turns = [time.monotonic()]
+    while turns[-1] < turns[0] + 3 * BOUND:
+        time.sleep(0.01)  # noqa: ASYNC251 (blocking the loop is the point)
         await asyncio.sleep(0)
-    assert watchdog.stalls == 0
-    assert _lines(caplog, "event_loop.stalled") == []
+        turns.append(time.monotonic())
+    starved = sum(after - before >= BOUND - INTERVAL_SECONDS for before, after in pairwise(turns))
+    assert watchdog.stalls <= starved, "a busy machine may really hold it up"
+    assert len(_lines(caplog, "event_loop.stalled")) == watchdog.stalls
 
 
 async def test_watchdog_may_stop_before_it_starts():
@@ -109,7 +119,7 @@ def test_watchdog_does_not_blame_the_loop_for_a_paused_process():
         time.sleep(1.5)
         os.kill(process.pid, signal.SIGCONT)
         assert process.stdout.readline() == "process.paused\n"
-        out, _ = process.communicate("\n", timeout=10)
+        out, _ = process.communicate("\n", timeout=PATIENCE)
         assert "stalled" not in out
     finally:
         process.kill()
