@@ -35,6 +35,13 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
+async def two_snapshots(bench: ControllerBench) -> None:
+    """Until there are two: another thread writes them."""
+    async with asyncio.timeout(30):
+        while len(snapshots(bench)) != 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 # -- starting ---------------------------------------------------------------------------------------------
 
 
@@ -317,10 +324,7 @@ async def test_runtime_snapshots_when_enough_bytes_were_written(bench: Controlle
     async with bench.running() as controller:
         for i in range(40):
             await create(controller, f"t{i}", 2)
-        for _ in range(100):
-            if len(snapshots(bench)) == 2:
-                break
-            await asyncio.sleep(0.01)
+        await two_snapshots(bench)
         await controller.take_snapshot()
         assert len(snapshots(bench)) == 2
         assert bench.log_dir is not None
@@ -340,11 +344,7 @@ async def test_runtime_snapshots_bound_the_records_of_a_start(bench: ControllerB
 
         for _ in range(5):
             await controller.write(many)
-        for _ in range(200):
-            if len(snapshots(bench)) == 2:
-                break
-            await asyncio.sleep(0.01)
-        assert len(snapshots(bench)) == 2
+        await two_snapshots(bench)
 
 
 async def test_runtime_snapshot_by_time(bench: ControllerBench) -> None:
@@ -352,11 +352,7 @@ async def test_runtime_snapshot_by_time(bench: ControllerBench) -> None:
     bench.snapshots = SnapshotPolicy(interval_ms=20)
     async with bench.running() as controller:
         await create(controller, "t")
-        for _ in range(200):
-            if len(snapshots(bench)) == 2:
-                break
-            await asyncio.sleep(0.01)
-        assert len(snapshots(bench)) == 2
+        await two_snapshots(bench)
 
 
 async def test_runtime_failed_snapshot_is_only_logged(
