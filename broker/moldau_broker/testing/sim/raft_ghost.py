@@ -6,7 +6,7 @@ completeness; what is committed is on the disks of a majority, and stays.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -44,6 +44,7 @@ class RaftGhost:
         self._votes: dict[tuple[VoterKey, int], VoterKey] = {}
         self.committed: list[Entry] = []
         self._bases: list[int] = []
+        self._commits: list[tuple[int, int]] = []  # (epoch it was committed in, length of `committed` then)
         self.end = 0
 
     # -- logs ---------------------------------------------------------------------------------------------
@@ -88,7 +89,10 @@ class RaftGhost:
     # -- elections ----------------------------------------------------------------------------------------
 
     def leads(self, member: Member, epoch: int) -> None:
-        """A node says it leads `epoch`."""
+        """A node says it leads `epoch`: it has what was committed in earlier ones (Raft section 5.4.3).
+
+        Not what later ones committed: a candidate that was paused may count its votes after another one has led.
+        """
         other = self._leaders.setdefault(epoch, member.key)
         if other != member.key:
             raise InvariantViolated(
@@ -96,9 +100,10 @@ class RaftGhost:
             )
         self._coverage.hit("leaders elected")
         store = member.store
-        if not self.committed:
+        earlier = bisect_left(self._commits, (epoch, 0)) - 1
+        if earlier < 0:
             return
-        last = self.committed[-1]
+        last = self.committed[self._commits[earlier][1] - 1]
         if store.log_end_offset < last.next:
             raise InvariantViolated(
                 f"leader completeness: node {member.key.node_id} leads epoch {epoch} with a log that ends "
@@ -202,6 +207,7 @@ class RaftGhost:
             )
         self.committed += new
         self._bases += [entry.base for entry in new]
+        self._commits.append((epoch, len(self.committed)))
         self.end = high_watermark
         self._coverage.hit("metadata batches committed", len(new))
 
