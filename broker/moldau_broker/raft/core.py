@@ -191,6 +191,18 @@ class RaftCore:
         return Leader(node_id, self.epoch, self._endpoints_of(node_id))
 
     @property
+    def hears_leader(self) -> bool:
+        """Whether this node leads, or its leader has answered and not been doubted since.
+
+        To know a leader is less: alone among dead peers, a voter goes back to the dead leader after every question
+        whether to elect another one.
+        """
+        following = self._following
+        return self.role is Role.LEADER or (
+            following is not None and following.heard and not following.suspect
+        )
+
+    @property
     def last_epoch(self) -> int:
         """Epoch of the last record, 0 if there is none."""
         if self.log_end > self.log_start and self.epochs.latest >= 0:

@@ -123,7 +123,8 @@ class BrokerLife:
     async def leave(self, timeout_ms: int) -> bool:
         """Hand over what this broker leads; whether it may stop, within so long.
 
-        Without a controller for a while there is nobody to ask: the whole cluster stops, or has lost its quorum.
+        Without a controller for a while there is nobody to ask: the whole cluster stops, or has lost its quorum. The
+        last node of a cluster that stops may be the one that leads it, or may know no other leader than the dead one.
         """
         if not self._started:
             return True
@@ -134,7 +135,9 @@ class BrokerLife:
         self._run()
         while self.session.state is not BrokerState.SHUTTING_DOWN:
             now_ms = self._clock.monotonic_ms()
-            if self._channel.leader is not None:
+            if self._channel.leads:  # without its majority it answers nobody, itself included
+                led_ms = max(led_ms, self.session.heard_ms)
+            elif self._channel.is_led:
                 led_ms = now_ms
             if now_ms >= deadline_ms or now_ms - led_ms >= LEADERLESS_MS_MAX:
                 return False

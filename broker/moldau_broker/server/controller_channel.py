@@ -26,6 +26,7 @@ from moldau_broker.raft.messages import Leader
 from moldau_broker.raft.protocol import APIS as QUORUM_APIS
 from moldau_broker.raft.protocol import whole_error
 from moldau_broker.raft.quorum import Voter
+from moldau_broker.raft.state import Role
 from moldau_broker.server.controller_link import ControllerLink
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.alter_partition import AlterPartitionRequest
@@ -93,6 +94,18 @@ class ControllerChannel(ControllerAdmin):
     def leader(self) -> Leader | None:
         """The active controller, as far as is known here."""
         return self._runtime.leader
+
+    @property
+    def is_led(self) -> bool:
+        """Whether a leader of the quorum is heard, or is this node itself; to know one is not enough."""
+        driver = self._runtime.driver
+        return driver is not None and driver.node.hears_leader
+
+    @property
+    def leads(self) -> bool:
+        """Whether this node leads the quorum, as far as it knows: it may have lost its majority a moment ago."""
+        driver = self._runtime.driver
+        return driver is not None and driver.node.role is Role.LEADER
 
     @property
     def leader_epoch(self) -> int:

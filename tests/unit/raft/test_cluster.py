@@ -82,6 +82,27 @@ def test_cluster_elects_anew_within_moments_of_a_lost_connection() -> None:
         assert made.leader() != first
 
 
+def test_last_of_three_does_not_hear_a_leader_that_is_dead() -> None:
+    """It keeps going back to whom it knows, and knows all the same that nobody answers."""
+    made = cluster(3)
+    first = made.leader()
+    last, other = others(made, first)
+    assert all(made.members[node_id].alive.hears_leader for node_id in made.members)
+    made.crash(other)
+    made.crash(first)
+    made.run(300)
+    roles = set()
+    for _ in range(5_000):
+        made.run(1)
+        node = made.members[last].alive
+        assert not node.hears_leader
+        roles.add((node.role, node.leader_id))
+    assert (Role.FOLLOWER, first) in roles
+    made.start(other)
+    made.run(2_000)
+    assert made.members[last].alive.hears_leader
+
+
 def test_cluster_notices_a_hung_leader_by_the_fetch_timeout() -> None:
     """Nothing breaks, nothing answers: the followers wait for their fetch time-out, then elect."""
     timing = RaftTiming()
