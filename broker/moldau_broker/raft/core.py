@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from moldau_broker.base.ids import Uuid
 from moldau_broker.raft.history import VoterHistory, VotersAt
 from moldau_broker.raft.messages import (
     Answer,
@@ -126,6 +127,8 @@ class RaftCore:
         self._leader_mark = self.high_watermark  # as the leader of this epoch says
         self._hand_over_ms = 0  # until when a resigned leader waits for its successor
         self._was_voter = False  # in this life of the process
+        self._gone: set[VoterKey] = set()  # whose node answers without that disk, since there was a leader
+        self._former_disk: Uuid | None = None  # for whose vote this node was asked, since then
         self._attempts = 0  # elections lost in a row
         self._failures = 0  # requests for data that failed in a row
         self._disk_refusals = 0  # times in a row that the own disk did not take what was fetched
@@ -240,6 +243,13 @@ class RaftCore:
         self._election = election
         if leading is not None:
             self._leave_leading(leading)
+        if role is Role.LEADER:
+            self._found_leader()
+
+    def _found_leader(self) -> None:
+        """There is a leader after all: whoever is missing is the leader's to deal with."""
+        self._gone.clear()
+        self._former_disk = None
 
     def _become_unattached(self, epoch: int, wait_ms: int | None = None) -> None:
         """No leader known; a voter asks for an election after a random wait, or after `wait_ms`.

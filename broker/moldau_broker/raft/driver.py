@@ -20,6 +20,7 @@ from moldau_broker.raft.answers import unsaved
 from moldau_broker.raft.batches import ReadBatch
 from moldau_broker.raft.commit_times import CommitTimes
 from moldau_broker.raft.errors import NotLeader, RaftError
+from moldau_broker.raft.lost_votes import LostVotes
 from moldau_broker.raft.messages import (
     Answer,
     Answered,
@@ -119,6 +120,7 @@ class RaftDriver:
         self._telling = False
         self._news: deque[Callable[[], None]] = deque()
         self._handed_over: Deferred[None] | None = None
+        self._lost_votes: LostVotes | None = None
 
     # -- the owner's --------------------------------------------------------------------------------------
 
@@ -233,6 +235,13 @@ class RaftDriver:
         if waiting is not None and not waiting.done and not self.node.handing_over:
             waiting.complete(None)
 
+    def _look_whether_votes_are_lost(self) -> None:
+        lost = self.node.lost_votes
+        if lost != self._lost_votes:
+            self._lost_votes = lost
+            if lost is not None:
+                logger.error("raft.votes_lost", extra={"reason": str(lost)})
+
     # -- carrying out -------------------------------------------------------------------------------------
 
     def _carry_out(self) -> None:
@@ -251,6 +260,7 @@ class RaftDriver:
                 failure = failure or self._carry_out_one(ready)
         self._tell()
         self._look_whether_handed_over()
+        self._look_whether_votes_are_lost()
         if self.on_progress is not None and not self._stopped:
             self.on_progress()
         if failure is not None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from moldau_broker.base.errors import ErrorCode
+from moldau_broker.base.ids import Uuid
 from moldau_broker.raft.core import RaftCore, Sent
+from moldau_broker.raft.lost_votes import LostVotes
 from moldau_broker.raft.messages import Request
 from moldau_broker.raft.protocol import (
     Told,
@@ -35,6 +37,17 @@ and would use up the int32 of all epochs to come; who was away for longer learns
 
 class Election(RaftCore):
     """The part of the core that elects. Use `RaftNode`."""
+
+    @property
+    def lost_votes(self) -> LostVotes | None:
+        """Why there is no leader and will be none, as far as this node can tell; None while there may be one."""
+        if self.role is Role.LEADER or self.hears_leader:
+            return None
+        gone = tuple(key for key in self.voters.keys if key in self._gone)
+        own = self._former_disk if self.voters.by_id(self.me.key.node_id) is None else None
+        if own is None and (not gone or len(self.voters) - len(gone) >= self.voters.majority):
+            return None
+        return LostVotes(len(self.voters), gone, own)
 
     # -- asking -------------------------------------------------------------------------------------------
 
@@ -127,6 +140,11 @@ class Election(RaftCore):
 
     def _on_vote_answer(self, sent: Sent, told: Told | None) -> None:
         """A vote, or a refusal, or (None) no answer."""
+        if told is not None and sent.voter is not None:
+            if told.error is ErrorCode.INVALID_VOTER_KEY:
+                self._gone.add(sent.voter)
+            else:
+                self._gone.discard(sent.voter)
         if told is not None and self._observe(told.leader):
             return
         campaign, key = self._campaign, sent.voter
@@ -154,6 +172,8 @@ class Election(RaftCore):
         elif asked.replica_epoch < self.epoch:
             self._answer(event.token, vote_answer(ErrorCode.FENCED_LEADER_EPOCH, self.leader))
         elif not self._is_me(request.voter_id, asked.voter_directory_id):
+            if request.voter_id == self.me.key.node_id:
+                self._former_disk = Uuid(asked.voter_directory_id)
             self._answer(event.token, vote_answer(ErrorCode.INVALID_VOTER_KEY, self.leader))
         else:
             if asked.replica_epoch > self.epoch:

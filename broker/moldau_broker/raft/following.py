@@ -146,6 +146,7 @@ class Followership(Election):
         following.leader = sent.to  # who answers like this leads, wherever we thought it was
         following.deadline_ms = self._now + self._fetch_timeout()
         following.heard, following.suspect, following.ask_ms = True, False, NEVER
+        self._found_leader()
         self._attempts = self._failures = 0
         if sent.key is ApiKey.FETCH_SNAPSHOT:
             self._on_piece(sent, following, told.partition)

@@ -123,7 +123,8 @@ class Membership:
         driver = self.runtime.driver
         if driver is not None and driver.in_other_cluster:
             return f"a controller says that it belongs to another cluster; this is {self._log_dir.cluster_id}"
-        return None
+        lost = driver.node.lost_votes if driver is not None else None
+        return str(lost) if lost is not None else None
 
     @property
     def impediment(self) -> str | None:
