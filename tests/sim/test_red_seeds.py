@@ -31,6 +31,11 @@ RED_BY_DISKS = [
         8,
         "a leader never asked again for an ISR that a controller with a full disk had refused to write",
     ),
+    (
+        "broker",
+        15,
+        "the simulator blamed a late winner of an old epoch for lacking what a later leader had committed",
+    ),
     ("quorum", 8, "an answer that half fitted was never flushed, and the follower asked for nothing again"),
 ]
 

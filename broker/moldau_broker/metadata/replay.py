@@ -21,9 +21,10 @@ from moldau_broker.metadata.image import (
     TopicImage,
     VersionRange,
 )
+from moldau_broker.raft.quorum import KRAFT_VERSION_FEATURE
 from moldau_broker.wire.messages import metadata_records as records
 
-KRAFT_VERSION: Final = "kraft.version"
+KRAFT_VERSION: Final = KRAFT_VERSION_FEATURE
 
 _NO_LEADER_CHANGE: Final = -2
 _NO_RECOVERY_CHANGE: Final = -1

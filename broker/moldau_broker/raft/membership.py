@@ -1,19 +1,34 @@
 """Voters come, go and move: AddRaftVoter, RemoveRaftVoter, UpdateRaftVoter, and joining by itself. Pure.
 
 KIP-853: one change at a time, after the leader has committed in its own epoch; a new set is in force as soon
-as it is appended. A new voter must have caught up first, or the quorum would wait for it.
+as it is appended. A new voter is asked first whether it can run the quorum's kraft.version, and must have caught up,
+or the quorum would wait for it. Source of the order and the errors: Kafka's AddVoterHandler.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.raft.leading import Leadership
 from moldau_broker.raft.messages import Request
-from moldau_broker.raft.protocol import add_answer, remove_answer, update_answer
-from moldau_broker.raft.quorum import Voter, VoterEndpoint, VoterKey, VoterSet
-from moldau_broker.raft.roles import NEVER, Leading, VoterChange
+from moldau_broker.raft.protocol import (
+    add_answer,
+    peer_at,
+    remove_answer,
+    supported_range,
+    update_answer,
+    versions_request,
+)
+from moldau_broker.raft.quorum import (
+    KRAFT_VERSION,
+    KRAFT_VERSION_FEATURE,
+    Voter,
+    VoterEndpoint,
+    VoterKey,
+    VoterSet,
+)
+from moldau_broker.raft.roles import NEVER, Leading, NewVoter, VoterChange
 from moldau_broker.raft.state import Role
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.add_raft_voter import AddRaftVoterRequest
@@ -22,6 +37,10 @@ from moldau_broker.wire.messages.remove_raft_voter import RemoveRaftVoterRequest
 from moldau_broker.wire.messages.update_raft_voter import KRaftVersionFeature, UpdateRaftVoterRequest
 from moldau_broker.wire.messages.update_raft_voter import Listener as UpdatedListener
 from moldau_broker.wire.schema import ZERO_UUID, Struct
+
+if TYPE_CHECKING:
+    from moldau_broker.raft.core import Sent
+    from moldau_broker.wire.messages.api_versions import ApiVersionsResponse
 
 _CHANGE_MS_MAX: Final = 30_000
 """How long the commit of a change is waited for at most: what Kafka's tools allow an admin request."""
@@ -63,7 +82,7 @@ class Membership(Leadership):
             return ErrorCode.INVALID_REQUEST, "a voter has a node id and a directory id"
         if leading.progress.high_watermark is None:
             return ErrorCode.REQUEST_TIMED_OUT, "the leader has not committed anything in its epoch yet"
-        if self.history.newest_offset >= self.high_watermark:
+        if leading.newcomer is not None or self.history.newest_offset >= self.high_watermark:
             return ErrorCode.REQUEST_TIMED_OUT, "another change of the voters is under way"
         return None
 
@@ -75,10 +94,47 @@ class Membership(Leadership):
         endpoints = tuple(VoterEndpoint(at.name, at.host, at.port) for at in request.listeners)
         if not endpoints or not all(at.host and at.port for at in endpoints):
             return ErrorCode.INVALID_REQUEST, "a voter has a listener with host and port"
-        if not self._caught_up(key):
-            return ErrorCode.REQUEST_TIMED_OUT, f"node {key} has not caught up with the log"
-        self._change(event, self.voters.with_voter(Voter(key, endpoints)), request.timeout_ms)
+        leading = self._leading
+        peer = peer_at(key.node_id, endpoints)
+        assert leading is not None, "the leader leads"
+        assert peer is not None, "it has a listener"
+        deadline = self._now + max(0, min(request.timeout_ms, _CHANGE_MS_MAX))
+        leading.newcomer = NewVoter(event, key, endpoints, deadline)
+        self._send(ApiKey.API_VERSIONS, peer, versions_request(), key)
         return None
+
+    def _on_versions_answer(self, sent: Sent, response: ApiVersionsResponse | None) -> None:
+        """The newcomer has said what it can run, or has not answered: make it a voter, or say why not."""
+        leading = self._leading
+        newcomer = leading.newcomer if leading is not None and sent.epoch == self.epoch else None
+        if leading is None or newcomer is None or newcomer.key != sent.voter:
+            return  # whoever asked for it has been answered
+        leading.newcomer = None
+        refused, levels = self._newcomer_refusal(newcomer.key, response)
+        if refused is not None:
+            self._answer(newcomer.request.token, add_answer(*refused))
+            return
+        voters = self.voters.with_voter(Voter(newcomer.key, newcomer.endpoints, levels))
+        self._change(newcomer.request, voters, newcomer.deadline_ms - self._now)
+
+    def _newcomer_refusal(
+        self, key: VoterKey, response: ApiVersionsResponse | None
+    ) -> tuple[tuple[ErrorCode, str] | None, tuple[int, int]]:
+        """What stands against it, and the levels of kraft.version it can run."""
+        if response is None or response.error_code:
+            problem = "did not answer" if response is None else f"answered error {response.error_code}"
+            return (ErrorCode.REQUEST_TIMED_OUT, f"node {key} was asked what it can run and {problem}"), (
+                0,
+                0,
+            )
+        levels = supported_range(response, KRAFT_VERSION_FEATURE)
+        if levels is None or not levels[0] <= KRAFT_VERSION <= levels[1]:
+            can = f"levels {levels[0]} to {levels[1]}" if levels is not None else "no level"
+            text = f"the quorum runs kraft.version {KRAFT_VERSION}; node {key} can run {can} of it"
+            return (ErrorCode.INVALID_REQUEST, text), (0, 0)
+        if not self._caught_up(key):
+            return (ErrorCode.REQUEST_TIMED_OUT, f"node {key} has not caught up with the log"), levels
+        return None, levels
 
     def _caught_up(self, key: VoterKey) -> bool:
         leading = self._leading
@@ -106,6 +162,8 @@ class Membership(Leadership):
         if not endpoints:
             return ErrorCode.INVALID_REQUEST, "a voter has a listener"
         levels = request.kraft_version_feature
+        if not levels.min_supported_version <= KRAFT_VERSION <= levels.max_supported_version:
+            return ErrorCode.INVALID_REQUEST, f"the quorum runs kraft.version {KRAFT_VERSION}"
         voter = Voter(key, endpoints, (levels.min_supported_version, levels.max_supported_version))
         updated = self.voters.updated(voter)
         if updated == self.voters:
@@ -144,7 +202,14 @@ class Membership(Leadership):
 
     def _tick_change(self) -> None:
         leading = self._leading
-        if leading is not None and leading.change is not None and leading.change.deadline_ms <= self._now:
+        if leading is None:
+            return
+        newcomer = leading.newcomer
+        if newcomer is not None and newcomer.deadline_ms <= self._now:
+            leading.newcomer = None
+            text = f"node {newcomer.key} has not said yet what it can run; it was not added"
+            self._answer(newcomer.request.token, add_answer(ErrorCode.REQUEST_TIMED_OUT, text))
+        if leading.change is not None and leading.change.deadline_ms <= self._now:
             self._finish_change(leading, ErrorCode.REQUEST_TIMED_OUT, "not committed yet; it may be later")
 
     def _finish_change(self, leading: Leading, error: ErrorCode, message: str | None) -> None:
@@ -154,6 +219,10 @@ class Membership(Leadership):
 
     def _leave_leading(self, leading: Leading) -> None:
         super()._leave_leading(leading)
+        newcomer, leading.newcomer = leading.newcomer, None
+        if newcomer is not None:
+            text = f"the leader changed; node {newcomer.key} was not added"
+            self._answer(newcomer.request.token, add_answer(ErrorCode.NOT_LEADER_OR_FOLLOWER, text))
         if leading.change is not None:
             self._finish_change(
                 leading,

@@ -105,6 +105,8 @@ class RaftNode(Description):
             times += [self._begin_due(leading, key) for key in self.voters.keys if key != self.me.key]
             if leading.change is not None:
                 times.append(leading.change.deadline_ms)
+            if leading.newcomer is not None:
+                times.append(leading.newcomer.deadline_ms)
         if following is not None:
             times += [following.deadline_ms, following.ask_ms]
             if following.heard:
@@ -210,6 +212,9 @@ class RaftNode(Description):
                 self._answer(event.token, whole_error(event.key, ErrorCode.UNSUPPORTED_VERSION))
 
     def _answered(self, sent: Sent, response: Any) -> None:
+        if sent.key is ApiKey.API_VERSIONS:
+            self._on_versions_answer(sent, response)
+            return
         told: Told | None = None
         if sent.key not in (ApiKey.ADD_RAFT_VOTER, ApiKey.REMOVE_RAFT_VOTER, ApiKey.UPDATE_RAFT_VOTER):
             told = read_answer(sent.key, response)
@@ -231,5 +236,7 @@ class RaftNode(Description):
                 self._on_epoch_answer(sent, None)
             case ApiKey.FETCH | ApiKey.FETCH_SNAPSHOT:
                 self._on_data_failure(sent, failure)
+            case ApiKey.API_VERSIONS:
+                self._on_versions_answer(sent, None)
             case _:
                 pass

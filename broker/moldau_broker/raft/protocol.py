@@ -15,6 +15,7 @@ from moldau_broker.raft.quorum import VoterEndpoint
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages import (
     add_raft_voter,
+    api_versions,
     begin_quorum_epoch,
     describe_quorum,
     end_quorum_epoch,
@@ -140,6 +141,11 @@ def fetch_snapshot_request(
     return fetch_snapshot.FetchSnapshotRequest(
         cluster_id=cluster_id, replica_id=replica_id, max_bytes=max_bytes, topics=(topic,)
     )
+
+
+def versions_request() -> Struct:
+    """An ApiVersions request, which asks a node for the features it can run."""
+    return api_versions.ApiVersionsRequest(client_software_name="moldau", client_software_version="1")
 
 
 # -- answers --------------------------------------------------------------------------------------------------
@@ -273,6 +279,14 @@ def read_answer(key: ApiKey, response: Any) -> Told:
     return Told(
         _code(partition.error_code), Leader(named.leader_id, named.leader_epoch, endpoints), partition
     )
+
+
+def supported_range(response: api_versions.ApiVersionsResponse, feature: str) -> tuple[int, int] | None:
+    """The lowest and highest level of a feature that an ApiVersions answer names; None where it names none."""
+    for one in response.supported_features:
+        if one.name == feature:
+            return one.min_version, one.max_version
+    return None
 
 
 def peer_at(node_id: int, endpoints: tuple[VoterEndpoint, ...]) -> Peer | None:

@@ -16,6 +16,8 @@ KRAFT_VERSION_RANGE: Final = (0, 1)
 """Levels of kraft.version this node can run with; what a VotersRecord says of it."""
 KRAFT_VERSION: Final = 1
 """The level new quorums are formatted with: dynamic voters (KIP-853)."""
+KRAFT_VERSION_FEATURE: Final = "kraft.version"
+"""Its name among a node's features."""
 
 
 class VoterKey(NamedTuple):

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from moldau_broker.raft.messages import Peer
+from moldau_broker.raft.messages import Peer, Request
 from moldau_broker.raft.progress import Progress, Replica
-from moldau_broker.raft.quorum import VoterKey
+from moldau_broker.raft.quorum import VoterEndpoint, VoterKey
 from moldau_broker.raft.snapshot import SnapshotId
 from moldau_broker.wire.apis import ApiKey
 
@@ -90,6 +90,22 @@ class VoterChange:
 
 
 @dataclass(slots=True)
+class NewVoter:
+    """A node that is to become a voter, and is asked first which levels of kraft.version it can run.
+
+    Attributes:
+        request: the AddRaftVoter request.
+        key, endpoints: who it is, and where it listens.
+        deadline_ms: whoever asked for it waits no longer.
+    """
+
+    request: Request
+    key: VoterKey
+    endpoints: tuple[VoterEndpoint, ...]
+    deadline_ms: int
+
+
+@dataclass(slots=True)
 class Leading:
     """A leader's view of its epoch.
 
@@ -99,6 +115,7 @@ class Leading:
         replicas: everyone who fetches, by id and directory.
         waiting: fetches with nothing to tell yet.
         begin_ms: when each voter that does not fetch is told of this epoch next.
+        newcomer: who is to become a voter once it has said what it can run.
         change: the voter change somebody waits for.
     """
 
@@ -107,4 +124,5 @@ class Leading:
     replicas: dict[VoterKey, Replica] = field(default_factory=dict)
     waiting: list[WaitingFetch] = field(default_factory=list)
     begin_ms: dict[VoterKey, int] = field(default_factory=dict)
+    newcomer: NewVoter | None = None
     change: VoterChange | None = None

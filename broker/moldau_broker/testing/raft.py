@@ -42,6 +42,7 @@ from moldau_broker.raft.snapshot import BOOTSTRAP, SnapshotId, read_snapshot, wr
 from moldau_broker.raft.state import Role
 from moldau_broker.raft.timing import RaftTiming
 from moldau_broker.testing.raft_disk import MemoryDisk
+from moldau_broker.testing.raft_node import Member, features_of
 from moldau_broker.testing.raft_trace import describe_answer, describe_request, short_name
 from moldau_broker.wire.apis import API_SCHEMAS, ApiKey
 from moldau_broker.wire.codec import decode, encode
@@ -50,25 +51,6 @@ from moldau_broker.wire.schema import Struct
 WALL_MS = 1_700_000_000_000
 CLUSTER_ID = "cluster"
 _TURNS_MAX = 20_000  # of one `run`; far more means that two nodes talk without end
-
-
-class Member:
-    """A node, its disk, and what it told its listener."""
-
-    def __init__(self, me: Voter) -> None:
-        self.me = me
-        self.disk = MemoryDisk()
-        self.node: RaftNode | None = None
-        self.life = 0
-        self.held = False
-        self.committed = 0
-        self.options: dict[str, Any] = {}
-
-    @property
-    def alive(self) -> RaftNode:
-        """The core; the node must be up."""
-        assert self.node is not None, f"node {self.me.key.node_id} is down"
-        return self.node
 
 
 class _Message(NamedTuple):
@@ -287,6 +269,9 @@ class RaftCluster:
             self._queue.append(_Message("failure", message.receiver, message.sender, failure, message.life))
             return
         self._under_way[token] = message.receiver
+        if key is ApiKey.API_VERSIONS:  # which in a server is not the quorum's to answer
+            self._give(message.receiver, Answer((*token, message.receiver, key), features_of(member.me)))
+            return
         self.step(message.receiver, Request((*token, message.receiver, key), key, request))
 
     def _through_wire(self, key: ApiKey, message: Struct) -> Struct:

@@ -6,8 +6,8 @@ from typing import Any
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.raft.batches import decode_batches
-from moldau_broker.raft.protocol import read_answer
-from moldau_broker.raft.quorum import VoterKey
+from moldau_broker.raft.protocol import read_answer, supported_range
+from moldau_broker.raft.quorum import KRAFT_VERSION_FEATURE, VoterKey
 from moldau_broker.wire.apis import ApiKey
 
 _QUIET = (ApiKey.FETCH, ApiKey.FETCH_SNAPSHOT)
@@ -24,6 +24,8 @@ def describe_request(sender: int, receiver: int, key: ApiKey, request: Any) -> s
     head = f"{sender} -> {receiver} {_name(key)}"
     if key in _QUIET:
         return None
+    if key is ApiKey.API_VERSIONS:
+        return head
     if key in _MEMBERSHIP:
         return f"{head} voter {chr(request.voter_directory_id[0])}{request.voter_id}"
     asked = request.topics[0].partitions[0]
@@ -42,6 +44,9 @@ def describe_request(sender: int, receiver: int, key: ApiKey, request: Any) -> s
 def describe_answer(sender: int, receiver: int, key: ApiKey, response: Any) -> str | None:
     """A line for an answer; None for a fetch without news."""
     head = f"{sender} -> {receiver} {_name(key)}:"
+    if key is ApiKey.API_VERSIONS:
+        levels = supported_range(response, KRAFT_VERSION_FEATURE)
+        return f"{head} kraft.version {f'{levels[0]} to {levels[1]}' if levels else 'unknown'}"
     if key in _MEMBERSHIP:
         return f"{head} {ErrorCode(response.error_code).name}"
     told = read_answer(key, response)

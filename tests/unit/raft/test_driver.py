@@ -25,6 +25,7 @@ from moldau_broker.storage.log import Log
 from moldau_broker.storage.logdir import LogDir
 from moldau_broker.testing.controller import ManualClock
 from moldau_broker.testing.disk import SimCrash, SimDisk
+from moldau_broker.testing.raft_node import features_of
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.vote import VoteRequestPartitionData
 from moldau_broker.wire.schema import Struct
@@ -249,6 +250,9 @@ class Net:
             bench = self.benches.get(to.port)
             if bench is None:
                 on_answer(Failure.REFUSED)
+                return
+            if key is ApiKey.API_VERSIONS:  # which is its server's to answer
+                self.queue.append(lambda: on_answer(features_of(bench.driver.node.me)))
                 return
             deferred = bench.driver.handle(key, 0, request)
             deferred.on_complete(lambda response: self.queue.append(lambda: on_answer(response)))

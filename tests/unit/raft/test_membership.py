@@ -15,6 +15,7 @@ from moldau_broker.wire.messages import update_raft_voter
 from moldau_broker.wire.messages.add_raft_voter import AddRaftVoterRequest, Listener
 from moldau_broker.wire.messages.remove_raft_voter import RemoveRaftVoterRequest
 from moldau_broker.wire.messages.update_raft_voter import UpdateRaftVoterRequest
+from moldau_broker.wire.schema import replace
 
 BOOTSTRAP = [("n1", 9001)]
 
@@ -151,6 +152,64 @@ def test_adding_needs_a_voter_that_has_caught_up() -> None:
     assert asked(made, ApiKey.ADD_RAFT_VOTER, add_request(made.voter(9))) is ErrorCode.REQUEST_TIMED_OUT
 
 
+@pytest.mark.parametrize("levels", [(0, 0), (2, 3)])
+def test_adding_needs_a_voter_that_can_run_the_quorums_version(levels: tuple[int, int]) -> None:
+    """A voter that cannot read the quorum's records would stop it: INVALID_REQUEST, and nothing is written.
+
+    Reference: KIP-853, AddRaftVoter; Kafka's AddVoterHandler.
+    """
+    made = with_observer(cluster(3))
+    member = made.members[9]
+    member.me = member.me._replace(kraft_versions=levels)
+    end = made.members[made.leader()].disk.end
+    assert asked(made, ApiKey.ADD_RAFT_VOTER, add_request(made.voter(9))) is ErrorCode.INVALID_REQUEST
+    assert voters(made, made.leader()) == [1, 2, 3]
+    assert made.members[made.leader()].disk.end == end
+
+
+def test_a_new_voter_is_known_with_the_versions_it_has_said() -> None:
+    """The VotersRecord says what it answered, not what the leader could run itself."""
+    made = with_observer(cluster(3))
+    member = made.members[9]
+    member.me = member.me._replace(kraft_versions=(1, 7))
+    assert asked(made, ApiKey.ADD_RAFT_VOTER, add_request(made.voter(9))) is ErrorCode.NONE
+    known = made.members[made.leader()].alive.voters.by_id(9)
+    assert known is not None
+    assert known.kraft_versions == (1, 7)
+
+
+def test_adding_times_out_where_the_new_voter_does_not_answer() -> None:
+    """It fetches, and cannot be reached: other changes wait no longer than that, and it is not added later."""
+    made = with_observer(cluster(3))
+    leader = made.leader()
+    made.cut.add((leader, 9))
+    number = made.ask(leader, ApiKey.ADD_RAFT_VOTER, add_request(made.voter(9), timeout_ms=300))
+    key = made.voter(next(one for one in (1, 2, 3) if one != leader)).key
+    assert asked(made, ApiKey.REMOVE_RAFT_VOTER, remove_request(key)) is ErrorCode.REQUEST_TIMED_OUT
+    made.run(299)
+    assert number not in made.answers
+    made.run(1)
+    assert made.answers[number].error_code == ErrorCode.REQUEST_TIMED_OUT  # type: ignore[attr-defined]
+    made.cut.clear()
+    made.run(3_000)
+    assert voters(made, leader) == [1, 2, 3]
+    assert asked(made, ApiKey.REMOVE_RAFT_VOTER, remove_request(key)) is ErrorCode.NONE
+
+
+def test_a_leader_that_loses_office_answers_who_waits_for_a_newcomer() -> None:
+    """What the newcomer says later goes to nobody."""
+    made = with_observer(cluster(3))
+    leader = made.leader()
+    made.cut.add((9, leader))
+    number = made.ask(leader, ApiKey.ADD_RAFT_VOTER, add_request(made.voter(9)))
+    made.settle()
+    made.resign(leader)
+    assert made.answers[number].error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER  # type: ignore[attr-defined]
+    made.cut.clear()
+    made.run(3_000)
+    assert voters(made, made.leader()) == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
@@ -282,8 +341,13 @@ def test_waiting_change_is_answered_when_the_leader_loses_office() -> None:
     """Whether the change was made is then not known; the answer says where to look."""
     made = with_observer(cluster(3))
     leader = made.leader()
-    made.isolate(leader)
+    for node_id in (1, 2, 3, 9):
+        if node_id != leader:
+            made.hold(node_id)
     number = made.ask(leader, ApiKey.ADD_RAFT_VOTER, add_request(made.voter(9)))
+    made.settle()
+    assert voters(made, leader) == [1, 2, 3, 9]
+    made.isolate(leader)
     made.run(3_000)
     assert made.answers[number].error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER  # type: ignore[attr-defined]
 
@@ -366,10 +430,14 @@ def test_voter_that_moved_tells_its_new_address() -> None:
 
 
 def test_update_of_a_stranger_is_refused() -> None:
-    """Only who is in the set can be updated, and not without a listener."""
+    """Only who is in the set can be updated, not without a listener, nor beyond the quorum's kraft.version."""
     made = cluster(3)
     stranger = update_request(made, made.voter(9))
     assert asked(made, ApiKey.UPDATE_RAFT_VOTER, stranger) is ErrorCode.VOTER_NOT_FOUND
+    too_new = update_request(made, made.voter(2))
+    levels = update_raft_voter.KRaftVersionFeature(min_supported_version=2, max_supported_version=3)
+    too_new = replace(too_new, kraft_version_feature=levels)
+    assert asked(made, ApiKey.UPDATE_RAFT_VOTER, too_new) is ErrorCode.INVALID_REQUEST
     nowhere = update_request(made, made.voter(2)._replace(endpoints=()))
     assert asked(made, ApiKey.UPDATE_RAFT_VOTER, nowhere) is ErrorCode.INVALID_REQUEST
 

@@ -59,6 +59,11 @@ class Stage:
         """`run 500`: milliseconds pass."""
         self.cluster.run(int(words[0]))
 
+    def levels(self, words: list[str]) -> None:
+        """`levels 4 2 3`: node 4 says from now on that it can run kraft.version 2 to 3."""
+        member = self.cluster.members[int(words[0])]
+        member.me = member.me._replace(kraft_versions=(int(words[1]), int(words[2])))
+
     def settle(self, _: list[str]) -> None:
         """`settle`: everything is delivered, no time passes."""
         self.cluster.settle()
@@ -150,6 +155,7 @@ class Stage:
 COMMANDS: Final[dict[str, Callable[[Stage, list[str]], None]]] = {
     "voters": Stage.voters,
     "observer": Stage.observer,
+    "levels": Stage.levels,
     "run": Stage.run_ms,
     "settle": Stage.settle,
     "propose": Stage.propose,

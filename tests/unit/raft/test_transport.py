@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 import pytest
@@ -23,9 +23,10 @@ from moldau_broker.storage.errors import StorageError
 from moldau_broker.storage.log import Log
 from moldau_broker.storage.logdir import LogDir
 from moldau_broker.testing.disk import SimDisk
+from moldau_broker.testing.raft_node import features_of
 from moldau_broker.wire import codec, framing
 from moldau_broker.wire.apis import API_SCHEMAS, ApiKey
-from moldau_broker.wire.messages.api_versions import ApiVersion, ApiVersionsResponse
+from moldau_broker.wire.messages.api_versions import ApiVersion, ApiVersionsResponse, SupportedFeatureKey
 from moldau_broker.wire.messages.vote import VoteRequestPartitionData
 from moldau_broker.wire.schema import Struct
 
@@ -55,6 +56,7 @@ class Node:
         self.bootstrap = bootstrap
         self.committed = 0
         self.port = 0
+        self.features: Sequence[SupportedFeatureKey] = ()
         self._writers: list[asyncio.StreamWriter] = []
 
     async def start(self) -> None:
@@ -66,6 +68,7 @@ class Node:
         me = Voter(
             VoterKey(self.node_id, log_dir.directory_id), (VoterEndpoint("CONTROLLER", HOST, self.port),)
         )
+        self.features = features_of(me).supported_features
         if self.bootstrap is None:
             found_quorum(log_dir, me, [], clock.wall_ms())
         self.transport = AsyncTransport(timing, f"raft-{self.node_id}")
@@ -139,7 +142,7 @@ class Node:
                 )
                 for one in sorted({*APIS, key})
             ]
-            give(ApiVersionsResponse(api_keys=served))
+            give(ApiVersionsResponse(api_keys=served, supported_features=self.features))
             return
         request, _ = codec.decode(API_SCHEMAS[key].request, header.api_version, frame, header.end)
         self.driver.handle(key, header.api_version, request).on_complete(give)

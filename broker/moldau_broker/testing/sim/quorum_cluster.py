@@ -203,6 +203,7 @@ class QuorumCluster(SimCluster):
             if node.up and leader.node.voters.by_id(node.id) is None:
                 listeners = [Listener(name=at.name, host=at.host, port=at.port) for at in voter.endpoints]
                 request = AddRaftVoterRequest(
+                    timeout_ms=1_000,
                     voter_id=node.id,
                     voter_directory_id=node.directory_id,
                     listeners=listeners,

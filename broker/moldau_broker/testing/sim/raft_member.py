@@ -15,6 +15,7 @@ from moldau_broker.raft.quorum import Voter, VoterEndpoint, VoterKey
 from moldau_broker.raft.snapshot import SnapshotId, read_snapshot, write_snapshot
 from moldau_broker.raft.state import Role
 from moldau_broker.storage.errors import DiskFull
+from moldau_broker.testing.raft_node import features_of
 from moldau_broker.testing.sim.network import Answer, Broken
 from moldau_broker.testing.sim.quorum_store import LOG, Entry, QuorumStore
 from moldau_broker.wire.apis import API_SCHEMAS, ApiKey
@@ -114,6 +115,9 @@ class RaftMember:
     def handle(self, kind: str, sender: int, message: Any, answer: Answer) -> None:
         """A request of the quorum's APIs."""
         _, key, request = message
+        if key is ApiKey.API_VERSIONS:
+            answer(features_of(self.node.me))
+            return
         self.cluster.coverage.hit(f"request: {key.name.lower()}")
 
         def done(response: Struct) -> None:
