@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 from tests.sim.disk_mutations import DISKS
+from tests.sim.group_mutations import GROUPS
 from tests.sim.mutations import MUTATIONS, Mutation
 from tests.sim.topic_mutations import TOPICS
 
 import moldau_broker.testing.sim.run as run
 
 
-@pytest.mark.parametrize("mutation", [*MUTATIONS, *DISKS, *TOPICS], ids=lambda mutation: mutation.name)
+@pytest.mark.parametrize(
+    "mutation", [*MUTATIONS, *DISKS, *TOPICS, *GROUPS], ids=lambda mutation: mutation.name
+)
 def test_deliberate_bug_is_found(mutation: Mutation, record_property: pytest.RecordProperty) -> None:
     """With one check dropped some seed turns red soon; without the bug the same seeds are green."""
     with mutation.apply():

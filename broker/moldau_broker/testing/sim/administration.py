@@ -51,7 +51,7 @@ class Administrator(Client):
             return
         nodes = self.cluster.node_ids()
         request = CreateTopicsRequest(
-            topics=[new_topic(plan, nodes, self.rng) for plan in self.cluster.swarm.topics]
+            topics=[new_topic(plan, nodes, self.rng) for plan in self.cluster.plans]
         )
 
         def answered(answer: Any) -> None:

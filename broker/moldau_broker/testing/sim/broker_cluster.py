@@ -11,9 +11,11 @@ from moldau_broker.metadata.image import NO_LEADER, PartitionImage, TopicImage
 from moldau_broker.testing.sim import disk_faults
 from moldau_broker.testing.sim.client import Key
 from moldau_broker.testing.sim.clients import Consumer, Producer
+from moldau_broker.testing.sim.committers import Committer
 from moldau_broker.testing.sim.controller_cluster import ControllerCluster
 from moldau_broker.testing.sim.fleeting import Caretaker, Reader, Writer
 from moldau_broker.testing.sim.node import SimNode
+from moldau_broker.testing.sim.offsets_ghost import OFFSETS_TOPIC, OffsetsGhost
 from moldau_broker.testing.sim.partition_ghost import PartitionGhost
 from moldau_broker.testing.sim.partition_log import SimLog
 from moldau_broker.testing.sim.replicas import Replicas
@@ -42,6 +44,10 @@ class BrokerCluster(ControllerCluster):
         "topics deleted",
         "topics made again",
         "strays set aside",
+        "group coordinators loaded",
+        "groups moved to another coordinator",
+        "offset commits acknowledged",
+        "offset commits read",
     )
     replicas_class = Replicas
 
@@ -59,11 +65,28 @@ class BrokerCluster(ControllerCluster):
                     partial(self.log_of, key),
                     strict=min(plan.min_insync, plan.replication_factor) > 1,
                 )
+        self.written_keys = list(self.keys)
+        self.offsets: OffsetsGhost | None = None
+        if self.swarm.groups:
+            self._found_offsets_topic()
         self.fleeting: TopicGhosts | None = None
         if self.swarm.fleeting is not None:
             self.fleeting = TopicGhosts(self.swarm.fleeting, self.coverage, self.log_of)
-        streams = self.swarm.producers * len(self.keys)
+        streams = self.swarm.producers * len(self.written_keys)
         self.pause_ms = self.swarm.pause_ms * streams // 2
+
+    def _found_offsets_topic(self) -> None:
+        """Of one partition, made with the others, and written to by coordinators only."""
+        self.plans = (*self.plans, OFFSETS_TOPIC)
+        key = (OFFSETS_TOPIC.name, 0)
+        self.keys.append(key)
+        self.offsets = OffsetsGhost(f"{key[0]}-0", self.coverage, partial(self.log_of, key))
+        self.partitions[key] = self.offsets
+
+    def leads_offsets(self, node_id: int) -> bool:
+        """Whether that node leads the offsets topic, as the controller has committed."""
+        ghost = self.offsets
+        return ghost is not None and ghost.image is not None and ghost.image.leader == node_id
 
     def log_of(self, key: Key, node_id: int) -> SimLog | None:
         """A replica's log, whether its node is up or down."""
@@ -203,14 +226,19 @@ class BrokerCluster(ControllerCluster):
         """Topics, then producers and consumers."""
         self.producers: list[Producer] = []
         self.consumers: list[Consumer] = []
+        self.committers: list[Committer] = []
         self.caretaker: Caretaker | None = None
         self.reader: Reader | None = None
         super().begin_work()
 
     def begin_clients(self) -> None:
         """Producers and consumers."""
-        self.producers = [Producer(self, 110 + at, self.keys) for at in range(self.swarm.producers)]
-        self.consumers = [Consumer(self, 150 + at, self.keys) for at in range(self.swarm.consumers)]
+        written = self.written_keys
+        self.producers = [Producer(self, 110 + at, written) for at in range(self.swarm.producers)]
+        self.consumers = [Consumer(self, 150 + at, written) for at in range(self.swarm.consumers)]
+        if self.offsets is not None:
+            key, ghost = (OFFSETS_TOPIC.name, 0), self.offsets
+            self.committers = [Committer(self, 180 + at, key, ghost) for at in range(self.swarm.groups)]
         plan, ghosts = self.swarm.fleeting, self.fleeting
         if plan is not None and ghosts is not None:
             key = (plan.name, 0)
@@ -223,6 +251,8 @@ class BrokerCluster(ControllerCluster):
         super().end_work()
         for producer in self.producers:
             producer.finishing = True
+        for committer in self.committers:
+            committer.finishing = True
         if self.caretaker is not None:
             self.caretaker.finish()
 
@@ -232,7 +262,7 @@ class BrokerCluster(ControllerCluster):
         if reason is not None:
             return reason
         for key, ghost in self.partitions.items():
-            reason = self._unsettled(key, ghost, self.consumers)
+            reason = self._unsettled(key, ghost, self.consumers if key in self.written_keys else ())
             if reason is not None:
                 return f"{ghost.name}: {reason}"
         if self.fleeting is not None:
@@ -241,6 +271,8 @@ class BrokerCluster(ControllerCluster):
                 return f"{self.fleeting.name}: {reason}"
         if any(stream.busy for producer in self.producers for stream in producer.streams):
             return "a producer waits"
+        if any(not committer.finished for committer in self.committers):
+            return "a group's client waits"
         return None
 
     def _fleeting_unsettled(self, ghosts: TopicGhosts) -> str | None:

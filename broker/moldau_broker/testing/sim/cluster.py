@@ -14,7 +14,7 @@ from moldau_broker.testing.sim.kernel import InvariantViolated, Kernel
 from moldau_broker.testing.sim.network import Network
 from moldau_broker.testing.sim.node import Layer, SimNode
 from moldau_broker.testing.sim.outcome import ACKED_MIN, FAULTS_MIN, RUN_MS_MIN, Outcome
-from moldau_broker.testing.sim.swarm import DELETIONS, DISK_FAULTS, EXTRAS, Swarm, draw
+from moldau_broker.testing.sim.swarm import COMMITS, DELETIONS, DISK_FAULTS, EXTRAS, Swarm, draw
 
 CALM_MS = 4_000
 """Before the first fault: the cluster forms."""
@@ -45,6 +45,8 @@ class SimCluster:
         self.swarm: Swarm = (world or self.adapt)(draw(self.kernel.stream("swarm")))
         if DELETIONS not in extras:
             self.swarm = self.swarm._replace(fleeting=None)
+        if COMMITS not in extras:
+            self.swarm = self.swarm._replace(groups=0)
         self.network = Network(self.kernel, self.kernel.stream("network"), self.swarm.network, self.coverage)
         self.acked = 0
         self.nodes = {node_id: SimNode(self, node_id) for node_id in range(1, self.swarm.nodes + 1)}

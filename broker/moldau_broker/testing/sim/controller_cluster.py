@@ -29,7 +29,8 @@ class ControllerCluster(QuorumCluster):
     Attributes:
         images: what must hold for the metadata.
         brokers: of the nodes that are up, by id.
-        keys: all partitions, as (topic, index).
+        plans: topics made at the beginning.
+        keys: all their partitions, as (topic, index).
     """
 
     counters: tuple[str, ...] = (
@@ -58,7 +59,8 @@ class ControllerCluster(QuorumCluster):
         super().__init__(seed, trace, world, extras)
         self.images = ImageGhost(self.coverage, self.partition_changed, self.topic_deleted)
         self.brokers: dict[int, BrokerLayer] = {}
-        self.keys = [(plan.name, index) for plan in self.swarm.topics for index in range(plan.partitions)]
+        self.plans = self.swarm.topics
+        self.keys = [(plan.name, index) for plan in self.plans for index in range(plan.partitions)]
         self.session_times = SessionTimes()
         self.administrator: Administrator
 

@@ -19,6 +19,7 @@ from moldau_broker.server.handlers import fetch
 from moldau_broker.server.handlers.spec import ListenerKind
 from moldau_broker.storage.errors import CorruptLog
 from moldau_broker.testing.sim.epoch_ghost import check_fetch
+from moldau_broker.testing.sim.groups import Groups
 from moldau_broker.testing.sim.log_directory import SimLogDirectory
 from moldau_broker.testing.sim.network import Answer
 from moldau_broker.testing.sim.partition_log import SimLog, Stored
@@ -82,10 +83,11 @@ class Replicas:
         kinds: of requests it takes.
         directory: where the logs are.
         manager: the real one.
+        groups: the coordinator above it.
         deadline_ms: when it ticks next, local time.
     """
 
-    kinds = ("produce", "consume", "fetch")
+    kinds = ("produce", "consume", "fetch", *Groups.kinds)
 
     def __init__(self, cluster: BrokerCluster, node: SimNode, broker: BrokerLayer) -> None:
         self._cluster = cluster
@@ -108,6 +110,7 @@ class Replicas:
                 node.clock.monotonic_ms() - broker.session.heard_ms > swarm.session_timeout_ms
             ),
         )
+        self.groups = Groups(node, broker, self.manager, self._call_later, cluster.leads_offsets)
         self.manager.adopt(cast("Any", self.directory.load()))
         self.fetchers = SimFetchers(node, self.manager, lambda: broker.session.epoch, times)
         self._handler_view = SimpleNamespace(
@@ -185,6 +188,7 @@ class Replicas:
         self.directory.first_image(image)
         self.manager.apply(delta, image)
         self.fetchers.follow(delta)
+        self.groups.apply(delta)
 
     def tick(self, now_ms: int) -> None:
         """Laggards leave; high watermarks are checkpointed."""
@@ -203,17 +207,20 @@ class Replicas:
 
     def close(self) -> None:
         """Everything to disk, in order."""
+        self.groups.close()
         self.fetchers.close()
         for partition in self.manager.partitions():
             partition.log.close(clean=True)
         self._checkpoint()
 
     def handle(self, kind: str, sender: int, message: Any, answer: Answer) -> None:
-        """Produce, a consumer's fetch, or a follower's."""
+        """Produce, a consumer's fetch, a follower's, or what a group asks."""
         if kind == "produce":
             self._produce(message, answer)
         elif kind == "consume":
             self._consume(message, answer)
+        elif kind in Groups.kinds:
+            self.groups.handle(kind, message, answer)
         else:
             self._fetch(message[1], ListenerKind.INTERNAL, answer)
 

@@ -20,7 +20,8 @@ class TopicPlan(NamedTuple):
 
 DISK_FAULTS: Final = "disk faults"
 DELETIONS: Final = "deletions"
-EXTRAS: Final = frozenset({DISK_FAULTS, DELETIONS})
+COMMITS: Final = "commits"
+EXTRAS: Final = frozenset({DISK_FAULTS, DELETIONS, COMMITS})
 """What worlds have come to have over time. A seed that was red before is played without, or it has another story."""
 
 
@@ -41,6 +42,7 @@ class Swarm(NamedTuple):
         records_max: per batch.
         session_timeout_ms, lag_ms: `broker.session.timeout.ms`, `replica.lag.time.max.ms`.
         dies_halfway: how often a crash comes in the middle of carrying something out.
+        groups: consumer groups that store offsets; where there are none, there is no offsets topic either.
         fleeting: a topic that is deleted and made again all the time, None where there is none.
     """
 
@@ -63,6 +65,7 @@ class Swarm(NamedTuple):
     lag_ms: int
     dies_halfway: float
     fleeting: TopicPlan | None = None
+    groups: int = 0
 
 
 FAULTS = (
@@ -130,6 +133,7 @@ def draw(rng: Random) -> Swarm:
         lag_ms=rng.choice((1_500, 3_000, 6_000)),
         dies_halfway=rng.choice((0.0, 0.3, 0.6)),
         fleeting=_fleeting(rng),  # what comes later is drawn later: older worlds stay as they were
+        groups=rng.choice((1, 2)) if rng.random() < 0.35 else 0,
     )
 
 

@@ -1,0 +1,77 @@
+"""What must hold for committed offsets: they are what the true log of their partition says, and nothing else.
+
+The partition of the offsets topic has a ghost like any other. This one also replays what became true: the commits of a
+group, in the order of the log. To acknowledge a commit, or to read one, is to vouch for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from moldau_broker.base.topics import CONSUMER_OFFSETS
+from moldau_broker.coordinator.records import decode_record
+from moldau_broker.testing.sim.coverage import Coverage
+from moldau_broker.testing.sim.kernel import InvariantViolated
+from moldau_broker.testing.sim.partition_ghost import PartitionGhost
+from moldau_broker.testing.sim.partition_log import SimLog, Stored
+from moldau_broker.testing.sim.swarm import TopicPlan
+from moldau_broker.wire.messages.group_records import OffsetCommitKey, OffsetCommitValue
+from moldau_broker.wire.records import read_records
+
+NO_COMMIT = -1
+OFFSETS_TOPIC = TopicPlan(CONSUMER_OFFSETS, 1, 3, 2)
+"""As our brokers make it, but for one partition instead of fifty."""
+
+
+class OffsetsGhost(PartitionGhost):
+    """A partition of the offsets topic, which always keeps two copies."""
+
+    def __init__(self, name: str, coverage: Coverage, log_of: Callable[[int], SimLog | None]) -> None:
+        super().__init__(name, coverage, log_of, strict=True)
+        self._commits: dict[str, list[int]] = {}
+
+    def _becomes_true(self, stored: Stored) -> None:
+        super()._becomes_true(stored)
+        if stored.header.is_control:
+            return
+        for record in read_records(stored.data, 0):
+            found = decode_record(record.key, record.value) if record.key is not None else None
+            if found is not None and isinstance(found.key, OffsetCommitKey):
+                assert isinstance(found.value, OffsetCommitValue), "nothing here deletes offsets"
+                self.commits(found.key.group).append(found.value.offset)
+
+    def commits(self, group: str) -> list[int]:
+        """The group's commits that are true, oldest first."""
+        return self._commits.setdefault(group, [NO_COMMIT])
+
+    def committed(self, group: str, offset: int) -> None:
+        """A client was told that its commit is safe.
+
+        Raises:
+            InvariantViolated: the true log does not have it.
+        """
+        if offset not in self.commits(group):
+            raise InvariantViolated(
+                f"{self.name}: {group} was told that {offset} is committed, and the true log ends with "
+                f"{self.commits(group)[-1]}"
+            )
+
+    def read(self, group: str, offset: int, since: int, *, by_leader: bool) -> None:
+        """A client read a commit.
+
+        Args:
+            group: whose.
+            offset: what it was told.
+            since: how many commits of the group were true when it asked.
+            by_leader: whether whoever told it led the partition when it did.
+
+        Raises:
+            InvariantViolated: no such commit was ever true, or a later one was when it asked.
+        """
+        commits = self.commits(group)
+        lawful = commits[since - 1 :] if by_leader else commits
+        if offset not in lawful:
+            raise InvariantViolated(
+                f"{self.name}: {group} reads commit {offset}, the true ones are {commits[-5:]}, and it asked when "
+                f"{commits[since - 1]} was the last"
+            )
