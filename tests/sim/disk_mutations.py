@@ -8,13 +8,16 @@ from typing import Any
 from tests.sim.mutations import Mutation, replaced
 
 from moldau_broker.base.errors import ErrorCode
+from moldau_broker.metadata import directories_control
+from moldau_broker.metadata.elections import PartitionChange
 from moldau_broker.raft.driver import RaftDriver
 from moldau_broker.replication import leader
+from moldau_broker.replication.manager import ReplicaManager
 from moldau_broker.replication.partition import Partition
 from moldau_broker.server.handlers.fetch import _Fetch
 from moldau_broker.storage.errors import DiskFull
 from moldau_broker.testing.sim.partition_log import SimLog
-from moldau_broker.testing.sim.swarm import Swarm
+from moldau_broker.testing.sim.swarm import Swarm, TopicPlan
 
 
 def _rotting(swarm: Swarm) -> Swarm:
@@ -24,8 +27,29 @@ def _rotting(swarm: Swarm) -> Swarm:
     return swarm._replace(nodes=3, network=network, topics=topics)
 
 
+def _rotting_late(swarm: Swarm) -> Swarm:
+    """The same, but partitions are quiet and fetched batch by batch: an empty replica stays behind for long."""
+    swarm = _rotting(swarm)
+    topics = tuple(TopicPlan(f"topic{at}", 2, 3, 2) for at in range(2))
+    return swarm._replace(topics=topics, faults={"reset": 1.0}, fetch_bytes=100, lag_ms=6_000)
+
+
 def _damage_is_served() -> contextlib.AbstractContextManager[None]:
     return replaced(Partition, _check=lambda self, records, offset, limit: None)
+
+
+class _SameEpoch(PartitionChange):
+    """No change makes a leader that stays begin a new epoch."""
+
+    __slots__ = ()
+    new_epoch = property(lambda self: False, lambda self, wanted: None)  # type: ignore[assignment]
+
+
+def _begins_anew_in_the_same_epoch() -> contextlib.AbstractContextManager[None]:
+    stack = contextlib.ExitStack()
+    stack.enter_context(replaced(directories_control, PartitionChange=_SameEpoch))
+    stack.enter_context(replaced(ReplicaManager, _may_be_heard=lambda self, key, wanted: False))
+    return stack
 
 
 def _refused_counts_as_written() -> contextlib.AbstractContextManager[None]:
@@ -75,6 +99,13 @@ DISKS = [
     Mutation("what the disk refused counts as written", "quorum", _refused_counts_as_written),
     Mutation("half an answer is never flushed", "quorum", _half_an_answer_is_never_flushed),
     Mutation("a Fetch that has waited says again what it said", "broker", _said_twice, 60, _rotting),
+    Mutation(
+        "a damaged replica begins anew in the same epoch",
+        "broker",
+        _begins_anew_in_the_same_epoch,
+        60,
+        _rotting_late,
+    ),
     Mutation("a refused ISR is not asked for again", "broker", _refused_isr_is_left),
     Mutation("a full disk acknowledges", "broker", _acknowledged_though_full),
 ]

@@ -3,6 +3,9 @@
 A broker whose disk or data has failed it for one partition assigns that replica to the reserved LOST directory. The
 replica then is in no ISR and no ELR, leads nothing, and has to begin anew, as one whose directory was wiped. Whatever
 it acknowledged others have, or it stays: the last replica that may lead is never given up for nobody.
+
+It begins anew in a new leader epoch. Its old directory and its broker epoch are those of its new log as well, so a late
+Fetch from before the damage would else say of the empty log that it is in sync.
 """
 
 from __future__ import annotations
@@ -80,6 +83,8 @@ class _Assignments:
         if directory == LOST_DIRECTORY:
             change = PartitionChange(topic, index, self._without, rules)
             change.lose(broker.id)
+            # It says so in a Fetch of this epoch that may still be under way; its next log asks in a new one.
+            change.new_epoch = partition.leader not in {NO_LEADER, broker.id}
             needed = broker.id in {partition.leader, *partition.isr, *partition.elr}
         elif directory in broker.directories:
             change = PartitionChange(topic, index, self._live, rules)

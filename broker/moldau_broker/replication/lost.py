@@ -2,8 +2,8 @@
 
 A leader that cannot read or write its log would lead on, offline, for ever: its broker is alive, and nobody else would
 know. So its broker assigns the replica to the LOST directory (KIP-858): another in-sync replica leads, and this one
-may be fetched again. The controller refuses where nobody could take over; then it is asked again, as others may come
-back.
+may be fetched again, in a leader epoch newer than any it has asked in. The controller refuses where nobody could take
+over; then it is asked again, as others may come back.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class LostReplicas:
         self.reported = 0
 
     def report(self, lost: Iterable[tuple[Uuid, int]], now_ms: int) -> None:
-        """These (topic id, partition) are lost and counted on: the controller is told, of new ones at once."""
+        """These (topic id, partition) are lost, though others may count on them; of new ones it tells at once."""
         all_lost = frozenset(lost)
         new = all_lost - self._known
         self._known = all_lost

@@ -209,12 +209,25 @@ class ReplicaManager:
         self.on_hosted()
 
     def _may_begin_anew(self, key: tuple[str, int], wanted: PartitionImage) -> bool:
-        """Whether a damaged log can be fetched again: others have it, and nobody counts on ours any more."""
+        """Whether a damaged log can be fetched again: others have it, and nobody counts on ours any more, or can.
+
+        A question that it asked may still be under way, and says what it had then. So the new log begins in a newer
+        leader epoch than any in which the damaged one may have asked: whoever leads in that does not hear old ones.
+        """
         return (
-            isinstance(self._log_dir.offline.get(key), CorruptLog)
+            self._is_damaged(key)
             and wanted.leader not in {NO_LEADER, self._node_id}
             and self._node_id not in {*wanted.isr, *wanted.elr}
+            and not self._may_be_heard(key, wanted)
         )
+
+    def _is_damaged(self, key: tuple[str, int]) -> bool:
+        return isinstance(self._log_dir.offline.get(key), CorruptLog)
+
+    def _may_be_heard(self, key: tuple[str, int], wanted: PartitionImage) -> bool:
+        """Whether a question of the log we host may still be heard. Those of former lives name another broker epoch."""
+        partition = self._partitions.get(key)
+        return partition is not None and wanted.leader_epoch <= partition.last_asking_epoch
 
     def _begin_anew(self, key: tuple[str, int], partition: Partition | None) -> None:
         """Set a damaged folder aside, where people can look at it, and make room for a new one."""
@@ -374,13 +387,16 @@ class ReplicaManager:
         self._lost.report(self._counted_on(failed), self.now_ms())
 
     def _counted_on(self, failed: Iterable[tuple[str, int]]) -> Iterator[tuple[Uuid, int]]:
-        """Those of the replicas whose log failed that the cluster counts on all the same."""
+        """Those of the replicas whose log failed that the cluster counts on all the same, or still may."""
         image = self._image
         if image is None:
             return
         for name, index in failed:
             wanted = image.partition(name, index)
-            if wanted is not None and self._node_id in {wanted.leader, *wanted.isr, *wanted.elr}:
+            if wanted is None or self._node_id not in wanted.replicas:
+                continue
+            counted_on = self._node_id in {wanted.leader, *wanted.isr, *wanted.elr}
+            if counted_on or (self._is_damaged((name, index)) and self._may_be_heard((name, index), wanted)):
                 yield image.topics[name].topic_id, index
 
     # --- the coordinators' writes ---------------------------------------------------------------------

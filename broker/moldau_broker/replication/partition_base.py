@@ -99,6 +99,7 @@ class PartitionBase:
         replicated: whether there are other replicas.
         is_cut_off: it leads as far as it knows, and nobody may be listening to it any more.
         offline_reason: why reads and writes answer KAFKA_STORAGE_ERROR, or None.
+        last_asking_epoch: the newest leader epoch in which its log, as it is, may have been fetched for.
         records_in, bytes_in, bytes_out: what clients had appended and read here since the replica was opened.
         replica_bytes_in, replica_bytes_out, replica_fetches: fetched from the leader, and by followers.
         produces, fetches, failed_produces, failed_fetches: clients' requests that named it, and those it refused for
@@ -115,6 +116,7 @@ class PartitionBase:
         "_holds_aborted",
         "_leader",
         "_node_id",
+        "_offline_epoch",
         "_refused",
         "_replica_count",
         "_waiting_commit",
@@ -168,6 +170,7 @@ class PartitionBase:
         self.is_leader = self.is_ready = self.replicated = self.is_cut_off = False
         self.high_watermark = log.log_end_offset
         self.offline_reason: str | None = None
+        self._offline_epoch = -1
         self.led_since_ms = 0
         self.records_in = self.bytes_in = self.bytes_out = 0
         self.replica_bytes_in = self.replica_bytes_out = self.replica_fetches = 0
@@ -203,6 +206,11 @@ class PartitionBase:
     def last_stable_offset(self) -> int:
         """First offset a read_committed reader may not pass (a folder from Kafka may hold open transactions)."""
         return self.log.last_stable_offset(self.high_watermark)
+
+    @property
+    def last_asking_epoch(self) -> int:
+        """See the class: an offline replica asks for nothing any more."""
+        return self.leader_epoch if self.offline_reason is None else self._offline_epoch
 
     def leadership_error(
         self, current_leader_epoch: int, *, follower_will_do: bool = False, for_replica: bool = False
@@ -269,6 +277,7 @@ class PartitionBase:
         """Answer KAFKA_STORAGE_ERROR from now on; after a failed fsync no retry can be trusted."""
         if self.offline_reason is None:
             self.offline_reason = reason
+            self._offline_epoch = self.leader_epoch
             self._fail_waiting(ErrorCode.KAFKA_STORAGE_ERROR)
             self._tell_durable()
             self._wake(0)

@@ -73,6 +73,16 @@ def test_a_follower_that_lost_its_log_is_counted_on_no_more(cluster: ControlBenc
     assert 2 not in after.elr
 
 
+@pytest.mark.parametrize("isr", [[1, 2, 3], [1, 3]])
+def test_a_lost_follower_has_its_leader_begin_a_new_epoch(cluster: ControlBench, isr: list[int]) -> None:
+    """A Fetch of the old log that is still under way is fenced; also where the follower was not in sync."""
+    cluster.alter_isr("t", isr)
+    before = cluster.partition("t")
+    assert errors(ask(cluster, 2, 0)) == [ErrorCode.NONE]
+    after = cluster.partition("t")
+    assert (after.leader, after.isr, after.leader_epoch) == (1, (1, 3), before.leader_epoch + 1)
+
+
 def test_the_last_replica_is_never_given_up_for_nobody(cluster: ControlBench) -> None:
     """It may be the only one that has what was acknowledged; whoever comes back in sync may take over then."""
     cluster.kill(3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from moldau_broker.base.errors import ErrorCode
+from moldau_broker.storage.errors import CorruptLog
 from moldau_broker.testing.logs import make_batch
 from moldau_broker.testing.replica_cluster import ReplicaCluster
 
@@ -419,3 +420,51 @@ def test_a_leader_that_nobody_listens_to_sends_its_clients_away() -> None:
     assert zombie.leadership_error(0, for_replica=True) is ErrorCode.NONE
     cluster.fetch("t", 2)
     assert cluster.write("t", b"four").error is ErrorCode.NONE, "a follower came back before anybody else led"
+
+
+def test_a_fetch_of_a_damaged_log_is_not_heard_once_it_has_begun_anew(cluster: ReplicaCluster) -> None:
+    """Late, over another connection, it says what the replica had; the new log has the same broker epoch."""
+    commit(cluster, b"one")
+    late = cluster.partition("t", 2).ask()
+    assert late is not None
+    damage(cluster, 2)
+    assert lost(cluster) == [2]
+    cluster.change("t", leader=1, isr=(1, 3))  # as the controller does: the leader stays, in a new epoch
+    cluster.replicate(only=(1, 3))
+    assert cluster.partition("t", 2).log_end_offset == 0
+    leader = cluster.leader("t")
+    assert leader.leadership_error(late.leader_epoch, for_replica=True) is ErrorCode.FENCED_LEADER_EPOCH
+    cluster.replicate()
+    assert cluster.decide() == [(1, 3, 2)]
+    assert marks(cluster) == [1, 1, 1]
+
+
+def test_a_damaged_replica_out_of_sync_waits_for_a_new_epoch_too(cluster: ReplicaCluster) -> None:
+    """Nobody counts on it, but its leader would, if it heard what is under way: so it is reported all the same."""
+    commit(cluster, b"one")
+    cluster.change("t", isr=(1, 3))
+    damage(cluster, 2)
+    cluster.change("t", isr=(1, 3))
+    assert cluster.partition("t", 2).offline_reason is not None, "the epoch is the one it has asked in"
+    assert lost(cluster) == [2]
+    cluster.change("t", leader=1)
+    assert cluster.partition("t", 2).offline_reason is None
+    assert cluster.partition("t", 2).log_end_offset == 0
+    assert lost(cluster) == []
+
+
+def damage(cluster: ReplicaCluster, node_id: int) -> None:
+    """Somebody has come upon a batch whose checksum is wrong."""
+    partition = cluster.partition("t", node_id)
+    partition.log.fail(CorruptLog("t-0: the checksum does not match"))
+    partition.go_offline("t-0: the checksum does not match")
+
+
+def lost(cluster: ReplicaCluster) -> list[int]:
+    """Who has told the controller that a replica of it is lost, since it was looked at last."""
+    for bench in cluster.nodes.values():
+        bench.replicas.tick()
+    told, cluster.controller.lost = cluster.controller.lost, []
+    for _, answer in told:
+        answer(None)
+    return [request.broker_id for request, _ in told]

@@ -19,7 +19,7 @@ from moldau_broker.testing.sim.offsets_ghost import OFFSETS_TOPIC, OffsetsGhost
 from moldau_broker.testing.sim.partition_ghost import PartitionGhost
 from moldau_broker.testing.sim.partition_log import SimLog
 from moldau_broker.testing.sim.replicas import Replicas
-from moldau_broker.testing.sim.swarm import EXTRAS
+from moldau_broker.testing.sim.swarm import EXTRAS, LATE_ROT
 from moldau_broker.testing.sim.topic_ghosts import TopicGhosts
 
 
@@ -41,6 +41,7 @@ class BrokerCluster(ControllerCluster):
         "duplicate batches answered",
         *disk_faults.ROT_COUNTERS,
         "replicas begun anew",
+        "fetches that outlive a damaged log",
         "topics deleted",
         "topics made again",
         "strays set aside",
@@ -168,9 +169,7 @@ class BrokerCluster(ControllerCluster):
         leave the ISR, and then the damaged one is the only one.
         """
         network = self.swarm.network
-        if network.duplicate or network.slow:
-            # A Fetch from before the damage that arrives after one of the new, empty replica would take that into
-            # the ISR: both name the same directory and broker epoch. Real ones come one after the other.
+        if LATE_ROT not in self.extras and (network.duplicate or network.slow):
             return False
         keys = [key for key in self.keys if self._may_rot(node_id, key)]
         if not keys:
@@ -181,8 +180,20 @@ class BrokerCluster(ControllerCluster):
         end = self.partitions[key].end
         at = [at for at, stored in enumerate(log.batches) if stored.next <= end]
         log.flip_bit(at[-1] if rng.random() < 0.5 else rng.choice(at))  # the newest one is about to be read
-        self.kernel.after(500 + rng.randrange(4_000), self.scrub)
+        scrub_ms = 500 + rng.randrange(4_000)
+        self.kernel.after(scrub_ms, self.scrub)
+        if LATE_ROT in self.extras and rng.random() < 0.5:
+            self.kernel.after(
+                scrub_ms - rng.randrange(300), self._stall_fetches, node_id, key, rng.randrange(900)
+            )
         return True
+
+    def _stall_fetches(self, node_id: int, key: Key, beyond_ms: int) -> None:
+        """What a damaged replica asks arrives only when it may have been set aside and begun anew."""
+        image = self.partitions[key].image
+        if self.chaos and image is not None and image.leader not in {NO_LEADER, node_id}:
+            self.coverage.hit("fetches that outlive a damaged log")
+            self.network.stall(node_id, image.leader, "fetch", self.kernel.now + 600 + beyond_ms)
 
     def _may_rot(self, node_id: int, key: Key) -> bool:
         ghost = self.partitions[key]

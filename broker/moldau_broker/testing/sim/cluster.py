@@ -26,6 +26,7 @@ class SimCluster:
     """What is common to clusters of every layer. Subclasses say what lives in a node, and when all is well.
 
     Attributes:
+        extras: what this world may have of `swarm.EXTRAS`.
         acked: writes that a client was told are safe.
         nodes: by id, from 1 on.
     """
@@ -40,6 +41,7 @@ class SimCluster:
         extras: frozenset[str] = EXTRAS,
     ) -> None:
         self.seed = seed
+        self.extras = extras
         self.kernel = Kernel(seed, trace)
         self.coverage = Coverage(self.counters)
         self.swarm: Swarm = (world or self.adapt)(draw(self.kernel.stream("swarm")))

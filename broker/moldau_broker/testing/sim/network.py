@@ -94,6 +94,7 @@ class Network:
         self.hosts: dict[int, Host] = {}
         self._cut: set[tuple[int, int]] = set()
         self._clogged: dict[tuple[int, int], int] = {}
+        self._stalled: dict[tuple[int, int, str], int] = {}
         self._open: dict[_Call, None] = {}  # a dict keeps the order, which a set would not
 
     def host(self, host_id: int) -> Host:
@@ -116,7 +117,10 @@ class Network:
             self._coverage.hit("messages lost")
             self._expect_timeout(call)
             return
-        kernel.after(self._delay(caller.id, peer_id), self._arrive, call)
+        delay = self._delay(caller.id, peer_id)
+        if self._stalled:
+            delay += max(0, self._stalled.get((caller.id, peer_id, request[0]), 0) - kernel.now)
+        kernel.after(delay, self._arrive, call)
         if chance > 1.0 - conditions.duplicate:
             self._coverage.hit("messages duplicated")
             kernel.after(
@@ -219,6 +223,10 @@ class Network:
         """What is sent from `source` to `target` arrives after `until_ms` only."""
         self._clogged[(source, target)] = until_ms
 
+    def stall(self, source: int, target: int, kind: str, until_ms: int) -> None:
+        """Requests of that kind, which have their own connection, arrive after `until_ms` only; others do not wait."""
+        self._stalled[source, target, kind] = until_ms
+
     def reset(self, one: int, other: int) -> None:
         """Break the connections between two hosts; both sides notice at once."""
         for call in list(self._open):
@@ -244,6 +252,7 @@ class Network:
         """Undo every cut and clog; nothing is lost, late or doubled any more."""
         self._cut.clear()
         self._clogged.clear()
+        self._stalled.clear()
         self.conditions = self.conditions._replace(loss=0.0, duplicate=0.0, slow=0.0)
 
 

@@ -21,7 +21,8 @@ class TopicPlan(NamedTuple):
 DISK_FAULTS: Final = "disk faults"
 DELETIONS: Final = "deletions"
 COMMITS: Final = "commits"
-EXTRAS: Final = frozenset({DISK_FAULTS, DELETIONS, COMMITS})
+LATE_ROT: Final = "damage beside late messages"
+EXTRAS: Final = frozenset({DISK_FAULTS, DELETIONS, COMMITS, LATE_ROT})
 """What worlds have come to have over time. A seed that was red before is played without, or it has another story."""
 
 
