@@ -352,7 +352,13 @@ class RaftDriver:
             self._news.append(partial(self._listener.on_snapshot, installed))
 
     def _give(self, answer: Answer) -> None:
-        answer.token.complete(filled(answer, self.store))
+        """Answer. Where the log turns out to be damaged, this node leads and votes no more, as with a lost disk."""
+        log = self.store.log
+        was_sound = log.failure is None
+        response = filled(answer, self.store)
+        if was_sound and log.failure is not None:
+            self._feed(FlushFailed(str(log.failure)))
+        answer.token.complete(response)
 
     def _note_news(self, ready: Ready) -> None:
         listener, epoch = self._listener, self.node.epoch

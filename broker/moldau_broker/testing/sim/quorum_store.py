@@ -83,6 +83,10 @@ class _LogFace:
         """A flush has ended."""
         self._store.mark_durable(offset, generation)
 
+    def fail(self, error: StorageError) -> None:
+        """It is out of service."""
+        self.failure = self.failure or error
+
     def truncate_to(self, offset: int) -> None:
         """Cut, durably."""
         self._store.truncate_to(offset)
