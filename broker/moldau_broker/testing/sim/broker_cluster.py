@@ -216,12 +216,19 @@ class BrokerCluster(ControllerCluster):
 
     def is_fragile(self) -> bool:
         """While a replica is damaged, no further fault may take the whole ones away."""
-        if super().is_fragile():
-            return True
+        return super().is_fragile() or self._is_rotten()
+
+    def _is_rotten(self) -> bool:
         nodes = self.node_ids()
         return bool(self.coverage["bits flipped"]) and any(
             self._is_damaged(node_id, key) for key in self.keys for node_id in nodes
         )
+
+    def stopped(self, node: SimNode) -> None:
+        """The process has ended in order; beside damage nothing else would have it started again, if it took long."""
+        super().stopped(node)
+        if self.chaos and self._is_rotten():
+            self.kernel.after(1_000, self.restart, node.id)
 
     def scrub(self) -> None:
         """Damage that nobody came upon is looked for, on every node that runs."""
