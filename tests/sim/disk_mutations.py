@@ -11,8 +11,7 @@ from moldau_broker.base.errors import ErrorCode
 from moldau_broker.metadata import directories_control
 from moldau_broker.metadata.elections import PartitionChange
 from moldau_broker.raft.driver import RaftDriver
-from moldau_broker.replication import leader
-from moldau_broker.replication.manager import ReplicaManager
+from moldau_broker.replication import damage, leader
 from moldau_broker.replication.partition import Partition
 from moldau_broker.server.handlers.fetch import _Fetch
 from moldau_broker.storage.errors import DiskFull
@@ -48,7 +47,7 @@ class _SameEpoch(PartitionChange):
 def _begins_anew_in_the_same_epoch() -> contextlib.AbstractContextManager[None]:
     stack = contextlib.ExitStack()
     stack.enter_context(replaced(directories_control, PartitionChange=_SameEpoch))
-    stack.enter_context(replaced(ReplicaManager, _may_be_heard=lambda self, key, wanted: False))
+    stack.enter_context(replaced(damage, may_be_heard=lambda wanted, hosted: False))
     return stack
 
 

@@ -19,6 +19,12 @@ from moldau_broker.wire.schema import Struct
 logger = logging.getLogger(__name__)
 
 
+def give(answer: Answer, store: RaftStore) -> StorageError | None:
+    """Complete an answer; gives why the log is out of service, if it is."""
+    answer.token.complete(filled(answer, store))
+    return store.log.failure
+
+
 def filled(answer: Answer, store: RaftStore) -> Struct:
     """The response with what it was to carry; with the error that says why not, where that cannot be read."""
     response = answer.response

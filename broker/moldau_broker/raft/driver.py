@@ -15,14 +15,13 @@ from random import Random
 from moldau_broker.base.clock import Clock
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.raft.answer_data import filled
+from moldau_broker.raft.answer_data import give
 from moldau_broker.raft.answers import unsaved
 from moldau_broker.raft.batches import ReadBatch
 from moldau_broker.raft.commit_times import CommitTimes
 from moldau_broker.raft.errors import NotLeader, RaftError
 from moldau_broker.raft.lost_votes import LostVotes
 from moldau_broker.raft.messages import (
-    Answer,
     Answered,
     AppendFailed,
     Event,
@@ -278,7 +277,9 @@ class RaftDriver:
     def _carry_out_one(self, ready: Ready) -> StorageError | None:
         failure = self._write(ready)
         for answer in ready.answers:
-            self._give(answer)
+            failure_of_log = give(answer, self.store)
+            if failure_of_log is not None:  # perhaps only just found: this node leads and votes no more
+                self._feed(FlushFailed(str(failure_of_log)))
         for send in ready.sends:
             self._transport.send(send.to, send.key, send.request, partial(self._answered, send.id))
         self._note_news(ready)
@@ -350,15 +351,6 @@ class RaftDriver:
             self._owed_cut = None
             self._feed(SnapshotInstalled(installed.id, installed.content.voters))
             self._news.append(partial(self._listener.on_snapshot, installed))
-
-    def _give(self, answer: Answer) -> None:
-        """Answer. Where the log turns out to be damaged, this node leads and votes no more, as with a lost disk."""
-        log = self.store.log
-        was_sound = log.failure is None
-        response = filled(answer, self.store)
-        if was_sound and log.failure is not None:
-            self._feed(FlushFailed(str(log.failure)))
-        answer.token.complete(response)
 
     def _note_news(self, ready: Ready) -> None:
         listener, epoch = self._listener, self.node.epoch

@@ -18,7 +18,8 @@ from moldau_broker.base.ids import Uuid
 from moldau_broker.base.topic_config import TopicConfig, resolve_topic_config
 from moldau_broker.base.topics import CLUSTER_METADATA
 from moldau_broker.metadata.delta import MetadataDelta
-from moldau_broker.metadata.image import NO_LEADER, MetadataImage, PartitionImage, ResourceType, TopicImage
+from moldau_broker.metadata.image import MetadataImage, ResourceType, TopicImage
+from moldau_broker.replication.damage import is_counted_on, may_begin_anew
 from moldau_broker.replication.internal_append import append_internal
 from moldau_broker.replication.isr import IsrChanges, NobodyAnswers
 from moldau_broker.replication.leader import Proposal
@@ -31,7 +32,7 @@ from moldau_broker.replication.slices import Slices
 from moldau_broker.replication.sweep import sweep
 from moldau_broker.replication.throttle import ReplicationThrottles
 from moldau_broker.replication.traffic import Traffic
-from moldau_broker.storage.errors import CorruptLog, StorageError
+from moldau_broker.storage.errors import StorageError
 from moldau_broker.storage.log import Log
 
 logger = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ class ReplicaManager:
                 if partition is not None:
                     self._drop(partition)
                 continue
-            if self._may_begin_anew(key, wanted):
+            if may_begin_anew(self._node_id, wanted, self._log_dir.offline.get(key), partition):
                 self._begin_anew(key, partition)
                 partition = None
             if partition is None:
@@ -207,27 +208,6 @@ class ReplicaManager:
 
     def _hosted_later(self) -> None:
         self.on_hosted()
-
-    def _may_begin_anew(self, key: tuple[str, int], wanted: PartitionImage) -> bool:
-        """Whether a damaged log can be fetched again: others have it, and nobody counts on ours any more, or can.
-
-        A question that it asked may still be under way, and says what it had then. So the new log begins in a newer
-        leader epoch than any in which the damaged one may have asked: whoever leads in that does not hear old ones.
-        """
-        return (
-            self._is_damaged(key)
-            and wanted.leader not in {NO_LEADER, self._node_id}
-            and self._node_id not in {*wanted.isr, *wanted.elr}
-            and not self._may_be_heard(key, wanted)
-        )
-
-    def _is_damaged(self, key: tuple[str, int]) -> bool:
-        return isinstance(self._log_dir.offline.get(key), CorruptLog)
-
-    def _may_be_heard(self, key: tuple[str, int], wanted: PartitionImage) -> bool:
-        """Whether a question of the log we host may still be heard. Those of former lives name another broker epoch."""
-        partition = self._partitions.get(key)
-        return partition is not None and wanted.leader_epoch <= partition.last_asking_epoch
 
     def _begin_anew(self, key: tuple[str, int], partition: Partition | None) -> None:
         """Set a damaged folder aside, where people can look at it, and make room for a new one."""
@@ -395,8 +375,8 @@ class ReplicaManager:
             wanted = image.partition(name, index)
             if wanted is None or self._node_id not in wanted.replicas:
                 continue
-            counted_on = self._node_id in {wanted.leader, *wanted.isr, *wanted.elr}
-            if counted_on or (self._is_damaged((name, index)) and self._may_be_heard((name, index), wanted)):
+            failure = self._log_dir.offline.get((name, index))
+            if is_counted_on(self._node_id, wanted, failure, self._partitions.get((name, index))):
                 yield image.topics[name].topic_id, index
 
     # --- the coordinators' writes ---------------------------------------------------------------------
