@@ -13,10 +13,9 @@ from moldau_broker.metadata.elections import PartitionChange
 from moldau_broker.raft.driver import RaftDriver
 from moldau_broker.replication import damage, leader
 from moldau_broker.replication.partition import Partition
-from moldau_broker.server.handlers.fetch import _Fetch
 from moldau_broker.storage.errors import DiskFull
 from moldau_broker.testing.sim.partition_log import SimLog
-from moldau_broker.testing.sim.swarm import Swarm, TopicPlan
+from moldau_broker.testing.sim.swarm import DISK_FAULTS, Swarm, TopicPlan
 
 
 def _rotting(swarm: Swarm) -> Swarm:
@@ -66,16 +65,6 @@ def _half_an_answer_is_never_flushed() -> contextlib.AbstractContextManager[None
     return replaced(RaftDriver, _log_stopped_short=stopped_short)
 
 
-def _said_twice() -> contextlib.AbstractContextManager[None]:
-    original = _Fetch._hear
-
-    def hear(self: _Fetch, wish: Any, target: Partition) -> Any:
-        self._heard.clear()
-        return original(self, wish, target)
-
-    return replaced(_Fetch, _hear=hear)
-
-
 def _refused_isr_is_left() -> contextlib.AbstractContextManager[None]:
     return replaced(leader, _RETRY=leader._RETRY - {ErrorCode.KAFKA_STORAGE_ERROR})
 
@@ -97,7 +86,6 @@ DISKS = [
     Mutation("damage is served, checksum or not", "broker", _damage_is_served, 40, _rotting),
     Mutation("what the disk refused counts as written", "quorum", _refused_counts_as_written),
     Mutation("half an answer is never flushed", "quorum", _half_an_answer_is_never_flushed),
-    Mutation("a Fetch that has waited says again what it said", "broker", _said_twice, 60, _rotting),
     Mutation(
         "a damaged replica begins anew in the same epoch",
         "broker",
@@ -105,6 +93,11 @@ DISKS = [
         60,
         _rotting_late,
     ),
-    Mutation("a refused ISR is not asked for again", "broker", _refused_isr_is_left),
+    Mutation(
+        "a refused ISR is not asked for again",
+        "broker",
+        _refused_isr_is_left,
+        extras=frozenset({DISK_FAULTS}),
+    ),
     Mutation("a full disk acknowledges", "broker", _acknowledged_though_full),
 ]

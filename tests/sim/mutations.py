@@ -21,7 +21,7 @@ from moldau_broker.replication.partition import Partition
 from moldau_broker.replication.partition_base import PartitionBase
 from moldau_broker.replication.partition_follower import FollowingPartition
 from moldau_broker.storage.producers import ACCEPTED, ProducerState
-from moldau_broker.testing.sim.swarm import Swarm
+from moldau_broker.testing.sim.swarm import EXTRAS, Swarm
 from moldau_broker.wire.schema import replace
 
 
@@ -50,6 +50,7 @@ class Mutation(NamedTuple):
         apply: makes the bug for as long as the context lasts.
         seeds_max: within how many seeds it must be found.
         world: where it is looked for; None: where every seed is.
+        extras: what that world may have of `swarm.EXTRAS`; a bug older than one of them is looked for without it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Mutation(NamedTuple):
     apply: Callable[[], contextlib.AbstractContextManager[None]]
     seeds_max: int = 40
     world: Callable[[Swarm], Swarm] | None = None
+    extras: frozenset[str] = EXTRAS
 
 
 def _stormy(swarm: Swarm) -> Swarm:

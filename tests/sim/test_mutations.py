@@ -9,6 +9,11 @@ from tests.sim.mutations import MUTATIONS, Mutation
 from tests.sim.topic_mutations import TOPICS
 
 import moldau_broker.testing.sim.run as run
+from moldau_broker.testing.sim.outcome import Outcome
+
+
+def run_seed(seed: int, mutation: Mutation) -> Outcome:
+    return run.run_seed(seed, layer=mutation.layer, world=mutation.world, extras=mutation.extras)
 
 
 @pytest.mark.parametrize(
@@ -18,10 +23,10 @@ def test_deliberate_bug_is_found(mutation: Mutation, record_property: pytest.Rec
     """With one check dropped some seed turns red soon; without the bug the same seeds are green."""
     with mutation.apply():
         for seed in range(mutation.seeds_max):
-            outcome = run.run_seed(seed, layer=mutation.layer, world=mutation.world)
+            outcome = run_seed(seed, mutation)
             if outcome.failure is not None:
                 break
     assert outcome.failure is not None, f"not found in {mutation.seeds_max} seeds"
     record_property("seeds", seed + 1)
-    healthy = run.run_seed(seed, layer=mutation.layer, world=mutation.world)
+    healthy = run_seed(seed, mutation)
     assert healthy.failure is None, healthy.failure
