@@ -195,25 +195,6 @@ async def test_life_leaves_when_it_leads_a_quorum_without_a_majority(bench: Benc
     assert not await asyncio.wait_for(leaving, 5)
 
 
-async def test_life_leaves_when_it_leads_a_quorum_without_a_majority(bench: Bench) -> None:
-    """The last node of a cluster that stops is its own controller, and waits for its own answer."""
-    bench.become_active()
-    bench.channel.leads = True
-    leaving = asyncio.ensure_future(bench.life.leave(60_000))
-    await asyncio.sleep(0)
-    bench.answer(BrokerHeartbeatResponse(is_caught_up=True))
-    bench.clock.advance(LEADERLESS_MS_MAX - 100)
-    async with asyncio.timeout(5):
-        while not bench.channel.asked:  # noqa: ASYNC110 - the timer's doing
-            await asyncio.sleep(0.005)
-    bench.answer(BrokerHeartbeatResponse(is_caught_up=True))
-    bench.clock.advance(200)
-    await asyncio.sleep(0.15)
-    assert not leaving.done(), "it has answered a moment ago: other brokers are being told who leads now"
-    bench.clock.advance(LEADERLESS_MS_MAX)
-    assert not await asyncio.wait_for(leaving, 5)
-
-
 async def test_life_leave_is_bounded(bench: Bench) -> None:
     """A controller that never answers holds nobody up for longer than asked."""
     bench.become_active()
