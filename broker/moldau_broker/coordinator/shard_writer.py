@@ -101,9 +101,13 @@ class ShardWriter:
             self._flushing = False
 
     def close(self) -> list[Write]:
-        """Stop; gives the writes nobody will hear of any more. Whoever waits is the caller's to tell, by `fail`."""
+        """Stop; gives the writes nobody will hear of any more. Whoever waits is the caller's to tell, by `fail`.
+
+        Those that the log has refused are not among them: the owner has heard of them, and may be closing for that.
+        """
         self._closed = True
-        left = [write for batch in self._in_flight for write in batch.writes] + self._queue
+        under_way = [batch for batch in self._in_flight if not batch.refused]
+        left = [write for batch in under_way for write in batch.writes] + self._queue
         self._in_flight.clear()
         self._queue = []
         return left

@@ -21,6 +21,7 @@ class _Owner:
         self.pending: list[Deferred[AppendOutcome]] = []
         self.heard: list[tuple[str, object]] = []
         self.refuse_at: int | None = None
+        self.ends_when_refused = False
         self.writer = ShardWriter(self._append, BenchClock(), self.ready.append, self)
 
     def _append(self, batch: bytearray) -> Deferred[AppendOutcome]:
@@ -45,6 +46,8 @@ class _Owner:
 
     def refused(self, writes: list[Write], error: ErrorCode) -> None:
         self.heard.append(("refused", [write.records[0].key for write in writes]))
+        if self.ends_when_refused:
+            self.heard.append(("left", [write.records[0].key for write in self.writer.close()]))
 
     def lost(self, error: ErrorCode) -> None:
         self.heard.append(("lost", error))
@@ -95,6 +98,17 @@ def test_writer_cuts_batches_at_their_size_but_never_a_write() -> None:
     owner.writer.add([owner.write(b"d", 900_000)])
     owner.turn()
     assert owner.log == [[b"a"], [b"b", b"c"], [b"d"]]
+
+
+def test_writer_that_is_closed_for_a_refusal_tells_of_no_write_twice() -> None:
+    """A shard that cannot take the refused writes back is read anew: it has answered them, and does so once."""
+    owner = _Owner()
+    owner.writer.add([owner.write(b"a")])
+    owner.turn()
+    owner.refuse_at, owner.ends_when_refused = 1, True
+    owner.writer.add([owner.write(b"b", 200_000), owner.write(b"c", 200_000)])
+    owner.turn()
+    assert owner.heard == [("refused", [b"b", b"c"]), ("left", [b"a"])]
 
 
 def test_writer_hands_back_everything_not_appended_when_the_log_refuses() -> None:
