@@ -44,6 +44,16 @@ RED_BY_LATE_ROT = [
         55,
         "the simulator left a node down that had taken long to stop, while damage kept all other faults away",
     ),
+    (
+        "broker",
+        526,
+        "the simulator left a node down that had died long after its crash was asked for, beside damage of its own",
+    ),
+    (
+        "broker",
+        934,
+        "the simulator's disk could not say that a log which a full disk had refused to make was not there",
+    ),
 ]
 
 

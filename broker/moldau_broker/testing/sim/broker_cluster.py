@@ -225,8 +225,17 @@ class BrokerCluster(ControllerCluster):
         )
 
     def stopped(self, node: SimNode) -> None:
-        """The process has ended in order; beside damage nothing else would have it started again, if it took long."""
+        """The process has ended in order."""
         super().stopped(node)
+        self._start_beside_damage(node)
+
+    def died_halfway(self, node: SimNode) -> None:
+        """See `Cluster`."""
+        super().died_halfway(node)
+        self._start_beside_damage(node)
+
+    def _start_beside_damage(self, node: SimNode) -> None:
+        """Beside damage nothing else would have it started again, where its end was long in coming."""
         if self.chaos and self._is_rotten():
             self.kernel.after(1_000, self.restart, node.id)
 

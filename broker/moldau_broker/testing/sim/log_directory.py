@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from moldau_broker.base.ids import Uuid
 from moldau_broker.base.topic_config import TopicConfig
 from moldau_broker.metadata.image import MetadataImage
-from moldau_broker.storage.errors import StorageError
+from moldau_broker.storage.errors import FileMissing, StorageError
 from moldau_broker.testing.sim.client import Key
 from moldau_broker.testing.sim.partition_log import SimLog
 
@@ -73,10 +73,14 @@ class SimLogDirectory:
         self._node.coverage.hit("replicas dropped")
         disk.logs.pop((log.topic, log.partition), None)
         disk.files.pop(("checkpoint", (log.topic, log.partition)), None)
+        self.offline.pop((log.topic, log.partition), None)
 
     def remove_offline(self, topic: str, partition: int) -> None:
-        """A damaged replica is set aside."""
-        self._set_aside(self._node.disk.logs[topic, partition])
+        """A damaged replica is set aside; one that could not be made has no folder."""
+        log = self._node.disk.logs.get((topic, partition))
+        if log is None:
+            raise FileMissing(f"{topic}-{partition} is not there")
+        self._set_aside(log)
         if self.offline.pop((topic, partition), None) is not None:
             self._node.coverage.hit("replicas begun anew")
 
