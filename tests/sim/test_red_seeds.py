@@ -38,20 +38,23 @@ RED_BY_DISKS = [
     ),
     ("quorum", 8, "an answer that half fitted was never flushed, and the follower asked for nothing again"),
 ]
-RED_BY_LATE_ROT = [
+RED_WITH_ALL = [
     (
         "broker",
         55,
+        "bits flipped",
         "the simulator left a node down that had taken long to stop, while damage kept all other faults away",
     ),
     (
         "broker",
         526,
+        "bits flipped",
         "the simulator left a node down that had died long after its crash was asked for, beside damage of its own",
     ),
     (
         "broker",
         934,
+        "disks full",
         "the simulator's disk could not say that a log which a full disk had refused to make was not there",
     ),
 ]
@@ -64,11 +67,13 @@ def test_seed_that_was_red_is_green(layer: str, seed: int, found: str) -> None:
     assert outcome.failure is None, f"{outcome.failure}; it once found: {found}"
 
 
-@pytest.mark.parametrize(("layer", "seed", "found"), RED_BY_LATE_ROT)
-def test_seed_that_was_red_by_damage_beside_late_messages_is_green(layer: str, seed: int, found: str) -> None:
+@pytest.mark.parametrize(
+    ("layer", "seed", "fault", "found"), RED_WITH_ALL, ids=[f"{one[0]}-{one[1]}" for one in RED_WITH_ALL]
+)
+def test_seed_that_was_red_in_a_world_of_all_is_green(layer: str, seed: int, fault: str, found: str) -> None:
     """Likewise, for what came with deleted topics, groups and damage in every network."""
     outcome = run_seed(seed, layer=layer, extras=frozenset({DISK_FAULTS, DELETIONS, COMMITS, LATE_ROT}))
-    assert outcome.counts["bits flipped"], "the fault that found it is still there"
+    assert outcome.counts[fault], "the fault that found it is still there"
     assert outcome.failure is None, f"{outcome.failure}; it once found: {found}"
 
 
