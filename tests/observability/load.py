@@ -37,12 +37,14 @@ class Load:
 
     Attributes:
         per_tick: records written each tick by topic.
+        ended_early: what ended a consumer that nobody had asked to leave.
     """
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=self._produce, daemon=True)]
+        self.ended_early: list[str] = []
         self.per_tick = {"orders": 20, "payments": 4, "strict": 1, "single": 2, "risky": 1}
 
     def __enter__(self) -> Self:
@@ -82,6 +84,12 @@ class Load:
             thread.start()
 
     def _consume(self, group: str, topic: str, pace: Callable[[], int], commits: Callable[[], bool]) -> None:
+        try:
+            self._read(group, topic, pace, commits)
+        except Exception as error:  # noqa: BLE001 - a thread's end is told by the tests that look for it
+            self.ended_early.append(f"{group}: {error!r}")
+
+    def _read(self, group: str, topic: str, pace: Callable[[], int], commits: Callable[[], bool]) -> None:
         consumer = Consumer(
             {
                 "bootstrap.servers": self._bootstrap,

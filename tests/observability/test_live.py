@@ -59,15 +59,22 @@ class Scene:
     Attributes:
         slow, free, stuck, gone: records a tick that the groups of these names read; -1 sends their members away.
         commits: whether group stuck commits what it reads.
+        slow_disks: a file here by a node's id makes its disk slow (see slow_disk/sitecustomize.py).
     """
 
     def __init__(
-        self, cluster: ProcessCluster, prometheus: Prometheus, bench: OperatorBench, load: Load
+        self,
+        cluster: ProcessCluster,
+        prometheus: Prometheus,
+        bench: OperatorBench,
+        load: Load,
+        slow_disks: Path,
     ) -> None:
         self.cluster = cluster
         self.prometheus = prometheus
         self.bench = bench
         self.load = load
+        self.slow_disks = slow_disks
         self.slow = self.free = self.stuck = self.gone = 200
         self.commits = True
         self._operators: Future[None] | None = None
@@ -137,6 +144,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         "leader.imbalance.check.interval.seconds": "5",
     }
     mounted = _mount_small_disk(folder / "cluster" / "node3")
+    slow_disks = folder / "slow-disks"
+    slow_disks.mkdir()
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MOLDAU_SLOW_DISKS", str(slow_disks))
+    patch.setenv("PYTHONPATH", str(Path(__file__).parent / "slow_disk"), prepend=os.pathsep)
     try:
         with (
             ProcessCluster(3, folder=folder / "cluster", settings=settings) as cluster,
@@ -173,8 +185,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
                 Prometheus(folder / "prometheus", targets, ALERTS) as prometheus,
                 Load(cluster.bootstrap) as load,
             ):
-                yield Scene(cluster, prometheus, bench, load)
+                yield Scene(cluster, prometheus, bench, load, slow_disks)
     finally:
+        patch.undo()
         if mounted:
             subprocess.run(["umount", "--lazy", str(folder / "cluster" / "node3")], check=False)
 
@@ -388,6 +401,24 @@ def test_slow_follower_makes_writes_slow_and_is_told(scene: Scene) -> None:
     scene.clears("MoldauProduceSlow")
 
 
+def test_slow_disk_is_told(scene: Scene) -> None:
+    """One node's disk takes 0.8 s for every flush; its neighbours' take what they took."""
+    slow = scene.slow_disks / "1"
+    slow.touch()
+    try:
+        scene.fires("MoldauFlushSlow")
+        eventually(
+            lambda: (
+                {one["labels"]["instance"] for one in scene.prometheus.firing()["MoldauFlushSlow"]}
+                >= {"broker-1"}
+            ),
+            "the node whose disk it is",
+        )
+    finally:
+        slow.unlink()
+    scene.clears("MoldauFlushSlow", "MoldauProduceSlow", instance="broker-1")
+
+
 def test_flapping_elections_are_told(scene: Scene) -> None:
     """Whoever leads the quorum stands still for longer than its followers wait, six times in a minute."""
     deadline = time.monotonic() + 150
@@ -551,6 +582,7 @@ def test_values_moved(scene: Scene) -> None:
         moved[panel] = moved.get(panel, False) or changes
     still = {panel for panel, changes in moved.items() if not changes}
     assert still - set(MOMENTARY) == set(CONSTANT), "what moves need not be excused, what does not has to be"
+    assert scene.load.ended_early == []
 
 
 @pytest.mark.skipif("MOLDAU_PICTURES" not in os.environ, reason="no pictures are wanted")
