@@ -277,10 +277,12 @@ def test_commits_are_read_by_every_client(
     client.commit(shared_broker.bootstrap, group, topic, 17, note)
     assert CLIENTS[reader].committed(shared_broker.bootstrap, group, topic) == 17
 
-    consumer = Consumer({"bootstrap.servers": shared_broker.bootstrap, "group.id": group})
-    (found,) = consumer.committed([TopicPartition(topic, 0)], 20)
+    # Not by confluent-kafka: it takes notes for texts with a zero byte at their end, which it sends, and where there is
+    # none it reads on.
+    consumer = kafka.KafkaConsumer(bootstrap_servers=shared_broker.bootstrap, group_id=group)
+    found = consumer.committed(kafka.TopicPartition(topic, 0), metadata=True)
     consumer.close()
-    assert (found.offset, found.metadata) == (17, note)
+    assert (found.offset, found.metadata) == (17, f"{note}\0" if isinstance(client, Librdkafka) else note)
 
 
 def test_a_note_that_is_too_long_is_refused(shared_broker: Broker, group: str) -> None:

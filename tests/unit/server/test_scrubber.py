@@ -125,13 +125,16 @@ def test_damage_takes_a_replica_out_of_service_where_another_one_is_in_sync(
     assert desk.bench.partition("t").log_end_offset == 0
 
 
-def test_damage_of_a_follower_that_nobody_counts_on_begins_anew_at_once() -> None:
-    """It is catching up: no image would come for its sake."""
+def test_damage_of_a_follower_that_nobody_counts_on_begins_anew_in_a_new_epoch() -> None:
+    """It is catching up: its damage is told all the same, as its next log must not be taken for the old one."""
     desk = Desk()
     desk.publish((2,), leader=2, epoch=2)
     desk.flip()
     desk.scrubber.start()
     desk.timers.run(FIRST_REST_MS + 60_000)
+    assert desk.bench.partition("t") is desk.partition
+    assert desk.partition.offline_reason is not None
+    desk.publish((2,), leader=2, epoch=3)
     assert desk.bench.partition("t") is not desk.partition
     assert desk.bench.partition("t").log_end_offset == 0
 
