@@ -15,6 +15,7 @@ from tests.chaos.network import HOST_NUMBER
 from tests.chaos.nodes import Cluster, NotNow
 from tests.chaos.workload import GROUP, Workload
 
+from moldau_broker.base.errors import ErrorCode
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.add_raft_voter import AddRaftVoterRequest, Listener
 from moldau_broker.wire.messages.alter_partition_reassignments import (
@@ -434,8 +435,19 @@ class Voters(Fault):
                 if voter.replica_id == node
             )
             request = RemoveRaftVoterRequest(voter_id=node, voter_directory_id=directory, cluster_id=None)
-            answer = cluster.ask_any(ApiKey.REMOVE_RAFT_VOTER, 0, request)
-            assert not answer.error_code, answer
+
+            def removed(request: RemoveRaftVoterRequest = request) -> bool:
+                """A quorum that has just elected or still changes says so, and is asked again, as admin clients do."""
+                try:
+                    answer = cluster.ask_any(ApiKey.REMOVE_RAFT_VOTER, 0, request)
+                except NotNow:
+                    return False
+                if answer.error_code == ErrorCode.REQUEST_TIMED_OUT:
+                    return False
+                assert answer.error_code in {ErrorCode.NONE, ErrorCode.VOTER_NOT_FOUND}, answer
+                return True
+
+            cluster.wait("it may leave", removed, 60)
             arena.say(f"removed {node}")
             time.sleep(2)  # ours come back by themselves, Kafka's have to be asked
             home = cluster.nodes[node]
