@@ -132,9 +132,12 @@ def ready(port: int) -> tuple[int, Any] | None:
 
 
 def grow(log: Path) -> int:
-    """Fill a log that nobody has open with 40 MB of tiny batches, as some seconds of load would; gives the count."""
+    """Fill a log that nobody has open with 120 MB of tiny batches, as some seconds of load would; gives the count.
+
+    So much because the first page of a broker waits for its HTTP server's modules, which takes as long as half of it.
+    """
     batch = records(bytes(70))
-    count = 40_000_000 // len(batch)
+    count = 120_000_000 // len(batch)
     data = bytearray(batch * count)
     for at in range(count):
         data[at * len(batch) : at * len(batch) + 8] = at.to_bytes(8, "big")
