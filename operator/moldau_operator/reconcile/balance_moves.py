@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from moldau_operator.errors import AdminError
 from moldau_operator.names import counted
 from moldau_operator.plan.execution import MoveState, Progress, measure, next_wave
 from moldau_operator.plan.packing import PackBroker
 from moldau_operator.plan.partitions import SeenPartition
 from moldau_operator.plan.plan_life import advanced, become, begun, moves_of, still_fits
 from moldau_operator.plan.rebalance import PlannedMove, ReplicaPlan
-from moldau_operator.plan.throttles import throttled_topics, topic_changes
-from moldau_operator.reconcile.throttled_moves import BATCH, Throttle, adding_of
+from moldau_operator.plan.throttles import throttled_topics
+from moldau_operator.reconcile.throttled_moves import Throttle, adding_of, alter_rates, alter_throttles
 from moldau_operator.resources.balance_status import PlanState, PlanStatus
 from moldau_operator.resources.cluster import Balance
 from moldau_operator.seams.broker_admin import BrokerAdmin, MoveView, Partition, TopicView
@@ -79,7 +78,7 @@ class MovesKeeper:
         # What was to go to a broker that is not declared any more will never arrive.
         wanted = [move for move in moves if move.target in scene.declared]
         if measure(wanted, scene.topics, scene.flying).finished:
-            await self.clean_up(scene, moves)
+            await self._clean_up(scene, moves)
             arrived = progress.count(MoveState.DONE)
             actions.append(f"balance: plan {plan.hash} is done, {counted(arrived, 'replica')} moved")
             return replace(become(plan, PlanState.DONE), done=arrived, eta="", encoded="")
@@ -93,11 +92,7 @@ class MovesKeeper:
         live: frozenset[int],
     ) -> None:
         """The rates, then the topics' throttles, then the moves: none of them begins without its throttle."""
-        change = scene.throttle.set_rates()
-        if change is not None:
-            failed = await self._admin.alter_brokers(change)
-            if failed is not None:
-                raise failed
+        await alter_rates(self._admin, scene.throttle.set_rates())
         wave = next_wave(moves, scene.topics, scene.flying, live)
         coming = {**_foreign(scene, moves), **wave.adding}
         await self._throttle(throttled_topics(coming, scene.topics), moves)
@@ -124,7 +119,7 @@ class MovesKeeper:
         ]
         if flying:
             await self._admin.cancel_moves(flying)
-        await self.clean_up(scene, moves_of(plan))
+        await self._clean_up(scene, moves_of(plan))
         actions.append(f"balance: plan {plan.hash} is stopped, {counted(len(flying), 'move')} taken back")
         return become(plan, PlanState.STOPPED)
 
@@ -137,18 +132,11 @@ class MovesKeeper:
             if known is None
             else [name for name in sorted(topics) if known.get(name, {}) != wanted.get(name, {})]
         )
-        for start in range(0, len(names), BATCH):
-            observed = await self._admin.describe_topics(names[start : start + BATCH])
-            changes = topic_changes(wanted, observed, topics)
-            if changes:
-                outcomes = await self._admin.alter_topics(changes)
-                failed = next((error for error in outcomes.values() if error is not None), None)
-                if failed is not None:
-                    self._throttled = None
-                    raise failed
+        self._throttled = None  # unless all of it is done
+        await alter_throttles(self._admin, names, wanted)
         self._throttled = {name: dict(settings) for name, settings in wanted.items()}
 
-    async def clean_up(self, scene: Scene, moves: Sequence[PlannedMove]) -> None:
+    async def _clean_up(self, scene: Scene, moves: Sequence[PlannedMove]) -> None:
         """The topics' throttles first, the rates last: as long as a rate is there, there may be something left.
 
         What others move keeps both until it has arrived.
@@ -157,13 +145,8 @@ class MovesKeeper:
         foreign = _foreign(scene, moves)
         await self._throttle(throttled_topics(foreign, scene.topics), moves)
         self._throttled = None
-        if foreign:
-            return
-        change = scene.throttle.unset_rates()
-        if change is not None:
-            failed: AdminError | None = await self._admin.alter_brokers(change)
-            if failed is not None:
-                raise failed
+        if not foreign:
+            await alter_rates(self._admin, scene.throttle.unset_rates())
 
 
 def _foreign(scene: Scene, moves: Sequence[PlannedMove]) -> dict[Partition, frozenset[int]]:

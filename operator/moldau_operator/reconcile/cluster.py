@@ -106,8 +106,9 @@ class ClusterReconciler:
             await self._store.save({key: status})
         if not conditions.is_settled(status.conditions):
             report.pending.add(key)
+        throttle = Throttle.of(cluster, seen.overrides)
         for action in plan.actions:
-            problem = await self._apply(action, Throttle.of(cluster, self.seen.overrides))
+            problem = await self._apply(action, throttle)
             if problem:
                 waiting = conditions.progress(Reason.RETRYING, problem, status.conditions)
                 failed = replace(status, conditions=waiting)

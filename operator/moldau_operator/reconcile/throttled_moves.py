@@ -76,9 +76,7 @@ async def move_throttled(
         if (adding := frozenset(target) - set(topics[place.topic].placement[place.number].replicas))
     }
     if coming:
-        rates = throttle.set_rates()
-        if rates is not None:
-            _raise(await admin.alter_brokers(rates))
+        await alter_rates(admin, throttle.set_rates())
         under_way = adding_of(await admin.list_moves())
         changes = topic_changes(throttled_topics({**under_way, **coming}, topics), topics, ours=())
         if changes:
@@ -102,15 +100,33 @@ async def take_back(admin: BrokerAdmin, throttle: Throttle) -> None:
     Raises:
         AdminError: the brokers could not be asked; what was not taken back stays.
     """
-    names = sorted(await admin.list_topics())
+    await alter_throttles(admin, sorted(await admin.list_topics()), {})
+    await alter_rates(admin, throttle.unset_rates())
+
+
+async def alter_rates(admin: BrokerAdmin, change: ConfigChange | None) -> None:
+    """Give all brokers what `Throttle.set_rates` or `unset_rates` says.
+
+    Raises:
+        AdminError: they have not got it.
+    """
+    if change is not None:
+        _raise(await admin.alter_brokers(change))
+
+
+async def alter_throttles(
+    admin: BrokerAdmin, names: Sequence[str], wanted: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Bring the throttles of these topics, which are ours to change, to what is wanted; to none where nothing is.
+
+    Raises:
+        AdminError: some may be as they were.
+    """
     for start in range(0, len(names), BATCH):
         observed = await admin.describe_topics(names[start : start + BATCH])
-        changes = topic_changes({}, observed, observed.keys())
+        changes = topic_changes(wanted, observed, observed.keys())
         if changes:
             _raise(*(await admin.alter_topics(changes)).values())
-    rates = throttle.unset_rates()
-    if rates is not None:
-        _raise(await admin.alter_brokers(rates))
 
 
 def adding_of(moves: Mapping[Partition, MoveView]) -> dict[Partition, frozenset[int]]:
