@@ -63,8 +63,8 @@ struct producer {
 static void delivered(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque) {
     struct producer *p = opaque;
     (void)rk;
-    if (message->err) p->failed++;
-    else p->delivered++;
+    if (!message->err) p->delivered++;
+    else if (!p->failed++) fprintf(stderr, "a record was refused: %s\n", rd_kafka_message_errstr(message));
 }
 
 static void *run_producer(void *argument) {

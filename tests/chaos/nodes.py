@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from tests.chaos.network import Network
 
-from moldau_broker.testing.node import free_ports
+from moldau_broker.testing.node import free_ports, ports_in_a_row
 from moldau_broker.testing.raw import ConnectionClosed, RawClient
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.describe_quorum import (
@@ -371,7 +371,7 @@ class Kafka(Cluster):
         return os.environ["MOLDAU_KAFKA_TOOLS"]
 
     def prepare(self) -> None:
-        base = free_ports(1)[0]
+        base = ports_in_a_row(self.size, twins=10_000)
         home = self.folder / "kafka"
         heap = ["--heap", self.heap, "--set", "offsets.topic.num.partitions=6"]
         sets = [part for name, value in self.settings.items() for part in ("--set", f"{name}={value}")]

@@ -204,32 +204,63 @@ def free_ports(count: int) -> list[int]:
         if not _left:
             _left.extend(_block())
         port = _left.pop()
-        with suppress(OSError), socket.create_server((HOST, port)):
+        if _nobody_listens(port):
             found.append(port)
     return found
 
 
+def ports_in_a_row(count: int, twins: int = 0) -> int:
+    """The first of so many neighbouring ports, like those of `free_ports`; with `twins`, also free so much further up.
+
+    Raises:
+        OSError: there are none.
+    """
+    assert count <= _BLOCK, "one block is enough"
+    for start in _blocks():
+        blocks = {start, start + twins}
+        ports = [one + index for one in blocks for index in range(count)]
+        if all(one in _PORTS and _hold(one) for one in blocks) and all(map(_nobody_listens, ports)):
+            return start
+    raise OSError(f"no {count} ports in a row from {_PORTS.start} to {_PORTS.stop} are free")
+
+
+def _blocks() -> list[int]:
+    """Where blocks begin, in a random order."""
+    starts = list(_PORTS[::_BLOCK])
+    random.SystemRandom().shuffle(starts)
+    return starts
+
+
 def _block() -> list[int]:
-    """The ports of a block that no other process has.
+    """The ports of a block that no other process has."""
+    for start in _blocks():
+        if _hold(start):
+            ports = list(range(start, start + _BLOCK))
+            random.SystemRandom().shuffle(ports)
+            return ports
+    raise OSError(f"every block of ports from {_PORTS.start} to {_PORTS.stop} is taken")
+
+
+def _hold(start: int) -> bool:
+    """Keep a block until this process ends; whether it was still free.
 
     A port is free from here until its node binds it only if others look elsewhere meanwhile: a datagram socket at the
-    block's first number, which no broker wants, says so until this process ends.
+    block's first number, which no broker wants, says so.
     """
-    starts = list(_PORTS[::_BLOCK])
-    chance = random.SystemRandom()
-    chance.shuffle(starts)
-    for start in starts:
-        holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            holder.bind((HOST, start))
-        except OSError:
-            holder.close()
-            continue
-        holder.detach()
-        ports = list(range(start, start + _BLOCK))
-        chance.shuffle(ports)
-        return ports
-    raise OSError(f"every block of ports from {_PORTS.start} to {_PORTS.stop} is taken")
+    holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        holder.bind((HOST, start))
+    except OSError:
+        holder.close()
+        return False
+    holder.detach()
+    return True
+
+
+def _nobody_listens(port: int) -> bool:
+    with suppress(OSError), socket.create_server((HOST, port)):
+        return True
+    return False
 
 
 def dies_with_its_parent() -> Callable[[], None] | None:
