@@ -1,7 +1,8 @@
 """`python -m benchmarks [--rounds N] [--only WORD] [--quick] [--json FILE]`: run the loads, print the report.
 
-Peers take turns, load by load and round by round, after a warm-up round that is thrown away. A figure is the
-median over the rounds; the spread is (max - min) / median. Exit status 1 when a measure misses its threshold.
+All are warmed up first; then peers take turns, load by load and round by round, after a round that is thrown away. A
+figure is the median over the rounds; the spread is (max - min) / median. Exit status 1 when a measure misses its
+threshold.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rich.table import Table
 
 from benchmarks.loads import Loads, build_drivers, disk_sync_rate
 from benchmarks.peers import Peer, metadata_answer, peers
+from benchmarks.warmup import warm_up
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,15 @@ def _call(name: str, loads: Loads, **arguments: object) -> dict[str, float]:
     return getattr(loads, name)(**arguments)
 
 
+SETTLE_S = 2.0
+"""Topics that were just dropped are deleted by then: what the file system does about it slows whoever waits for it."""
+
+
 def run_loads(console: Console, found: list[Measure], loads: dict[str, Loads], rounds: int) -> None:
     for measure in found:
         for round_number in range(-1, rounds):
             for name in loads if round_number % 2 else reversed(list(loads)):
+                time.sleep(SETTLE_S)
                 os.sync()
                 values = measure.run(loads[name])
                 if round_number >= 0:
@@ -227,6 +234,7 @@ def main() -> int:
             idle = {peer.name: peer.rss_mb() for peer in running}
             loads = {peer.name: Loads(peer, folder) for peer in running}
             found = [measure for measure in measures(options.quick) if options.only in measure.name]
+            warm_up(console, loads, 0.1 if options.quick else 1.0)
             run_loads(console, found, loads, options.rounds)
             good = report(console, found, sync_rate)
             if not options.only:

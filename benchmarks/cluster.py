@@ -1,7 +1,7 @@
 """`python -m benchmarks.cluster [--rounds N] [--only WORD] [--quick] [--json FILE]`: three brokers against three.
 
-Peers take turns, load by load and round by round. A figure is the median over the rounds, or what its name says. Exit
-status 1 when a measure misses its threshold.
+All are warmed up first; then peers take turns, load by load and round by round. A figure is the median over the
+rounds, or what its name says. Exit status 1 when a measure misses its threshold.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from benchmarks.__main__ import Measure, Target, run_loads
 from benchmarks.cluster_loads import replica_sync_rate
 from benchmarks.cluster_peers import FAST_PROFILE, ClusterPeer, make_peers
 from benchmarks.loads import Loads, build_drivers
+from benchmarks.warmup import warm_up
 
 DISK_SHARE = 0.9
 """An acks=all record is on three disks here; nobody need be faster than this share of what they take in."""
@@ -287,6 +288,8 @@ def main() -> int:
         with running(make_peers(folder)) as peers:
             time.sleep(2)
             loads = {peer.name: Loads(peer, folder) for peer in peers}  # type: ignore[arg-type]
+            if loads_wanted:
+                warm_up(console, loads, 0.1 if options.quick else 1.0)
             run_loads(console, loads_wanted, loads, rounds)
             rows += load_rows(loads_wanted, sync_rate)
             if not options.only or options.only in "memory":
