@@ -138,6 +138,19 @@ class Connection(asyncio.BufferedProtocol):
         number = self.version_of(key) if version is None else version
         return await self._exchange(key, number, request, response, timeout_ms)
 
+    def ask(self, request: Struct, response: type[R]) -> asyncio.Future[R]:
+        """Send a request now; what comes of it is for the caller to wait for, and how long.
+
+        For who has one request at a time under way: it is sent even where the peer reads slower than we write.
+
+        Raises:
+            ClientError: the connection has ended, or the request cannot be sent.
+        """
+        if self._lost is not None:
+            raise self._lost
+        key = _key_of(response)
+        return self._begin(key, self.version_of(key), request, response)
+
     async def send(self, request: Struct, response: type[Struct]) -> None:
         """Send a request that has no answer (Produce with acks=0)."""
         key = _key_of(response)
@@ -212,17 +225,20 @@ class Connection(asyncio.BufferedProtocol):
         self, key: ApiKey, version: int, request: Struct, response: type[R], timeout_ms: int | None
     ) -> R:
         limit_ms = self._config.request_timeout_ms if timeout_ms is None else timeout_ms
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(limit_ms / 1000):
                 await self._until_writable()
-                correlation_id = self._write(key, version, request)
-                self._waiting.append(_Waiter(correlation_id, key, version, response, future))
-                return await future
+                return await self._begin(key, version, request, response)
         except TimeoutError:
             error = RequestTimedOut(f"{self.address} did not answer {key.name} within {limit_ms} ms")
             self._end(error)
             raise error from None
+
+    def _begin(self, key: ApiKey, version: int, request: Struct, response: type[R]) -> asyncio.Future[R]:
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        correlation_id = self._write(key, version, request)
+        self._waiting.append(_Waiter(correlation_id, key, version, response, future))
+        return future
 
     async def _until_writable(self) -> None:
         while self._writable is not None:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
 from moldau_broker.base.clock import Clock
 from moldau_broker.client.config import ClientConfig
 from moldau_broker.client.connection import Connection
-from moldau_broker.client.errors import ClientError
+from moldau_broker.client.errors import ClientError, RequestTimedOut
 from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.image import Endpoint, MetadataImage
 from moldau_broker.replication.fetch_round import FetchRounds, by_leader, when_durable
@@ -28,8 +28,6 @@ from moldau_broker.replication.settings import ReplicaSettings
 from moldau_broker.wire.messages.fetch import FetchRequest, FetchResponse
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 ANSWER_MS_MAX: Final = 3_000
 """How much longer than its own waiting time an answer may take; who leads is found out much sooner by other means."""
@@ -107,6 +105,7 @@ class _LeaderFetcher:
         self._rounds = FetchRounds(owner.settings, owner.throttles, owner.clock, self._told)
         self._changed = asyncio.Event()
         self._connection: Connection | None = None
+        self._answer: asyncio.Future[FetchResponse] | None = None
         self._unreachable = False
         self.task = asyncio.get_running_loop().create_task(self._run(), name=f"fetcher-{leader}")
 
@@ -114,6 +113,7 @@ class _LeaderFetcher:
         """From now on fetch these; `moved`: the leader's broker has changed, perhaps its address."""
         if self._rounds.assign(partitions, moved=moved):
             self._changed.set()
+            self._give_up(_Interrupted())
 
     def stop(self) -> None:
         """End."""
@@ -156,25 +156,10 @@ class _LeaderFetcher:
             async with asyncio.timeout(ms / 1000):
                 await self._changed.wait()
 
-    async def _unless_changed(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`; it is given up as soon as something changes.
-
-        Raises:
-            _Interrupted: something changed.
-        """
-        task = asyncio.ensure_future(work)
-        changed = asyncio.ensure_future(self._changed.wait())
-        try:
-            await asyncio.wait({task, changed}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise _Interrupted
-        finally:
-            changed.cancel()
-            if not task.done():
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, ClientError, OSError):
-                    await task
+    def _give_up(self, why: Exception) -> None:
+        """Wait for no answer any more."""
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(why)
 
     # --- one round ------------------------------------------------------------------------------------
 
@@ -190,26 +175,54 @@ class _LeaderFetcher:
             return
         if self._connection is None or self._connection.closed:
             self._hang_up()
-            self._connection = await self._unless_changed(self._connect())
+            self._connection = await self._connect()
         request = self._rounds.request(
             asks, node_id=self._owner.node_id, broker_epoch=self._owner.broker_epoch()
         )
-        answer = await self._unless_changed(self._exchange(request))
-        written = self._rounds.take(answer)
+        written = self._rounds.take(await self._ask(self._connection, request))
         if written is not None:
             await _until_durable(written)
 
     async def _connect(self) -> Connection:
+        """It is given up as soon as something changes.
+
+        Raises:
+            _Interrupted: something changed.
+        """
         endpoint = self._owner.endpoint_of(self._leader)
         if endpoint is None:
             raise OSError(f"broker {self._leader} has no internal listener that is known")
-        return await Connection.open(endpoint.host, endpoint.port, self._owner.client)
+        task = asyncio.ensure_future(Connection.open(endpoint.host, endpoint.port, self._owner.client))
+        changed = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait({task, changed}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise _Interrupted
+        finally:
+            changed.cancel()
+            if not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, ClientError, OSError):
+                    await task
 
-    async def _exchange(self, request: FetchRequest) -> FetchResponse:
-        assert self._connection is not None
-        return await self._connection.request(
-            request, FetchResponse, timeout_ms=request.max_wait_ms + ANSWER_MS_MAX
-        )
+    async def _ask(self, connection: Connection, request: FetchRequest) -> FetchResponse:
+        """Once for every few records: no task of its own, or half of a follower's time would go into those.
+
+        Raises:
+            _Interrupted: something changed.
+        """
+        if self._changed.is_set():
+            raise _Interrupted
+        limit_ms = request.max_wait_ms + ANSWER_MS_MAX
+        late = RequestTimedOut(f"{connection.address} did not answer FETCH within {limit_ms} ms")
+        self._answer = connection.ask(request, FetchResponse)
+        timer = asyncio.get_running_loop().call_later(limit_ms / 1000, self._give_up, late)
+        try:
+            return await self._answer
+        finally:
+            timer.cancel()
+            self._answer = None
 
     def _told(self, partition: Partition, asked: Ask, advice: Advice) -> None:
         logger.log(
@@ -228,8 +241,10 @@ class _LeaderFetcher:
         )
 
 
-async def _until_durable(partitions: Iterable[Partition]) -> None:
+async def _until_durable(partitions: Sequence[Partition]) -> None:
     """Wait until these logs are on disk as they are now."""
+    if all(one.log.durable_offset >= one.log.log_end_offset for one in partitions):
+        return
     done = asyncio.get_running_loop().create_future()
     when_durable(partitions, lambda: None if done.done() else done.set_result(None))
     await done
