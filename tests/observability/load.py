@@ -25,7 +25,17 @@ def create_topics(bootstrap: str, *topics: NewTopic) -> None:
 
 def alter_topic(bootstrap: str, topic: str, name: str, value: str) -> None:
     """Set one of its settings: a record in the metadata log."""
+    _alter(AdminClient({"bootstrap.servers": bootstrap, **QUIET}), topic, name, value)
+
+
+def change_topic(bootstrap: str, topic: str, times: int) -> None:
+    """So many records in the metadata log."""
     admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
+    for number in range(times):
+        _alter(admin, topic, "retention.ms", str(604_800_000 + number))
+
+
+def _alter(admin: AdminClient, topic: str, name: str, value: str) -> None:
     entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
     wanted = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
     for done in admin.incremental_alter_configs([wanted]).values():

@@ -12,12 +12,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka.admin import NewTopic
-from tests.observability.load import Load, alter_topic, create_topics
+from tests.observability.load import Load, alter_topic, change_topic, create_topics
 from tests.observability.operator_bench import OperatorBench
 from tests.observability.prometheus import Prometheus, Target, eventually, why_not
 from tests.observability.queries import CONSTANT, MOMENTARY, PUBLIC_NAMES, panel_queries
@@ -59,7 +60,6 @@ class Scene:
     Attributes:
         slow, free, stuck, gone: records a tick that the groups of these names read; -1 sends their members away.
         commits: whether group stuck commits what it reads.
-        slow_disks: a file here by a node's id makes its disk slow (see slow_disk/sitecustomize.py).
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class Scene:
         prometheus: Prometheus,
         bench: OperatorBench,
         load: Load,
-        slow_disks: Path,
+        faults: Path,
     ) -> None:
         self.cluster = cluster
         self.prometheus = prometheus
         self.bench = bench
         self.load = load
-        self.slow_disks = slow_disks
+        self._faults = faults
         self.slow = self.free = self.stuck = self.gone = 200
         self.commits = True
         self._operators: Future[None] | None = None
@@ -90,6 +90,16 @@ class Scene:
         if self._operators is None:
             self._operators = self._pool.submit(_operator_story, self)
         return self._operators
+
+    @contextmanager
+    def fault(self, node: int, name: str) -> Iterator[None]:
+        """One of faults/sitecustomize.py, while entered."""
+        path = self._faults / f"{node}.{name}"
+        path.touch()
+        try:
+            yield
+        finally:
+            path.unlink()
 
     def fires(self, *names: str, within: float = 60) -> None:
         """Every one of these alerts fires, and says so in words."""
@@ -144,11 +154,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         "leader.imbalance.check.interval.seconds": "5",
     }
     mounted = _mount_small_disk(folder / "cluster" / "node3")
-    slow_disks = folder / "slow-disks"
-    slow_disks.mkdir()
+    faults = folder / "faults"
+    faults.mkdir()
     patch = pytest.MonkeyPatch()
-    patch.setenv("MOLDAU_SLOW_DISKS", str(slow_disks))
-    patch.setenv("PYTHONPATH", str(Path(__file__).parent / "slow_disk"), prepend=os.pathsep)
+    patch.setenv("MOLDAU_FAULTS", str(faults))
+    patch.setenv("PYTHONPATH", str(Path(__file__).parent / "faults"), prepend=os.pathsep)
     try:
         with (
             ProcessCluster(3, folder=folder / "cluster", settings=settings) as cluster,
@@ -185,7 +195,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
                 Prometheus(folder / "prometheus", targets, ALERTS) as prometheus,
                 Load(cluster.bootstrap) as load,
             ):
-                yield Scene(cluster, prometheus, bench, load, slow_disks)
+                yield Scene(cluster, prometheus, bench, load, faults)
     finally:
         patch.undo()
         if mounted:
@@ -403,9 +413,7 @@ def test_slow_follower_makes_writes_slow_and_is_told(scene: Scene) -> None:
 
 def test_slow_disk_is_told(scene: Scene) -> None:
     """One node's disk takes 0.8 s for every flush; its neighbours' take what they took."""
-    slow = scene.slow_disks / "1"
-    slow.touch()
-    try:
+    with scene.fault(1, "slow-disk"):
         scene.fires("MoldauFlushSlow")
         eventually(
             lambda: (
@@ -414,9 +422,31 @@ def test_slow_disk_is_told(scene: Scene) -> None:
             ),
             "the node whose disk it is",
         )
-    finally:
-        slow.unlink()
     scene.clears("MoldauFlushSlow", "MoldauProduceSlow", instance="broker-1")
+
+
+def test_lost_metadata_disk_is_told(scene: Scene) -> None:
+    """A node whose metadata log cannot be flushed any more lives on without news, until it is started anew."""
+    with scene.fault(2, "lost-flushes"):
+        change_topic(scene.cluster.bootstrap, "later", 1_100)
+        scene.fires("MoldauQuorumNodeBehind")
+        behind = scene.prometheus.firing()["MoldauQuorumNodeBehind"]
+        assert {one["labels"]["instance"] for one in behind} == {"broker-2"}
+        assert "raft.storage_failed" in scene.cluster.node(2).log_path.read_text(errors="replace")
+    scene.cluster.kill(2)
+    scene.cluster.start(2)
+    scene.clears("MoldauQuorumNodeBehind", "MoldauUnderReplicatedPartitions", "MoldauBrokerFenced")
+
+
+def test_lag_that_nobody_looks_at_is_told(scene: Scene) -> None:
+    """A coordinator's look at the positions of its groups hangs: what it last saw gets old."""
+    (told,) = scene.prometheus.query('kafka_consumergroup_members{consumergroup="fast"}')
+    coordinator = told["metric"]["instance"]
+    with scene.fault(int(coordinator.removeprefix("broker-")), "deaf-lag"):
+        scene.fires("MoldauLagNotKnown")
+        blind = scene.prometheus.firing()["MoldauLagNotKnown"]
+        assert coordinator in {one["labels"]["instance"] for one in blind}
+    scene.clears("MoldauLagNotKnown")
 
 
 def test_flapping_elections_are_told(scene: Scene) -> None:

@@ -304,7 +304,7 @@ OWN_METRICS: Final = (
         _GAUGE,
         (),
         "seconds",
-        "Since the groups' positions were read.",
+        "Since the groups' positions were read, or since that has been tried in vain.",
         _GROUPS,
     ),
     # elections

@@ -29,10 +29,9 @@ def emit_groups(
         blocks.begin()
         watch.want(clock.monotonic_ms())
         exposition.add("moldau_groups_loading", groups.loading)
-        if watch.looked_ms is None:
-            return
+        assert watch.known_since_ms is not None, "somebody asks"
         exposition.add("moldau_lag_refresh_seconds", watch.took_seconds)
-        exposition.add("moldau_lag_age_seconds", (clock.monotonic_ms() - watch.looked_ms) / 1000)
+        exposition.add("moldau_lag_age_seconds", (clock.monotonic_ms() - watch.known_since_ms) / 1000)
         columns = _Columns(exposition)
         ours: dict[int, bool] = {}
         for group in watch.groups:

@@ -72,7 +72,8 @@ class LagWatch:
 
     Attributes:
         groups: as of the last look.
-        looked_ms: when their commits were read, monotonic; None before the first look.
+        known_since_ms: when their commits were read, monotonic; when somebody first asked where no look has ended yet;
+            None while nobody asks.
         took_seconds: how long that look took.
     """
 
@@ -89,12 +90,14 @@ class LagWatch:
         self._dates: dict[tuple[Uuid, int, int], Dates] = {}  # of topic id, partition and leader epoch
         self._pause_ends = 0.0
         self.groups: list[GroupRows] = []
-        self.looked_ms: int | None = None
+        self.known_since_ms: int | None = None
         self.took_seconds = 0.0
 
     def want(self, now_ms: int) -> None:
         """Somebody scrapes."""
         self._wanted_ms = now_ms
+        if self.known_since_ms is None:
+            self.known_since_ms = now_ms
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -113,16 +116,18 @@ class LagWatch:
                 if node is not None:
                     await self._look(node)
                 else:
-                    self.groups, self.looked_ms = [], began_ms
+                    self.groups, self.known_since_ms = [], began_ms
                 took_ms = self._clock.monotonic_ms() - began_ms
                 self.took_seconds = took_ms / 1000
                 await asyncio.sleep(max(INTERVAL_MS - took_ms, took_ms) / 1000)
         except asyncio.CancelledError:
             raise
         except Exception:
-            logger.exception("metrics.lag_failed")
+            logger.exception("metrics.lag_failed")  # the age goes on growing: an alert is made of it
+        else:
+            self.known_since_ms = None
         self._task = None
-        self.groups, self.looked_ms, self._dates = [], None, {}
+        self.groups, self._dates = [], {}
 
     async def _look(self, node: AdminNode) -> None:
         looked_ms = self._clock.monotonic_ms()
@@ -133,7 +138,7 @@ class LagWatch:
         ends = await self._ends(questions, image, rows)
         await self._fill(rows, ends)
         await self._date(questions, rows, ends)
-        self.groups, self.looked_ms = groups, looked_ms
+        self.groups, self.known_since_ms = groups, looked_ms
 
     async def _breathe(self) -> None:
         """Let the loop have its turn where the slice is over."""

@@ -1,0 +1,71 @@
+"""How old the groups' lag is, also where looking at it fails again and again."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from moldau_broker.server.metrics.groups import emit_groups
+from moldau_broker.server.metrics.lag_watch import WANTED_MS, LagWatch
+from moldau_broker.telemetry.exposition import Exposition
+from moldau_broker.testing.controller import ManualClock
+
+
+class Coordinator:
+    """Of no group; `defect` is raised by whoever asks for them."""
+
+    loading = 0
+
+    def __init__(self) -> None:
+        self.defect: Exception | None = None
+
+    def active(self):
+        if self.defect is not None:
+            raise self.defect
+        return []
+
+
+def _setting():
+    clock, coordinator = ManualClock(), Coordinator()
+    watch = LagWatch(coordinator, clock, lambda: None, SimpleNamespace())
+    emit = emit_groups(coordinator, watch, SimpleNamespace(), clock, "demo")
+
+    async def age():
+        """By a scrape; what it began to look at is looked at meanwhile."""
+        exposition = Exposition()
+        list(emit(exposition))
+        await asyncio.sleep(0)
+        families = text_string_to_metric_families(exposition.text().decode())
+        (found,) = (
+            one.value for family in families for one in family.samples if one.name == "moldau_lag_age_seconds"
+        )
+        return found
+
+    return clock, coordinator, watch, age
+
+
+async def test_a_look_that_fails_each_time_is_told_by_its_age():
+    """It was absent then, as after a start, and nothing could alert on it."""
+    clock, coordinator, watch, age = _setting()
+    coordinator.defect = KeyError("a topic that is gone")
+    assert await age() == 0
+    for seconds in (30, 60, 90):
+        clock.advance(30_000)
+        assert await age() == seconds
+    coordinator.defect = None
+    assert await age() == 90  # this scrape has it looked at again
+    assert await age() == 0
+    await watch.stop()
+
+
+async def test_what_nobody_scraped_for_is_not_old():
+    """A scraper that comes back after an hour begins anew."""
+    clock, _, watch, age = _setting()
+    assert await age() == 0
+    clock.advance(WANTED_MS + 1)
+    while watch.known_since_ms is not None:
+        await asyncio.sleep(0.01)
+    assert await age() == 0
+    await watch.stop()
