@@ -26,7 +26,7 @@ def _is_on(fault: str) -> bool:
 def _fdatasync(descriptor: int) -> None:
     if _is_on("slow-disk"):
         time.sleep(SLOW_S)
-    if _is_on("lost-flushes") and "__cluster_metadata" in os.readlink(f"/proc/self/fd/{descriptor}"):
+    if _is_on("lost-flushes") and "__cluster_metadata" in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
     _flush(descriptor)
 
@@ -37,7 +37,7 @@ if _NODE:
     _ask = Questions.ask
 
     async def _ask_or_hang(self, heard):
-        while _is_on("deaf-lag"):
+        while _is_on("deaf-lag"):  # noqa: ASYNC110 - nobody tells of files
             await asyncio.sleep(0.1)
         await _ask(self, heard)
 

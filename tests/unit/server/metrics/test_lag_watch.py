@@ -65,7 +65,7 @@ async def test_what_nobody_scraped_for_is_not_old():
     clock, _, watch, age = _setting()
     assert await age() == 0
     clock.advance(WANTED_MS + 1)
-    while watch.known_since_ms is not None:
+    while watch.known_since_ms is not None:  # noqa: ASYNC110 - its own pause is two seconds
         await asyncio.sleep(0.01)
     assert await age() == 0
     await watch.stop()
