@@ -281,6 +281,7 @@ class _Fetch:
             self._bytes_max(), request.min_bytes, for_replica=self._is_replica, now_ms=now_ms()
         )
         is_replica, from_any = self._is_replica, not self._is_replica and self._from_any
+        committed = request.isolation_level == _READ_COMMITTED
         reads: list[PartitionRead] = []
         empty_so_far = True
         for wish, target in zip(self._asked, self._targets, strict=True):
@@ -315,18 +316,23 @@ class _Fetch:
             elif (preferred := self._preferred(target, wish)) >= 0:
                 reads.append(without_records(target, preferred=preferred))
                 continue
-            read_here = partial(
-                target.read,
-                wish.fetch_offset,
-                min(budget.left, max(0, wish.max_bytes)),
-                committed=request.isolation_level == _READ_COMMITTED,
-                min_one=empty_so_far,
-                to_end=is_replica,
+            offset = wish.fetch_offset
+            if offset == self._end(target) and not committed:  # most partitions of most sessions
+                reads.append(without_records(target))
+                continue
+            limit = min(budget.left, max(0, wish.max_bytes))
+            read = target.read(
+                offset, limit, committed=committed, min_one=empty_so_far, to_end=is_replica, wait=False
             )
-            read = read_here(wait=False)
             if read is None and wait:
                 # The helper has read as much as fits; what is cold now comes with a later answer, if this has any.
-                read = read_here(wait=True) if empty_so_far else without_records(target)
+                read = (
+                    target.read(
+                        offset, limit, committed=committed, min_one=True, to_end=is_replica, wait=True
+                    )
+                    if empty_so_far
+                    else without_records(target)
+                )
             if read is None:
                 return None
             if read.records:

@@ -134,16 +134,19 @@ def draw(rng: Random) -> Swarm:
         lag_ms=rng.choice((1_500, 3_000, 6_000)),
         dies_halfway=rng.choice((0.0, 0.3, 0.6)),
         fleeting=_fleeting(rng),  # what comes later is drawn later: older worlds stay as they were
-        groups=rng.choice((1, 2)) if rng.random() < 0.35 else 0,
+        groups=rng.choice((1, 2)) if rng.random() < _RARER else 0,
     )
 
+
+_RARER: Final = 0.15
+"""Worlds with what makes them dearest: a thousand seeds shall take no longer than three minutes."""
 
 _SHAPES: Final = [(3, 2), (3, 2), (3, 2), (3, 1), (2, 1), (2, 2), (3, 3)]
 
 
 def _fleeting(rng: Random) -> TopicPlan | None:
     shape = rng.choice(_SHAPES)
-    return TopicPlan("fleeting", 1, *shape) if rng.random() < 0.35 else None
+    return TopicPlan("fleeting", 1, *shape) if rng.random() < _RARER else None
 
 
 def _topics(rng: Random) -> tuple[TopicPlan, ...]:
