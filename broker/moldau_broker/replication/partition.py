@@ -27,7 +27,7 @@ from moldau_broker.replication.partition_base import (
 from moldau_broker.replication.partition_follower import FollowingPartition
 from moldau_broker.replication.validation import Accepted
 from moldau_broker.storage.errors import DiskFull, StorageError
-from moldau_broker.storage.producers import BATCHES_KEPT, WrittenBatch
+from moldau_broker.storage.producers import WrittenBatch, is_ahead
 from moldau_broker.wire.batches import BatchHeader
 
 __all__ = ["ALONE", "Committer", "Partition", "Surroundings", "VisibleBytesListener"]
@@ -35,12 +35,6 @@ __all__ = ["ALONE", "Committer", "Partition", "Surroundings", "VisibleBytesListe
 
 SILENCE_MS: Final = 2_000
 """A follower asks twice a second when all is well."""
-
-REFUSED_PRODUCERS_MAX: Final = 10_000
-"""Producers of one partition that are remembered as refused; when there are more, all are forgotten."""
-GAPS_EXPLAINED: Final = BATCHES_KEPT - 1
-"""An idempotent producer has five requests under way at most, so no more than four came right behind a refused one.
-Who lacks something after that has lost it, and is told so."""
 
 
 class Partition(FollowingPartition):
@@ -128,9 +122,9 @@ class Partition(FollowingPartition):
                 return self._duplicate(verdict.duplicate)
             if verdict.error is not ErrorCode.NONE:
                 error = verdict.error
-                self.failed_produces += 1
                 if error is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER:
-                    error = self._reason_of_gap(header.producer_id)
+                    error = self._gaps.reason(header.producer_id, self._first_since_election(header))
+                self.failed_produces += error not in ELSEWHERE
                 return AppendOutcome(error, log_start_offset=log.log_start_offset, message=verdict.reason)
         try:
             base_offset = log.append(accepted.batch, header, self.leader_epoch, now_ms)
@@ -140,8 +134,7 @@ class Partition(FollowingPartition):
             self.go_offline(str(failure))
             self.failed_produces += 1
             return AppendOutcome(ErrorCode.KAFKA_STORAGE_ERROR, message=str(failure))
-        if self._refused:
-            self._refused.pop(header.producer_id, None)
+        self._gaps.stored(header.producer_id)
         size = header.size
         self.bytes_in += size
         self.records_in += header.record_count
@@ -163,25 +156,21 @@ class Partition(FollowingPartition):
         )
 
     def _refuse(self, header: BatchHeader, error: ErrorCode, message: str | None) -> AppendOutcome:
-        """Not appended for a reason that passes: its producer will send it again.
-
-        What it had sent right behind has then a gap before it, and is to be refused for the same reason. Told of a gap,
-        a producer begins a new epoch, in which it sends again what other partitions may have stored already. That is so
-        across an election as well: who has heard of the new leader before it has, is refused and then taken in one go.
-        """
+        """Not appended for a reason that passes: its producer will send it again."""
         self.failed_produces += error not in ELSEWHERE
         if header.producer_id >= 0:
-            if len(self._refused) >= REFUSED_PRODUCERS_MAX:
-                self._refused.clear()
-            self._refused[header.producer_id] = error, GAPS_EXPLAINED
+            self._gaps.refused(header.producer_id, error)
         return AppendOutcome(error, message=message)
 
-    def _reason_of_gap(self, producer_id: int) -> ErrorCode:
-        """What to tell of a gap: why the batch before it was refused, for as many as can have been right behind it."""
-        error, left = self._refused.pop(producer_id, (ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, 0))
-        if left > 1:
-            self._refused[producer_id] = error, left - 1
-        return error
+    def _first_since_election(self, header: BatchHeader) -> int | None:
+        """This leader epoch, if its producer has stored nothing in it and this batch goes on behind what it has."""
+        leader, entry = self._leader, self.log.producers.get(header.producer_id)
+        if leader is None or not self.replicated or entry is None or not entry.batches:
+            return None
+        same_epoch = header.producer_epoch == entry.epoch
+        if same_epoch and not is_ahead(header.base_sequence, entry.last_sequence):
+            return None
+        return self.leader_epoch if entry.batches[-1].last_offset < leader.epoch_start else None
 
     def _duplicate(self, written: WrittenBatch) -> AppendOutcome:
         return AppendOutcome(

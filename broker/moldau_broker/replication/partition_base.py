@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
+from moldau_broker.replication.gaps import Gaps
 from moldau_broker.replication.leader import LeaderState, Proposal
 from moldau_broker.replication.outcome import PartitionRead
 from moldau_broker.storage.disk import Buffer
@@ -112,12 +113,12 @@ class PartitionBase:
         "_around",
         "_committer",
         "_committing",
+        "_gaps",
         "_hidden",
         "_holds_aborted",
         "_leader",
         "_node_id",
         "_offline_epoch",
-        "_refused",
         "_replica_count",
         "_waiting_commit",
         "_waiting_deletion",
@@ -181,7 +182,7 @@ class PartitionBase:
         self._leader: LeaderState | None = None
         self._hidden: deque[tuple[int, int]] = deque()  # (end offset, bytes) of batches not visible yet
         # Producer ids: why their batch was not taken for now, and how many gaps behind it that still explains.
-        self._refused: dict[int, tuple[ErrorCode, int]] = {}
+        self._gaps = Gaps()
         self._waiting_durable: list[Callable[[], None]] = []
         # Only a folder taken over from Kafka can: transactions are not served, and looking costs a system call.
         self._holds_aborted = bool(log.aborted_transactions(log.log_start_offset, log.log_end_offset))

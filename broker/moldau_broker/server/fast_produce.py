@@ -4,8 +4,8 @@ Theory of operation: between two such requests of one connection only the correl
 So the first one is decoded in full, and the bytes from the client id to the partition index (its *prefix*) are
 remembered together with what they mean and with a ready-made answer. A request that begins with a remembered
 prefix skips decoding and encoding; its batch takes the same validation and the same append as any other.
-Whatever is unusual (another shape, an error, a topic that has moved) falls back to the ordinary way, always before
-anything is appended.
+Whatever is unusual (another shape, an illegal batch, a topic that has moved) falls back to the ordinary way, always
+before the partition has judged it: to be refused counts, so no batch is judged twice.
 """
 
 from __future__ import annotations
@@ -99,13 +99,16 @@ class KnownProduce:
             _TWO_OFFSETS.pack_into(answer, self.answer_at, base_offset, append_time_ms)
         return answer
 
-    def refuse(self, broker: Broker, correlation_id: bytes, error: ErrorCode) -> Chunks:
+    def refuse(self, broker: Broker, correlation_id: bytes, outcome: AppendOutcome) -> Chunks:
+        """The answer of an append that was not made."""
+        number = int.from_bytes(correlation_id, "big", signed=True)
+        told = produce_api.answer(broker, self.listener, self.version, self.request, [outcome])
+        return encode_response(number, ApiKey.PRODUCE, self.version, told)
+
+    def revoke(self, broker: Broker, correlation_id: bytes, error: ErrorCode) -> Chunks:
         """The answer of an append that was made but not committed."""
         if error is ErrorCode.NOT_LEADER_OR_FOLLOWER:  # says who leads instead
-            number = int.from_bytes(correlation_id, "big", signed=True)
-            outcomes = [AppendOutcome(error)]
-            told = produce_api.answer(broker, self.listener, self.version, self.request, outcomes)
-            return encode_response(number, ApiKey.PRODUCE, self.version, told)
+            return self.refuse(broker, correlation_id, AppendOutcome(error))
         answer = self.respond(correlation_id, -1, -1, -1)
         _ERROR.pack_into(answer, self.answer_at - 2, error)
         return [answer]
@@ -232,11 +235,13 @@ def produce(
         if isinstance(verdict, Rejected):
             return False
         outcome = partition.append(verdict, now_ms, all_in_sync=entry.acks == _ACKS_ALL)
+    correlation_id = bytes(buffer[start + 4 : start + 8])
     if outcome.error is not ErrorCode.NONE:
-        return False
+        if entry.acks == 0:
+            raise produce_api.unheard()
+        return entry.refuse(broker, correlation_id, outcome)
     if entry.acks == 0:
         return None
-    correlation_id = bytes(buffer[start + 4 : start + 8])
     answer = entry.respond(
         correlation_id, outcome.base_offset, outcome.log_append_time_ms, outcome.log_start_offset
     )
@@ -254,11 +259,11 @@ def _when_committed(
         if not later.done:
             timer.cancel()
             later.complete(
-                [answer] if error is ErrorCode.NONE else entry.refuse(broker, correlation_id, error)
+                [answer] if error is ErrorCode.NONE else entry.revoke(broker, correlation_id, error)
             )
 
     def expired() -> None:
-        later.complete(entry.refuse(broker, correlation_id, ErrorCode.REQUEST_TIMED_OUT))
+        later.complete(entry.revoke(broker, correlation_id, ErrorCode.REQUEST_TIMED_OUT))
 
     timer = broker.timers.call_later(entry.timeout_ms, expired)
     entry.partition.when_committed(next_offset, committed)

@@ -125,6 +125,11 @@ def increment_sequence(sequence: int, by: int) -> int:
     return total if total <= _SEQUENCE_MAX else total - _SEQUENCE_MAX - 1
 
 
+def is_ahead(sequence: int, of: int) -> bool:
+    """Whether it comes after that one, with no more than half of all sequences between them."""
+    return 0 < (sequence - of) % (_SEQUENCE_MAX + 1) <= _SEQUENCE_MAX // 2
+
+
 def decrement_sequence(sequence: int, by: int) -> int:
     """`sequence - by`, wrapping from 0 to 2^31-1."""
     return sequence - by if sequence >= by else sequence - by + _SEQUENCE_MAX + 1

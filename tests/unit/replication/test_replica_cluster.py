@@ -278,8 +278,11 @@ def test_the_window_of_five_batches_is_the_same_on_every_replica(cluster: Replic
                 (ErrorCode.NONE, at) if known else (ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, -1)
             )
         gap = make_batch([b"v"], producer_id=7, producer_epoch=0, base_sequence=9)
-        outcome = partition.append(bench.accepted(gap), now, all_in_sync=True)
-        assert outcome.error is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+        outcomes = [
+            partition.append(bench.accepted(bytearray(gap)), now, all_in_sync=True).error for _ in range(6)
+        ]
+        first = [ErrorCode.NOT_LEADER_OR_FOLLOWER] * 5  # 7 and 8 may be under way to the leader before
+        assert outcomes == [*first, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER]
         assert partition.log_end_offset == 7
 
 
@@ -377,6 +380,32 @@ def test_a_batch_that_came_before_the_news_of_the_election_is_no_gap(cluster: Re
     assert [write(sequence) for sequence in (2, 3, 4, 5)] == [elsewhere] * 4
     assert [write(sequence) for sequence in (1, 2)] == [ErrorCode.NONE] * 2
     assert write(4) is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, "what came before is stored: this is a gap"
+
+
+def test_what_is_under_way_to_the_leader_before_is_no_gap(cluster: ReplicaCluster) -> None:
+    """A client sends what comes next to the new leader while it still waits for an answer of the one that hangs."""
+    old, old_bench, bench = cluster.leader("t"), cluster.nodes[1], cluster.nodes[2]
+
+    def batch(sequence: int, epoch: int = 0) -> bytearray:
+        return make_batch((b"v",), producer_id=7, producer_epoch=epoch, base_sequence=sequence)
+
+    def write(sequence: int, epoch: int = 0) -> ErrorCode:
+        accepted = bench.accepted(batch(sequence, epoch))
+        return cluster.leader("t").append(accepted, bench.clock.wall_ms(), all_in_sync=True).error
+
+    assert old.append(old_bench.accepted(batch(0)), old_bench.clock.wall_ms(), all_in_sync=True).error is (
+        ErrorCode.NONE
+    )
+    cluster.replicate()
+    cluster.change("t", leader=2, isr=(2, 3))
+    elsewhere, gap = ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+    assert [write(sequence) for sequence in (2, 3, 4, 5, 6)] == [elsewhere] * 5
+    assert [write(1), write(2)] == [ErrorCode.NONE] * 2, "it has timed out there, and comes in order"
+    assert write(4) is gap, "what came before is stored in this leader epoch"
+    cluster.replicate()
+    cluster.change("t", leader=3, isr=(2, 3))
+    assert write(1, epoch=1) is elsewhere, "the first of the new producer epoch may be under way as well"
+    assert [write(0, epoch=1), write(1, epoch=1)] == [ErrorCode.NONE] * 2
 
 
 def test_a_gap_is_told_in_the_end_where_something_is_really_missing(cluster: ReplicaCluster) -> None:

@@ -126,6 +126,24 @@ def test_what_was_refused_is_not_remembered(version: int) -> None:
     assert all(partition.log_end_offset == 0 for partition in bench.replicas.partitions())
 
 
+def test_a_refused_batch_is_judged_once() -> None:
+    """The short way had the ordinary one judge it again: of the four gaps that a refusal explains it explained two."""
+    bench = make_bench()
+    partition = bench.partition("plain", 0)
+
+    def write(sequence: int) -> int:
+        batch = make_batch((b"v",), producer_id=7, producer_epoch=0, base_sequence=sequence)
+        request = request_for(bench, 9, records=bytes(batch))
+        return partition_answer(bench.send(ApiKey.PRODUCE, 9, request)).error_code
+
+    assert [write(0), write(1)] == [ErrorCode.NONE] * 2
+    assert bench.peer.known_produces
+    partition._gaps.refused(7, ErrorCode.NOT_ENOUGH_REPLICAS)
+    told = [write(3) for _ in range(5)]
+    assert told == [ErrorCode.NOT_ENOUGH_REPLICAS] * 4 + [ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER]
+    assert (partition.produces, partition.failed_produces) == (7, 5)
+
+
 def test_internal_topics_are_not_remembered() -> None:
     """Kafka's admin tools may write them, by their name, which others could borrow with the same bytes."""
     bench = make_bench()

@@ -60,14 +60,17 @@ def handle(
                 appended.append((partition, len(outcomes) - 1))
     if request.acks == 0:
         if any(outcome.error is not ErrorCode.NONE for outcome in outcomes):
-            raise CloseConnection(
-                "produce_acks_0", "a produce request with acks=0 failed; closing tells its client"
-            )
+            raise unheard()
         return None
     waits = broker.settings.log.flush_acks_all or any(partition.replicated for partition, _ in appended)
     if request.acks == _ALL and appended and waits:
         return _answer_when_committed(broker, context, request, outcomes, appended)
     return answer(broker, context.listener, context.api_version, request, outcomes)
+
+
+def unheard() -> CloseConnection:
+    """The only answer there is where none was asked for."""
+    return CloseConnection("produce_acks_0", "a produce request with acks=0 failed; closing tells its client")
 
 
 def _refuse_whole(request: ProduceRequest) -> Rejected | None:
