@@ -181,7 +181,6 @@ class PartitionBase:
         self._around = around
         self._leader: LeaderState | None = None
         self._hidden: deque[tuple[int, int]] = deque()  # (end offset, bytes) of batches not visible yet
-        # Producer ids: why their batch was not taken for now, and how many gaps behind it that still explains.
         self._gaps = Gaps()
         self._waiting_durable: list[Callable[[], None]] = []
         # Only a folder taken over from Kafka can: transactions are not served, and looking costs a system call.

@@ -200,7 +200,7 @@ def find(known: list[KnownProduce], buffer: bytearray, start: int, version: int)
 def produce(
     broker: Broker, entry: KnownProduce, buffer: bytearray, start: int, end: int
 ) -> Answer | Literal[False]:
-    """Append and answer, or False where the ordinary way has to be taken (nothing was appended then)."""
+    """Append and answer, or False where the ordinary way has to be taken (nothing was judged then)."""
     at = start + 8 + len(entry.prefix)
     version = entry.version
     if version >= _FLEXIBLE_SINCE:
