@@ -10,6 +10,7 @@ is taken off the list of replicas afterwards.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,6 +23,7 @@ from moldau_operator.plan.actions import (
     UnregisterBroker,
 )
 from moldau_operator.plan.execution import IN_FLIGHT_MAX
+from moldau_operator.plan.fair_share import rack_max
 from moldau_operator.plan.packing import PackBroker, PackPartition, rehouse_replicas
 from moldau_operator.seams.broker_admin import (
     ClusterView,
@@ -222,19 +224,41 @@ def refuse_departure(leaving: Sequence[int], staying: Sequence[Stay], seen: Clus
         for topic in seen.topics.values()
         for number, one in enumerate(topic.placement)
     ]
+    crowded = _crowded(partitions, staying, gone, seen)
+    if crowded:
+        return (
+            f"the racks that would be left cannot hold {_listed(crowded)} apart: keep a node in another rack, or "
+            "lower spec.replicas of the topics"
+        )
     brokers = [PackBroker(one.id, one.rack, one.capacity) for one in staying]
     if not _homeless(partitions, brokers, leaving):
         return ""
-    homeless = _homeless(partitions, [PackBroker(one.id, one.rack) for one in staying], leaving)
-    if homeless:
-        return (
-            f"the racks that would be left cannot hold {_listed(homeless)} apart: keep a node in another rack, or "
-            "lower spec.replicas of the topics"
-        )
     size = sum(one.size for one in partitions for node in one.replicas if node in gone)
     return (
         f"{size / 1e9:,.1f} GB would have to move, and the disks that would be left are too small: raise "
         "spec.storage.size, delete records, or keep the nodes"
+    )
+
+
+def _crowded(
+    partitions: Sequence[PackPartition], staying: Sequence[Stay], leaving: frozenset[int], seen: ClusterSeen
+) -> list[str]:
+    """Topics on leaving nodes of which one rack would hold more than its part, and more than it has to hold now."""
+    racks = seen.view.racks if seen.view is not None else {}
+    after = Counter(one.rack or racks.get(one.id) for one in staying)
+    before = after + Counter(racks.get(node, f"that of node {node}") for node in leaving)
+    moved = {
+        (one.name[0], len(one.replicas))
+        for one in partitions
+        if any(node in leaving for node in one.replicas)
+    }
+    return sorted(
+        {
+            topic
+            for topic, replicas in moved
+            if rack_max(replicas, after.values())
+            > max(rack_max(replicas, before.values()), -(-replicas // len(after)))
+        }
     )
 
 

@@ -7,7 +7,7 @@ brokers that share a rack carry half of what the one broker of another rack carr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 
@@ -34,9 +34,19 @@ def fair_shares(partitions: Iterable[tuple[int, int]], racks: Mapping[int, str |
     return {broker: Share(sizes[rack], counts[rack]) for broker, rack in racks.items()}
 
 
-def rack_max(replicas: int, racks: int) -> int:
-    """Replicas of one partition that a rack may hold."""
-    return -(-replicas // max(1, racks))
+def rack_max(replicas: int, brokers: Collection[int]) -> int:
+    """Replicas of one partition that a rack may hold: the least with which racks have room for all of them.
+
+    Four on racks of three brokers and one are three and one, as two in each have no room.
+
+    Args:
+        replicas: of the partition.
+        brokers: how many stand in each rack.
+    """
+    allowed = -(-replicas // max(1, len(brokers)))
+    while allowed < replicas and sum(min(allowed, here) for here in brokers) < replicas:
+        allowed += 1
+    return allowed
 
 
 def _by_rack(weights: Mapping[int, int], brokers: Mapping[str | None, int]) -> dict[str | None, float]:
@@ -47,7 +57,7 @@ def _by_rack(weights: Mapping[int, int], brokers: Mapping[str | None, int]) -> d
     for rack, here in brokers.items():
         least[rack] = most[rack] = 0
         for replicas, weight in weights.items():
-            allowed = rack_max(replicas, len(brokers))
+            allowed = rack_max(replicas, brokers.values())
             elsewhere = sum(min(allowed, many) for other, many in brokers.items() if other != rack)
             least[rack] += weight * max(0, replicas - elsewhere)
             most[rack] += weight * min(allowed, here)

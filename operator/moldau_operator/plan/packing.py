@@ -151,7 +151,7 @@ class _Packer(Placement):
         self._forced = len(self._made)
 
     def _crowded(self) -> Iterator[tuple[int, int]]:
-        if self._rack_count <= 1:
+        if len(self._rack_sizes) <= 1:
             return
         for index, partition in enumerate(self._partitions):
             allowed = self._rack_max(index)

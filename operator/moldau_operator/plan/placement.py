@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from math import ceil, floor
 from typing import Final, NamedTuple
@@ -65,7 +66,8 @@ class Placement:
         self._staying = [broker.id for broker in brokers if broker.id not in leaving]
         self._stays = frozenset(self._staying)
         self._racks = {broker.id: broker.rack for broker in brokers}
-        self._rack_count = len({self._racks[broker] for broker in self._staying})
+        self._rack_sizes = tuple(Counter(self._racks[broker] for broker in self._staying).values())
+        self._rack_max_of: dict[int, int] = {}  # by the number of replicas
         self._replicas = [set(partition.replicas) for partition in partitions]
         self._size = dict.fromkeys(self._brokers, 0)
         self._count = dict.fromkeys(self._brokers, 0)
@@ -128,7 +130,11 @@ class Placement:
 
     def _rack_max(self, index: int) -> int:
         """Replicas of a partition that one rack may hold."""
-        return rack_max(len(self._partitions[index].replicas), self._rack_count)
+        replicas = len(self._partitions[index].replicas)
+        allowed = self._rack_max_of.get(replicas)
+        if allowed is None:
+            allowed = self._rack_max_of[replicas] = rack_max(replicas, self._rack_sizes)
+        return allowed
 
     def _rack_load(self, index: int, rack: str | None, without: int) -> int:
         racks = self._racks
@@ -143,7 +149,7 @@ class Placement:
         capacity = self._brokers[target].capacity
         if capacity is not None and self._size[target] + self._partitions[index].size > capacity:
             return False
-        if self._rack_count <= 1:
+        if len(self._rack_sizes) <= 1:
             return True
         rack = self._racks[target]
         if rack == self._racks.get(source, _NOWHERE):

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from moldau_operator.plan.fair_share import fair_shares
+from moldau_operator.plan.fair_share import fair_shares, rack_max
 from moldau_operator.plan.packing import BrokerFill, PackBroker, PackPartition, pack_replicas
 from moldau_operator.plan.partitions import SeenPartition
 from moldau_operator.resources.balance_status import THROTTLE_BYTES
@@ -244,11 +244,11 @@ def decode_moves(text: str) -> tuple[PlannedMove, ...]:
 def _crowded(partitions: Sequence[SeenPartition], brokers: Sequence[PackBroker]) -> str:
     """A partition with more replicas in a rack than racks make necessary; empty when there is none."""
     racks = {broker.id: broker.rack for broker in brokers}
-    several = len(set(racks.values()))
-    if several <= 1:
+    sizes = Counter(racks.values()).values()
+    if len(sizes) <= 1:
         return ""
     for one in partitions:
-        allowed = -(-len(one.replicas) // several)
+        allowed = rack_max(len(one.replicas), sizes)
         held = Counter(racks[broker] for broker in one.replicas if broker in racks)
         if held and max(held.values()) > allowed:
             return f"replicas of {one.name[0]}-{one.name[1]}"

@@ -172,6 +172,13 @@ class TestRefusals:
             "spec.replicas of the topics"
         )
 
+    def test_racks_that_are_no_worse_than_before_are_no_reason(self, see: MakeSeen) -> None:
+        """One rack has one broker and keeps it: the other has to hold three of four as it did."""
+        staying = [Stay(id=0, rack="a"), *(Stay(id=node, rack="b") for node in (1, 2, 3))]
+        view = ClusterView(cluster_id="c", controller_id=0, broker_ids=(0, 1, 2, 3, 9), racks={9: "b"})
+        seen = see(topic("t", (0, 9, 1, 2)), view=view)
+        assert plan_departure([9], staying, seen).refusal == ""
+
     def test_disks_that_are_too_small(self, see: MakeSeen) -> None:
         """Counted with what lies on them already."""
         gigabyte = 10**9

@@ -6,8 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moldau_operator.plan.factors import FactorAsk, FactorPlan, plan_factors
+from moldau_operator.plan.fair_share import rack_max
 from moldau_operator.plan.packing import PackBroker
 from moldau_operator.plan.partitions import SeenPartition
 
@@ -73,9 +76,31 @@ def test_brokers_without_a_rack_are_a_rack_of_their_own() -> None:
     assert plan.targets == {("t", 0): (0, 2)}
 
 
+def test_racks_of_different_sizes_hold_as_many_as_they_have_to() -> None:
+    """Two in each rack would be better, but the second has one broker."""
+    racks: dict[int, str | None] = {0: "a", 1: "a", 2: "a", 3: "b"}
+    assert set(planned([lives(0, 0)], 4, racks).targets["t", 0]) == {0, 1, 2, 3}
+    assert 3 in planned([lives(0, 0), *filler({3: 99})], 3, racks).targets["t", 0]
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.data())
+def test_racks_alone_refuse_no_factor_that_brokers_allow(sizes: list[int], data: st.DataObject) -> None:
+    """However many brokers each rack has, and wherever the first replicas lie; no rack gets more than it must."""
+    racks: dict[int, str | None] = dict(
+        enumerate("".join(name * here for name, here in zip("abcd", sizes, strict=False)))
+    )
+    factor = data.draw(st.integers(1, len(racks)))
+    firsts = data.draw(st.lists(st.sampled_from(sorted(racks)), min_size=1, max_size=6))
+    plan = planned([lives(number, first) for number, first in enumerate(firsts)], factor, racks)
+    assert (plan.crowded, plan.full) == (frozenset(), frozenset())
+    for target in plan.targets.values():
+        assert len(set(target)) == factor
+        assert max(Counter(racks[node] for node in target).values()) <= rack_max(factor, sizes)
+
+
 def test_racks_that_have_no_room_are_said() -> None:
-    """Four replicas on two racks are two in each; the second rack has one broker."""
-    plan = planned([lives(0, 0)], 4, {0: "a", 1: "a", 2: "a", 3: "b"})
+    """Two replicas of three in one rack are too many where another rack has a broker, which is away."""
+    plan = planned([lives(0, 0, 1)], 3, {0: "a", 1: "a", 2: "a", 3: "b"}, away=frozenset({3}))
     assert (dict(plan.targets), plan.crowded, plan.full) == ({}, {("t", 0)}, frozenset())
 
 

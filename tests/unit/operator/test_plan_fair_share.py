@@ -57,12 +57,31 @@ def test_shares_add_up_and_keep_to_what_racks_can_hold(partitions: list[int], pl
         if racks[one] == racks[other]:
             assert found[one] == found[other]
     if all(
-        replicas <= sum(min(rack_max(replicas, len(brokers)), many) for many in brokers.values())
+        replicas <= sum(min(rack_max(replicas, brokers.values()), many) for many in brokers.values())
         for replicas in partitions
     ):
         for rack, many in brokers.items():
-            most = sum(min(rack_max(replicas, len(brokers)), many) for replicas in partitions)
+            most = sum(min(rack_max(replicas, brokers.values()), many) for replicas in partitions)
             assert held[rack] <= most + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("replicas", "brokers", "allowed"),
+    [
+        (3, (1, 1, 1), 1),
+        (3, (2, 2), 2),
+        (4, (3, 1), 3),
+        (4, (2, 2), 2),
+        (5, (9, 1, 1), 3),
+        (5, (1, 1), 5),
+        (2, (), 2),
+    ],
+)
+def test_a_rack_may_hold_what_the_others_have_no_room_for(
+    replicas: int, brokers: tuple[int, ...], allowed: int
+) -> None:
+    """Its part, and more only where a smaller rack is full."""
+    assert rack_max(replicas, brokers) == allowed
 
 
 def test_a_broker_that_shares_a_rack_gets_half_of_what_is_in_it() -> None:

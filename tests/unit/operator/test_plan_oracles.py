@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from math import ceil, floor
 from random import Random
@@ -12,7 +13,7 @@ import pytest
 from scipy.optimize import LinearConstraint, linprog, milp
 
 from moldau_operator.plan.factors import FactorAsk, plan_factors
-from moldau_operator.plan.fair_share import fair_shares
+from moldau_operator.plan.fair_share import fair_shares, rack_max
 from moldau_operator.plan.leaders import LedPartition, plan_leaders
 from moldau_operator.plan.packing import PackBroker, PackPartition, pack_replicas
 from moldau_operator.plan.partitions import SeenPartition
@@ -115,12 +116,13 @@ class ReplicaProgram:
         self.cost: Matrix = np.array(
             [0.0 if home.id in one.replicas else float(one.size) for one in partitions for home in brokers]
         )
-        racks = sorted({str(broker.rack) for broker in brokers})
+        standing = Counter(str(broker.rack) for broker in brokers)
+        racks = sorted(standing)
         for row, (_, factor) in enumerate(zip(partitions, factors, strict=True)):
             self._add({self._at(row, column): 1.0 for column in range(self._width)}, factor, factor)
             for rack in racks if len(racks) > 1 else ():
                 inside = [column for column, broker in enumerate(brokers) if str(broker.rack) == rack]
-                most = -(-factor // len(racks))
+                most = rack_max(factor, standing.values())
                 self._add({self._at(row, column): 1.0 for column in inside}, 0, most)
         self._bytes = [
             {self._at(row, column): float(one.size) for row, one in enumerate(partitions)}
