@@ -172,3 +172,11 @@ async def test_fields_that_nobody_knows_are_dropped(server: Any) -> None:
     spec = {**TOPIC, "partitons": 5, "config": {"retention.ms": 1, "nobody.knows": "x"}}
     found = await put(server, "Topic", spec)
     assert found["spec"] == {**TOPIC, "config": {"retention.ms": 1, "nobody.knows": "x"}}
+
+
+@pytest.mark.parametrize(("kind", "spec"), [("Cluster", CLUSTER), ("Topic", TOPIC), ("ConsumerGroup", GROUP)])
+async def test_what_nobody_has_looked_at_yet_says_so(server: Any, kind: str, spec: dict[str, Any]) -> None:
+    """Whoever waits by kstatus would take a resource without a status for done before the operator has seen it."""
+    await put(server, kind, spec)
+    found = await server.api.get(RESOURCES[kind], server.namespace, "it")
+    assert found["status"] == {"observedGeneration": -1}

@@ -119,15 +119,15 @@ async def test_status_and_spec_are_written_apart(server: Any) -> None:
     made = await server.api.create(
         {**server.ours("Topic", "orders", cluster="demo"), "status": {"partitions": 9}}
     )
-    assert (made["metadata"]["generation"], made.get("status")) == (1, None)
+    assert (made["metadata"]["generation"], made.get("status")) == (1, {"observedGeneration": -1})
     written = server.ours("Topic", "orders", cluster="demo")
     written["spec"] = {"cluster": "other"}
     found = await server.api.apply({**written, "status": {"partitions": 3}}, subresource="status")
-    assert found["status"] == {"partitions": 3}
+    assert found["status"] == {"observedGeneration": -1, "partitions": 3}
     assert found["spec"] == {"cluster": "demo"}
     assert found["metadata"]["generation"] == 1
     found = await server.api.apply(server.ours("Topic", "orders", cluster="demo", partitions=3))
-    assert found["status"] == {"partitions": 3}
+    assert found["status"] == {"observedGeneration": -1, "partitions": 3}
     assert found["metadata"]["generation"] == 2
 
 

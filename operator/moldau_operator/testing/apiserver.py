@@ -291,6 +291,8 @@ class MemoryApi:
             merged.pop("status", None)
             if there is not None and "status" in there:
                 merged["status"] = there["status"]
+            elif definition is not None and (first := definition.first_status) is not None:
+                merged["status"] = first
         if there is not None and _content(there) == _content(merged):
             return False
         check_change(there, merged, expandable=self.expandable)

@@ -66,6 +66,12 @@ class Definition:
             raise ApiError(422, f'{self._name} "{one["metadata"]["name"]}" is invalid: {"; ".join(problems)}')
         return {**stored, **pruned}
 
+    @property
+    def first_status(self) -> Object | None:
+        """What a resource has as status before anybody wrote one."""
+        default = self._schema["properties"]["status"].get("default")
+        return None if default is None else dict(default)
+
     def check_declared(self, applied: Object, name: str) -> None:
         """What server-side apply asks of the fields in an apply, before any of them is looked at.
 
