@@ -5,13 +5,14 @@ Whoever drives it sends, waits and sleeps: `fetcher` on sockets, the simulator o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from moldau_broker.base.ids import Uuid
 from moldau_broker.metadata.image import NO_LEADER
 from moldau_broker.replication.fetch_session import Key, ReplicaSession
 from moldau_broker.replication.follower import Advice, Ask, Step
+from moldau_broker.replication.throttle import UNLIMITED
 from moldau_broker.wire.messages.fetch import FetchRequest, FetchResponse, PartitionData
 
 if TYPE_CHECKING:
@@ -20,14 +21,45 @@ if TYPE_CHECKING:
     from moldau_broker.replication.settings import ReplicaSettings
     from moldau_broker.replication.throttle import ReplicationThrottles
 
+FULL_LOOK_MS: Final = 250
+"""Less than a question that waits to its end takes: where little happens, every round looks at all."""
+
 Told: TypeAlias = "Callable[[Partition, Ask, Advice], None]"
 """Hears of every answer that was not simply appended."""
 
 
-class FetchRounds:
-    """All that is followed of one leader."""
+class Due(NamedTuple):
+    """What a round begins with.
 
-    __slots__ = ("_assigned", "_clock", "_resting", "_session", "_settings", "_throttles", "_told")
+    Attributes:
+        partitions: to ask anew for, once they are on disk.
+        delay_ms: if there are none, in how many ms there will be some; None where none is assigned.
+        partial: only of these something can have changed; all others are asked for as before.
+    """
+
+    partitions: list[Partition]
+    delay_ms: int | None = None
+    partial: bool = False
+
+
+class FetchRounds:
+    """All that is followed of one leader.
+
+    A round costs what the partitions cost that the last answer was about: only their questions can have changed, but
+    for what other parts of the broker do to a log (retention), which a look at all of them finds every `FULL_LOOK_MS`.
+    """
+
+    __slots__ = (
+        "_assigned",
+        "_clock",
+        "_looked_ms",
+        "_resting",
+        "_session",
+        "_settings",
+        "_throttles",
+        "_told",
+        "_touched",
+    )
 
     def __init__(
         self, settings: ReplicaSettings, throttles: ReplicationThrottles, clock: Clock, told: Told
@@ -39,6 +71,8 @@ class FetchRounds:
         self._assigned: dict[Key, tuple[Partition, int]] = {}
         self._resting: dict[Key, int] = {}
         self._session = ReplicaSession()
+        self._looked_ms: int | None = None
+        self._touched: dict[Key, Partition] = {}
 
     def assign(self, partitions: Iterable[Partition], *, moved: bool) -> bool:
         """From now on fetch these; `moved`: the leader's broker has changed, perhaps its address.
@@ -50,6 +84,7 @@ class FetchRounds:
         assigned = {(one.topic_id, one.index): (one, one.leader_epoch) for one in partitions}
         disturb = moved or any(self._assigned.get(key) != one for key, one in assigned.items())
         self._assigned = assigned
+        self._looked_ms = None
         if disturb:
             self._resting.clear()
         return disturb
@@ -58,12 +93,19 @@ class FetchRounds:
         """The next question asks for everything (KIP-227)."""
         self._session = ReplicaSession()
 
-    def due(self) -> tuple[list[Partition], int | None]:
-        """The partitions to ask for now; if none, in how many ms there will be some, None where none is assigned.
-
-        A partition rests that was refused just now, or is throttled.
-        """
+    def due(self) -> Due:
+        """The partitions to ask for now. One rests that was refused just now, or is throttled."""
         now = self._clock.monotonic_ms()
+        if (
+            self._looked_ms is not None
+            and now - self._looked_ms < FULL_LOOK_MS
+            and self._session.stands
+            and not self._resting
+            and self._throttles.follower.rate == UNLIMITED
+        ):
+            return Due(list(self._touched.values()), partial=True)
+        self._looked_ms = now
+        self._resting = {key: until for key, until in self._resting.items() if until > now}
         wanted, soonest = [], None
         for key, (one, _) in self._assigned.items():
             delay = max(0, self._resting.get(key, 0) - now, self._throttles.fetch_delay_ms(one))
@@ -71,15 +113,19 @@ class FetchRounds:
                 wanted.append(one)
             elif soonest is None or delay < soonest:
                 soonest = delay
-        return wanted, soonest
+        return Due(wanted, soonest)
 
-    @staticmethod
-    def asks(wanted: Iterable[Partition]) -> dict[Key, Ask]:
-        """The questions of partitions whose logs are on disk; some may have none."""
-        return {(one.topic_id, one.index): ask for one in wanted if (ask := one.ask()) is not None}
+    def question(self, due: Due, *, node_id: int, broker_epoch: int) -> FetchRequest | None:
+        """The request of a round, by the session that stands; None where there is nothing to ask.
 
-    def request(self, asks: Mapping[Key, Ask], *, node_id: int, broker_epoch: int) -> FetchRequest:
-        """The request that asks them, by the session that stands."""
+        Partitions that are not on disk by now are left out.
+        """
+        asks, partial = _asks(due.partitions), due.partial
+        if partial and (len(asks) < len(due.partitions) or not self._session.stands):
+            asks, partial = _asks(one for one, _ in self._assigned.values()), False
+        if not asks and not partial:
+            return None
+        self._touched.clear()
         return self._session.request(
             asks,
             node_id=node_id,
@@ -88,6 +134,7 @@ class FetchRounds:
             min_bytes=self._settings.fetch_bytes_min,
             max_bytes=self._settings.fetch_response_bytes_max,
             partition_bytes=self._settings.fetch_bytes_max,
+            partial=partial,
         )
 
     def take(self, answer: FetchResponse) -> list[Partition] | None:
@@ -105,7 +152,10 @@ class FetchRounds:
             for data in topic.partitions:
                 key = (topic_id, data.partition_index)
                 found = self._assigned.get(key)
-                if found is not None and self._take_one(key, found[0], data):
+                if found is None:
+                    continue
+                self._touched[key] = found[0]
+                if self._take_one(key, found[0], data):
                     written.append(found[0])
         return written
 
@@ -132,6 +182,11 @@ class FetchRounds:
             self._told(partition, asked, advice)
             return False
         return bool(data.records)
+
+
+def _asks(wanted: Iterable[Partition]) -> dict[Key, Ask]:
+    """The questions of partitions whose logs are on disk; some may have none."""
+    return {(one.topic_id, one.index): ask for one in wanted if (ask := one.ask()) is not None}
 
 
 def by_leader(partitions: Iterable[Partition], known: Iterable[int]) -> dict[int, list[Partition]]:

@@ -35,6 +35,11 @@ class ReplicaSession:
         self._epoch = _FIRST_EPOCH
         self._asked: dict[Key, Ask] = {}
 
+    @property
+    def stands(self) -> bool:
+        """Whether the leader knows what was asked, so that only changes need be said."""
+        return self._id != _NO_SESSION
+
     def asked(self, key: Key) -> Ask | None:
         """The question that an answer about this partition answers."""
         return self._asked.get(key)
@@ -49,15 +54,25 @@ class ReplicaSession:
         min_bytes: int,
         max_bytes: int,
         partition_bytes: int,
+        partial: bool = False,
     ) -> FetchRequest:
-        """The next request: all of `asks`, or where a session stands only what differs from the last one."""
+        """The next request: all of `asks`, or where a session stands only what differs from the last one.
+
+        `partial`: whatever is not among `asks` is asked for as before, where otherwise it is no longer wanted.
+        """
         if self._id == _NO_SESSION:
+            assert not partial, "there is no before"
             said: Iterable[tuple[Key, Ask]] = asks.items()
-            forgotten: Iterable[Key] = ()
         else:
             said = [(key, ask) for key, ask in asks.items() if self._asked.get(key) != ask]
-            forgotten = self._asked.keys() - asks.keys()
-        request = FetchRequest(
+        forgotten: Iterable[Key] = ()
+        if partial:
+            self._asked.update(asks)
+        else:
+            if self._id != _NO_SESSION:
+                forgotten = self._asked.keys() - asks.keys()
+            self._asked = dict(asks)
+        return FetchRequest(
             replica_id=node_id,
             replica_state=ReplicaState(replica_id=node_id, replica_epoch=broker_epoch),
             max_wait_ms=max_wait_ms,
@@ -68,8 +83,6 @@ class ReplicaSession:
             topics=_topics(said, partition_bytes),
             forgotten_topics_data=_forgotten(forgotten),
         )
-        self._asked = dict(asks)
-        return request
 
     def understood(self, answer: FetchResponse) -> bool:
         """Take note of the answer; False where the session is gone and everything has to be asked for again."""

@@ -164,21 +164,21 @@ class _LeaderFetcher:
     # --- one round ------------------------------------------------------------------------------------
 
     async def _round(self) -> None:
-        wanted, delay_ms = self._rounds.due()
-        if not wanted:
-            await self._pause(_IDLE_MS if delay_ms is None else delay_ms)
+        if self._connection is not None and self._connection.closed:
+            self._hang_up()
+        due = self._rounds.due()
+        if not due.partitions and not due.partial:
+            await self._pause(_IDLE_MS if due.delay_ms is None else due.delay_ms)
             return
-        await _until_durable(wanted)
-        asks = self._rounds.asks(wanted)
-        if not asks:
+        await _until_durable(due.partitions)
+        if self._connection is None:
+            self._connection = await self._connect()
+        request = self._rounds.question(
+            due, node_id=self._owner.node_id, broker_epoch=self._owner.broker_epoch()
+        )
+        if request is None:
             await self._pause(self._owner.settings.fetch_backoff_ms)
             return
-        if self._connection is None or self._connection.closed:
-            self._hang_up()
-            self._connection = await self._connect()
-        request = self._rounds.request(
-            asks, node_id=self._owner.node_id, broker_epoch=self._owner.broker_epoch()
-        )
         written = self._rounds.take(await self._ask(self._connection, request))
         if written is not None:
             await _until_durable(written)

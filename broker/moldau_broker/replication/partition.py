@@ -244,6 +244,8 @@ class Partition(FollowingPartition):
             self._release_committed()
             if self.fetch_waiters:
                 self._wake_consumers(seen)
+            for waiter in self.replica_waiters:
+                waiter.on_news()
         if not self.is_ready and self.high_watermark >= leader.epoch_start:
             self._become_ready()
 

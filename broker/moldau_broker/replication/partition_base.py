@@ -47,6 +47,10 @@ class VisibleBytesListener(Protocol):
         """`count` bytes have become readable (0: something else changed, look again)."""
         ...
 
+    def on_news(self) -> None:
+        """There is something to tell with the next answer that is worth none of its own."""
+        ...
+
 
 class Surroundings(Protocol):
     """What a partition asks of whoever hosts it."""
@@ -378,6 +382,8 @@ class PartitionBase:
         except StorageError as failure:
             self.go_offline(str(failure))
             return ErrorCode.KAFKA_STORAGE_ERROR
+        for waiter in self.fetch_waiters:
+            waiter.on_news()
         for waiter in tuple(self.replica_waiters):
             waiter.on_visible_bytes(0)  # followers learn of the new start by an answer
         return ErrorCode.NONE

@@ -72,7 +72,7 @@ class DelayedDeletion(DelayedProduce):
 class DelayedFetch:
     """Waits on its partitions until `min_bytes` more are there for it or anything else about them changes.
 
-    Consumers wait for visible bytes, followers for appended ones.
+    Consumers wait for visible bytes, followers for appended ones. A session listens itself, and tells its fetch.
     """
 
     __slots__ = ("_done", "_missing", "_queues")
@@ -97,6 +97,9 @@ class DelayedFetch:
         self._missing -= count
         if count == 0 or self._missing <= 0:
             self.finish()
+
+    def on_news(self) -> None:
+        """It waits on."""
 
     def finish(self) -> None:
         """Stop waiting and answer (also called when max_wait_ms has passed)."""

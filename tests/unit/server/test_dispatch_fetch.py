@@ -553,8 +553,18 @@ def test_a_leader_sends_consumers_to_their_rack() -> None:
     assert [preferred(rack) for rack in ("a", "b", "c", "")] == [-1, 2, -1, -1]
 
 
-def test_a_throttled_follower_is_not_woken_for_an_empty_answer(bench: DispatchBench) -> None:
+@pytest.mark.parametrize("in_session", [False, True])
+def test_a_throttled_follower_is_not_woken_for_an_empty_answer(
+    bench: DispatchBench, *, in_session: bool
+) -> None:
     """Out of sync and over the rate it gets no records and waits its whole time; later it gets them."""
+    session = {"session_id": 0, "session_epoch": -1}
+
+    def a_replica_again() -> Reply:
+        reply = a_replica(bench, **session)
+        session["session_epoch"] += in_session
+        return reply
+
     rate, names = "leader.replication.throttled.rate", "leader.replication.throttled.replicas"
     bench.publish(
         bench.topic("t", 3, replicas=(1, 2), isr=(1,), epoch=1),
@@ -564,11 +574,16 @@ def test_a_throttled_follower_is_not_woken_for_an_empty_answer(bench: DispatchBe
         },
     )
     size = write(bench)
-    assert got(a_replica(bench)) == {0: 1}, "the rate is exceeded by what was sent, never before"
-    waiting = a_replica(bench)
+    session["session_epoch"] += in_session
+    first = a_replica_again()
+    session["session_id"] = first.response().session_id
+    assert bool(session["session_id"]) == in_session
+    assert got(first) == {0: 1}, "the rate is exceeded by what was sent, never before"
+    waiting = a_replica_again()
     write(bench)
     assert not waiting.done
     bench.timers.advance(100_000)
-    assert (waiting.done, got(waiting)) == (True, {0: 0})
+    assert waiting.done
+    assert got(waiting) == ({} if in_session else {0: 0})
     bench.clock.advance(size * 100)
-    assert got(a_replica(bench)) == {0: 2}
+    assert got(a_replica_again()) == {0: 2}

@@ -50,6 +50,7 @@ _TOPIC_IDS_SINCE = 13
 _REPLICA_STATE_SINCE = 15
 _PREFERRED_SINCE = 11
 _READ_COMMITTED = 1
+_AWAKE = "the fetch session that listens"
 _CONSUMERS = (-1, -2)
 """The replica ids of those that are none: consumers, and Kafka's replica verification tool."""
 
@@ -78,11 +79,22 @@ def handle(
         session, incremental = found, True
         if not broker.fetch_sessions.update(session, wishes, _forgotten(request, session)):
             return FetchResponse(error_code=ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
-    asked = list(session.partitions.values()) if session is not None else wishes
-    outcome = _Fetch(broker, context, request, session, asked, incremental=incremental).start()
+    if session is not None:
+        _keep_awake(context, session)
+    outcome = _Fetch(broker, context, request, session, wishes, incremental=incremental).start()
     if isinstance(outcome, Deferred):
         context.connection.wait_for(outcome)
     return outcome
+
+
+def _keep_awake(context: RequestContext, session: FetchSession) -> None:
+    """A session listens for as long as the connection that used it last is there and uses no other."""
+    callbacks = context.connection.on_close
+    earlier = callbacks.get(_AWAKE)
+    if earlier != session.sleep:
+        if earlier is not None:
+            earlier()
+        callbacks[_AWAKE] = session.sleep
 
 
 def _wishes(request: FetchRequest) -> list[FetchPartition]:
@@ -117,7 +129,9 @@ class _Fetch:
         "_asked",
         "_broker",
         "_context",
+        "_everything",
         "_heard",
+        "_hears",
         "_incremental",
         "_is_replica",
         "_later",
@@ -133,7 +147,7 @@ class _Fetch:
         context: RequestContext,
         request: FetchRequest,
         session: FetchSession | None,
-        asked: list[FetchPartition],
+        wishes: list[FetchPartition],
         *,
         incremental: bool,
     ) -> None:
@@ -141,15 +155,21 @@ class _Fetch:
         self._context = context
         self._request = request
         self._session = session
-        self._asked = asked
         self._incremental = incremental
         self._later: Deferred[FetchResponse] | None = None
         self._heard: set[Partition] = set()
+        self._hears = True
         state = request.replica_state
         versioned = context.api_version >= _REPLICA_STATE_SINCE
         self._replica_id = state.replica_id if versioned else request.replica_id
         self._is_replica = self._replica_id not in _CONSUMERS
-        self._targets: list[Partition | ErrorCode] = [self._find(wish) for wish in asked]
+        # What a reader of committed records, or one that may be sent elsewhere, is told depends on more than it hears.
+        self._everything = request.isolation_level == _READ_COMMITTED or bool(request.rack_id)
+        self._asked = wishes
+        if session is not None:
+            now_ms = broker.clock.monotonic_ms()
+            self._asked = session.look_at(now_ms, everything=self._everything or not incremental)
+        self._targets: list[Partition | ErrorCode] = [self._find(wish) for wish in self._asked]
 
     def _find(self, wish: FetchPartition) -> Partition | ErrorCode:
         if self._is_replica and self._context.listener_kind is not ListenerKind.INTERNAL:
@@ -163,6 +183,8 @@ class _Fetch:
             partition = replicas.partition(wish.name, wish.index)
             if partition is None:
                 return replicas.missing_error(wish.name, wish.index)
+        if self._session is not None:
+            self._session.watch(wish, partition, for_replica=self._is_replica)
         return partition
 
     def _end(self, partition: Partition) -> int:
@@ -181,10 +203,12 @@ class _Fetch:
                 failed = True
         request = self._request
         crowded = len(self._broker.waiting_fetches) >= WAITING_FETCHES_MAX
-        if request.max_wait_ms <= 0 or not reads or failed or size >= request.min_bytes or crowded:
+        nothing = not (self._asked if self._session is None else self._session.partitions)
+        if request.max_wait_ms <= 0 or nothing or failed or size >= request.min_bytes or crowded:
             return self._respond(reads)
         if size and self._is_cut_short(reads):
             return self._respond(reads)
+        self._looked(reads)
         later: Deferred[FetchResponse] = Deferred()
         self._later = later
         self._wait(later, request.min_bytes - size)
@@ -222,32 +246,50 @@ class _Fetch:
         return False
 
     def _wait(self, later: Deferred[FetchResponse], missing_bytes: int) -> None:
-        broker, connection = self._broker, self._context.connection
-        partitions = list(dict.fromkeys(target for target in self._targets if isinstance(target, Partition)))
-        if self._is_replica:
-            # What is appended there is not for this follower now: it must not be woken for an empty answer.
-            holds_back = broker.replicas.throttles.holds_back_answer
-            partitions = [target for target in partitions if not holds_back(target, self._replica_id)]
+        broker, connection, session = self._broker, self._context.connection, self._session
+        partitions: list[Partition] = []
+        if session is None:
+            # What is appended to one held back is not for this follower now: no empty answer is made for it.
+            partitions = list(
+                dict.fromkeys(
+                    target
+                    for wish, target in zip(self._asked, self._targets, strict=True)
+                    if isinstance(target, Partition) and not wish.held_back
+                )
+            )
+
+        def over() -> None:
+            timer.cancel()
+            broker.waiting_fetches.discard(waiting)
+            if session is not None and session.waiting is waiting:
+                session.waiting = None
 
         def done() -> None:
-            timer.cancel()
+            over()
             connection.on_close.pop(waiting, None)
-            broker.waiting_fetches.discard(waiting)
             broker.turn.soon(self._finish)
 
         def gone() -> None:
-            timer.cancel()
+            over()
             waiting.cancel()
-            broker.waiting_fetches.discard(waiting)
 
         waiting = DelayedFetch(partitions, missing_bytes, done, for_replica=self._is_replica)
+        if session is not None:
+            session.waiting = waiting
         timer = broker.timers.call_later(self._request.max_wait_ms, waiting.finish)
         connection.on_close[waiting] = gone
         broker.waiting_fetches.add(waiting)
 
     def _finish(self) -> None:
-        later = self._later
+        later, session = self._later, self._session
         assert later is not None
+        # What a follower says with its question was true when it asked; once it has waited it is not said again.
+        # Meanwhile the replica may have been set aside as damaged and begun anew, and would be taken for in sync.
+        self._hears = False
+        if session is not None:
+            if not self._everything:
+                self._asked = list(session.stirred.values())
+            self._targets = [self._find(wish) for wish in self._asked]
         reads = self._read_all(wait=False)
         if reads is not None:
             later.complete(self._respond(reads))
@@ -310,7 +352,8 @@ class _Fetch:
                 if error is not ErrorCode.NONE:
                     reads.append(PartitionRead(error))
                     continue
-                if self._broker.replicas.throttles.holds_back_answer(target, self._replica_id):
+                wish.held_back = self._broker.replicas.throttles.holds_back_answer(target, self._replica_id)
+                if wish.held_back:
                     reads.append(without_records(target))
                     continue
             elif (preferred := self._preferred(target, wish)) >= 0:
@@ -342,17 +385,32 @@ class _Fetch:
         return reads
 
     def _hear(self, wish: FetchPartition, target: Partition) -> ErrorCode:
-        """What a follower says with its question was true when it asked; once it has waited it is not said again.
-
-        Meanwhile the replica may have been set aside as damaged and begun anew, and would be taken for in sync.
-        """
-        if target in self._heard:
+        """Take note, once, of what a follower says with its question."""
+        if not self._hears or target in self._heard:
             return ErrorCode.NONE
         epoch = self._request.replica_state.replica_epoch
         error = target.fetched_by(self._replica_id, epoch, wish.fetch_offset, wish.log_start_offset)
         if error is ErrorCode.NONE:
             self._heard.add(target)
         return error
+
+    def _looked(self, reads: list[PartitionRead]) -> None:
+        """Which partitions of a session have nothing to say until something happens to them."""
+        session = self._session
+        if session is None:
+            return
+        for wish, target, read in zip(self._asked, self._targets, reads, strict=True):
+            quiet = (
+                isinstance(target, Partition)
+                and read.error is ErrorCode.NONE
+                and not read.records
+                and read.diverging is None
+                and read.preferred < 0
+                and not wish.held_back
+                and wish.fetch_offset == self._end(target)
+                and not wish.is_news(read.high_watermark, read.log_start_offset)
+            )
+            session.looked(wish, quiet=quiet, gave_data=bool(read.records))
 
     def _respond(self, reads: list[PartitionRead]) -> FetchResponse:
         topics: list[tuple[FetchPartition, list[PartitionData]]] = []
@@ -382,6 +440,7 @@ class _Fetch:
                     hints = LeaderHints(view, self._broker.node_id)
                 hint = hints.of(read.error, wish.name, wish.topic_id, wish.index)
             topics[-1][1].append(partition_data(wish.index, read, hint))
+        self._looked(reads)
         return FetchResponse(
             session_id=session.session_id if session is not None else NO_SESSION,
             responses=[

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from moldau_broker.metadata.delta import MetadataDelta
-from moldau_broker.replication.fetch_round import FetchRounds, by_leader, when_durable
+from moldau_broker.replication.fetch_round import Due, FetchRounds, by_leader, when_durable
 from moldau_broker.replication.follower import Advice, Ask
 from moldau_broker.replication.manager import ReplicaManager
 from moldau_broker.replication.partition import Partition
@@ -82,20 +82,19 @@ class _LeaderFetcher:
     def _round(self, turn: int) -> None:
         if turn != self._turn or self._owner.closed:
             return
-        wanted, delay_ms = self._rounds.due()
-        if wanted:
-            when_durable(wanted, partial(self._ask, turn, wanted))
-        elif delay_ms is not None:
-            self._again(delay_ms)
+        due = self._rounds.due()
+        if due.partitions or due.partial:
+            when_durable(due.partitions, partial(self._ask, turn, due))
+        elif due.delay_ms is not None:
+            self._again(due.delay_ms)
 
-    def _ask(self, turn: int, wanted: list[Partition]) -> None:
+    def _ask(self, turn: int, due: Due) -> None:
         if turn != self._turn:
             return
-        asks = self._rounds.asks(wanted)
-        if not asks:
+        request = self._rounds.question(due, node_id=self._node.id, broker_epoch=self._owner.broker_epoch())
+        if request is None:
             self._again(self._owner.settings.fetch_backoff_ms)
             return
-        request = self._rounds.request(asks, node_id=self._node.id, broker_epoch=self._owner.broker_epoch())
         node = self._node
         node.network.call(
             node.host,
