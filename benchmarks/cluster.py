@@ -62,16 +62,19 @@ def measures(quick: bool) -> list[Measure]:
         )
         for size in (1024, 100)
     ]
-    found.append(
+    found += [
         Measure(
-            "end to end 1,000 msg/s of 256 B acks=all",
-            partial(_call, "latency", rate=1000, seconds=5 if quick else 10, size=256, acks="all"),
+            "end to end 1,000 msg/s of 256 B acks=all" + (f", {silent} silent partitions" if silent else ""),
+            partial(
+                _call, "latency", rate=1000, seconds=5 if quick else 10, size=256, acks="all", silent=silent
+            ),
             {
                 "p50 ms": Target(1.5, 1.0, lower_is_better=True),
                 "p99 ms": Target(1.0, 0.5, lower_is_better=True),
             },
         )
-    )
+        for silent in (0, 600)
+    ]
     return found
 
 

@@ -15,6 +15,8 @@ from benchmarks.peers import Peer
 
 NOT_LEADER = "error 6"
 DRIVERS = Path(__file__).parent / "drivers"
+SECONDS_PER_PARTITION = 0.035
+"""Until leaders are elected and followers fetch, which goes on in the background; what Kafka takes for a thousand."""
 
 
 def build_drivers(folder: Path) -> None:
@@ -135,12 +137,18 @@ class Loads:
             f"kafka-consumer-perf-test on {self.peer.name}: {done.stdout[-300:]} {done.stderr[-300:]}"
         )
 
-    def latency(self, *, rate: int, seconds: int, size: int, acks: str = "1") -> dict[str, float]:
+    def latency(
+        self, *, rate: int, seconds: int, size: int, acks: str = "1", silent: int = 0
+    ) -> dict[str, float]:
+        """Among `silent` other partitions, in which nothing happens."""
+        others = [self.topics.make(silent)] if silent else []
+        time.sleep(silent * SECONDS_PER_PARTITION)
         topic = self.topics.make(1)
         report, cpu = self._driver(
             "librdkafka_load", "latency", self.peer.bootstrap, topic, rate, seconds, size, acks
         )
-        self.topics.drop(topic)
+        for name in (topic, *others):
+            self.topics.drop(name)
         return {
             "p50 ms": report["p50_ms"],
             "p99 ms": report["p99_ms"],
