@@ -25,6 +25,18 @@ RED = [
     ),
     ("broker", 10, "a leader below min.insync.replicas could never grow its ISR"),
 ]
+RED_SINCE_SESSIONS_LISTEN = [
+    (
+        309,
+        "offset commits read",
+        "a read of offsets that waited for a commit before it gave one after it, which was not stored yet",
+    ),
+    (
+        740,
+        "disks wiped",
+        "the simulator blamed a wiped replica that a fetch of before brought into an ISR it had not been in",
+    ),
+]
 RED_BY_DISKS = [
     (
         "broker",
@@ -102,4 +114,16 @@ def test_seed_that_was_red_by_its_disks_is_green(layer: str, seed: int, found: s
     """Likewise, for what full disks and flipped bits have found."""
     outcome = run_seed(seed, layer=layer, extras=frozenset({DISK_FAULTS}))
     assert outcome.counts["disks full"], "the fault that found it is still there"
+    assert outcome.failure is None, f"{outcome.failure}; it once found: {found}"
+
+
+@pytest.mark.parametrize(
+    ("seed", "counted", "found"),
+    RED_SINCE_SESSIONS_LISTEN,
+    ids=[f"broker-{one[0]}" for one in RED_SINCE_SESSIONS_LISTEN],
+)
+def test_seed_that_was_red_since_sessions_listen_is_green(seed: int, counted: str, found: str) -> None:
+    """Likewise, for stories in which fetches look only where something has happened."""
+    outcome = run_seed(seed, layer="broker")
+    assert outcome.counts[counted], "what found it is still there"
     assert outcome.failure is None, f"{outcome.failure}; it once found: {found}"

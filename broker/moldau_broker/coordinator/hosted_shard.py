@@ -198,6 +198,31 @@ class HostedShard:
         self._writer.when_settled(lambda error: reply.complete(value(error)))
         return reply
 
+    def read_stored(self, read: Callable[[ErrorCode], T]) -> Deferred[T]:
+        """What `read(NONE)` gives now, once all of that is durable; `read(error)` if it cannot be made so.
+
+        It is read at once: by the time that this is stored, later writes are on their way, which a failover may take
+        back. Where any were taken back meanwhile, it is read again.
+        """
+        reply: Deferred[T] = Deferred()
+        writer = self._writer
+
+        def attempt() -> None:
+            found, refusals = read(ErrorCode.NONE), writer.refusals
+
+            def settled(error: ErrorCode) -> None:
+                if error is not ErrorCode.NONE:
+                    reply.complete(read(error))
+                elif writer.refusals != refusals:
+                    attempt()
+                else:
+                    reply.complete(found)
+
+            writer.when_settled(settled)
+
+        attempt()
+        return reply
+
     def bounded(self, reply: Deferred[T], late: Callable[[], T]) -> Deferred[T]:
         """`reply`, or `late()` where it takes longer than a commit may take; what was written goes on its way."""
         if reply.done:

@@ -214,7 +214,7 @@ class GroupCoordinator:
                 return OffsetFetchResponseGroup(group_id=asked.group_id, error_code=error)
             return found.shard.fetch(asked, require_stable=require_stable)
 
-        return found.after_writes(read)
+        return found.read_stored(read)
 
     def delete_offsets(
         self, request: OffsetDeleteRequest
@@ -240,7 +240,7 @@ class GroupCoordinator:
                 return DescribedGroup(group_id=group_id, error_code=error)
             return found.shard.describe(group_id, api_version)
 
-        return found.after_writes(read)
+        return found.read_stored(read)
 
     def list_groups(self, request: ListGroupsRequest) -> Deferred[ListGroupsResponse]:
         """ListGroups: the groups of every shard here; an error if one of them is still being read."""
@@ -254,7 +254,7 @@ class GroupCoordinator:
                 return []  # it has left this broker meanwhile
             return hosted.shard.list_groups(request.states_filter, request.types_filter)
 
-        lists = [hosted.after_writes(partial(read, hosted)) for hosted in self.active()]
+        lists = [hosted.read_stored(partial(read, hosted)) for hosted in self.active()]
         return mapped(
             gathered(lists),
             lambda found: ListGroupsResponse(groups=[group for groups in found for group in groups]),
@@ -285,7 +285,7 @@ class GroupCoordinator:
             found = map(hosted.shard.view, names)
             return [view for view in found if view is not None]
 
-        lists = [hosted.after_writes(partial(read, hosted)) for hosted in self.active()]
+        lists = [hosted.read_stored(partial(read, hosted)) for hosted in self.active()]
         return mapped(gathered(lists), lambda found: [view for views in found for view in views])
 
     def availability(self, group_id: str) -> ErrorCode:

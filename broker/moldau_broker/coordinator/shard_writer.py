@@ -39,7 +39,11 @@ class Owner(Protocol):
 
 
 class ShardWriter:
-    """See the module."""
+    """See the module.
+
+    Attributes:
+        refusals: how often writes were taken back.
+    """
 
     __slots__ = (
         "_added",
@@ -54,6 +58,7 @@ class ShardWriter:
         "_settled",
         "_soon",
         "_waiting",
+        "refusals",
     )
 
     def __init__(
@@ -71,6 +76,7 @@ class ShardWriter:
         self._scheduled = False
         self._flushing = False
         self._closed = False
+        self.refusals = 0
 
     def add(self, writes: Iterable[Write]) -> None:
         """Append these at the end of the turn."""
@@ -145,6 +151,7 @@ class ShardWriter:
     def _refuse(self, batch: _Batch, error: ErrorCode) -> None:
         batch.writes += self._queue
         batch.refused = True
+        self.refusals += 1
         self._queue = []
         self._owner.refused(batch.writes, error)
         self._committed(batch, ErrorCode.NONE)

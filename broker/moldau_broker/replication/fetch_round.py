@@ -46,7 +46,8 @@ class FetchRounds:
     """All that is followed of one leader.
 
     A round costs what the partitions cost that the last answer was about: only their questions can have changed, but
-    for what other parts of the broker do to a log (retention), which a look at all of them finds every `FULL_LOOK_MS`.
+    for what other parts of the broker do to a log. Retention is found by a look at all, every `FULL_LOOK_MS`. That a
+    log is lost must be told at once (`on_lost`): what is not said anew, the leader takes for true still.
     """
 
     __slots__ = (
@@ -84,10 +85,15 @@ class FetchRounds:
         assigned = {(one.topic_id, one.index): (one, one.leader_epoch) for one in partitions}
         disturb = moved or any(self._assigned.get(key) != one for key, one in assigned.items())
         self._assigned = assigned
-        self._looked_ms = None
+        self._look_at_all()
+        for one, _ in assigned.values():
+            one.on_lost = self._look_at_all
         if disturb:
             self._resting.clear()
         return disturb
+
+    def _look_at_all(self) -> None:
+        self._looked_ms = None
 
     def begin_session(self) -> None:
         """The next question asks for everything (KIP-227)."""

@@ -92,6 +92,10 @@ class _Alone:
 ALONE = _Alone()
 
 
+def _nobody() -> None:
+    """Nobody has said anything of this replica."""
+
+
 class PartitionBase:
     """A hosted replica.
 
@@ -111,6 +115,7 @@ class PartitionBase:
             another reason than that somebody else leads.
         led_since_ms: when it began to lead in this epoch, monotonic.
         fetch_waiters, replica_waiters: fetches of consumers and of followers that wait.
+        on_lost: called when what this replica has said it has may be here no longer: it is offline, or leaves.
     """
 
     __slots__ = (
@@ -144,6 +149,7 @@ class PartitionBase:
         "led_since_ms",
         "log",
         "offline_reason",
+        "on_lost",
         "partition_epoch",
         "produces",
         "records_in",
@@ -182,6 +188,7 @@ class PartitionBase:
         self.produces = self.fetches = self.failed_produces = self.failed_fetches = 0
         self.fetch_waiters: list[VisibleBytesListener] = []
         self.replica_waiters: list[VisibleBytesListener] = []
+        self.on_lost: Callable[[], None] = _nobody
         self._around = around
         self._leader: LeaderState | None = None
         self._hidden: deque[tuple[int, int]] = deque()  # (end offset, bytes) of batches not visible yet
@@ -282,6 +289,7 @@ class PartitionBase:
         if self.offline_reason is None:
             self.offline_reason = reason
             self._offline_epoch = self.leader_epoch
+            self.on_lost()
             self._fail_waiting(ErrorCode.KAFKA_STORAGE_ERROR)
             self._tell_durable()
             self._wake(0)
@@ -291,6 +299,7 @@ class PartitionBase:
         self.is_leader = self.is_ready = False
         self.leader_id = NO_LEADER
         self._leader = None
+        self.on_lost()
         self._fail_waiting(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         self._tell_durable()
         self._wake(0)

@@ -206,11 +206,13 @@ class CoordinatorBench:
                 self.run()
         self.clock.now_ms = end
 
-    def commit_appends(self, index: int = 0, error: ErrorCode = ErrorCode.NONE) -> None:
-        """What was appended to that partition is durable now, or will never be."""
+    def commit_appends(
+        self, index: int = 0, error: ErrorCode = ErrorCode.NONE, *, at_most: int | None = None
+    ) -> None:
+        """What was appended to that partition, or the first few of it, is durable now, or will never be."""
         replica = self.replicas[index]
         waiting = replica.waiting
-        while waiting:
+        for _ in range(len(waiting) if at_most is None else at_most):
             later, outcome = waiting.popleft()
             if error is ErrorCode.NONE:
                 replica.high_watermark = outcome.next_offset

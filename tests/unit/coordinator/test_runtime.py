@@ -234,6 +234,38 @@ def test_coordinator_takes_back_what_a_full_disk_refuses_and_goes_on() -> None:
     assert _commit_error(reply) == ErrorCode.NONE
 
 
+def test_coordinator_gives_readers_nothing_that_may_be_taken_back() -> None:
+    """A commit that came after the question is on its way when the one before it is stored."""
+    bench = CoordinatorBench(auto_commit=False)
+    bench.elect_all()
+    _commit(bench, "h", 2)
+    bench.run()
+    waiting = _fetch(bench, "h")
+    _commit(bench, "h", 3)
+    bench.run()
+    assert not waiting.done
+    bench.commit_appends(at_most=1)
+    assert waiting.value == (ErrorCode.NONE, 2)
+    later = _fetch(bench, "h")
+    assert not later.done
+    bench.commit_appends(at_most=1)
+    assert later.value == (ErrorCode.NONE, 3)
+
+
+def test_coordinator_gives_readers_nothing_that_was_taken_back() -> None:
+    """What was refused while they waited is not what they get."""
+    bench = CoordinatorBench()
+    bench.elect_all()
+    _commit(bench, "h", 1)
+    bench.run()
+    bench.replicas[0].refuse = ErrorCode.KAFKA_STORAGE_ERROR
+    _commit(bench, "h", 2)
+    waiting = _fetch(bench, "h")
+    assert not waiting.done
+    bench.run()
+    assert waiting.value == (ErrorCode.NONE, 1)
+
+
 def test_coordinator_reads_the_shard_again_when_an_append_is_in_doubt() -> None:
     """Not durable in time: only the log knows, so it is asked once that is committed; stable members do not notice."""
     bench = CoordinatorBench()

@@ -168,6 +168,20 @@ class TestOnlyWhatTheAnswerWasAbout:
         follower.bench.clock.advance(FULL_LOOK_MS)
         assert follower.rounds.due() == Due(both)
 
+    def test_what_is_lost_is_forgotten_with_the_next_question(
+        self, follower: Follower, both: list[Partition]
+    ) -> None:
+        """What is not said anew the leader takes for true still, and would count on it."""
+        follower.until_durable()
+        both[1].go_offline("its disk cannot be read")
+        request = follower.question(follower.rounds.due())
+        assert request is not None
+        assert [one.topic_id for one in request.forgotten_topics_data] == [both[1].topic_id]
+        follower.rounds.take(FetchResponse(session_id=7))
+        assert follower.rounds.due().partial
+        both[0].stop()
+        assert not follower.rounds.due().partial
+
     def test_all_are_looked_at_when_others_are_assigned(
         self, follower: Follower, both: list[Partition]
     ) -> None:

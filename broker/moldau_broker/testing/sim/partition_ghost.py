@@ -211,8 +211,11 @@ class PartitionGhost:
                 )
 
     def lost_disk(self, node_id: int) -> None:
-        """A replica's disk was replaced: until nobody counts on the old one, it cannot be blamed for what it lacks."""
-        if self.image is not None and node_id in (*self.image.isr, *self.image.elr):
+        """A replica's disk was replaced: until nobody counts on the old one, it cannot be blamed for what it lacks.
+
+        Nor where nobody does yet: a fetch of before may be on its way to the ISR.
+        """
+        if self.image is not None and node_id in self.image.replicas:
             self.wiped[node_id] = self.image.directories[self.image.replicas.index(node_id)]
 
     @staticmethod
