@@ -34,6 +34,7 @@ class Writer:
                 "delivery.timeout.ms": 60_000,
                 "request.timeout.ms": 5_000,
                 "socket.timeout.ms": 5_000,
+                "socket.connection.setup.timeout.ms": 3_000,  # else half a minute to a machine without power
                 "reconnect.backoff.max.ms": 500,
                 "log_level": 0,
             }

@@ -26,9 +26,9 @@ def _rotting(swarm: Swarm) -> Swarm:
 
 
 def _rotting_late(swarm: Swarm) -> Swarm:
-    """The same, but partitions are quiet and fetched batch by batch: an empty replica stays behind for long."""
+    """The same, but of many partitions, quiet and fetched batch by batch: an empty replica stays behind for long."""
     swarm = _rotting(swarm)
-    topics = tuple(TopicPlan(f"topic{at}", 2, 3, 2) for at in range(2))
+    topics = tuple(TopicPlan(f"topic{at}", 4, 3, 2) for at in range(2))
     return swarm._replace(topics=topics, faults={"reset": 1.0}, fetch_bytes=100, lag_ms=6_000)
 
 

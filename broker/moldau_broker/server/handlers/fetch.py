@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING
 
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.base.ids import Uuid
 from moldau_broker.base.limits import WAITING_FETCHES_MAX
 from moldau_broker.replication.outcome import PartitionRead
 from moldau_broker.replication.partition import Partition
 from moldau_broker.replication.waiting import DelayedFetch
-from moldau_broker.server.fetch_answer import divergence, partition_data, without_records
-from moldau_broker.server.fetch_budget import FetchBudget
+from moldau_broker.server.fetch_answer import partition_data
+from moldau_broker.server.fetch_look import TOPIC_IDS_SINCE, FetchLook
 from moldau_broker.server.fetch_sessions import (
     FINAL_EPOCH,
     INITIAL_EPOCH,
@@ -30,11 +29,10 @@ from moldau_broker.server.fetch_sessions import (
     FetchPartition,
     FetchSession,
 )
-from moldau_broker.server.handlers.spec import Handler, ListenerKind, RequestContext
+from moldau_broker.server.handlers.spec import Handler, RequestContext
 from moldau_broker.server.leader_hints import FETCH_SINCE, LeaderHints
-from moldau_broker.server.readers import ReadAhead, read_ahead
+from moldau_broker.server.readers import read_ahead
 from moldau_broker.wire.apis import ApiKey
-from moldau_broker.wire.batches import iter_batches
 from moldau_broker.wire.messages.fetch import (
     FetchableTopicResponse,
     FetchRequest,
@@ -46,20 +44,14 @@ from moldau_broker.wire.messages.fetch import (
 if TYPE_CHECKING:
     from moldau_broker.server.broker import Broker
 
-_TOPIC_IDS_SINCE = 13
-_REPLICA_STATE_SINCE = 15
-_PREFERRED_SINCE = 11
-_READ_COMMITTED = 1
 _AWAKE = "the fetch session that listens"
-_CONSUMERS = (-1, -2)
-"""The replica ids of those that are none: consumers, and Kafka's replica verification tool."""
 
 
 def handle(
     broker: Broker, context: RequestContext, request: FetchRequest
 ) -> FetchResponse | Deferred[FetchResponse]:
     """Answer with what is visible now, or wait for more."""
-    uses_topic_ids = context.api_version >= _TOPIC_IDS_SINCE
+    uses_topic_ids = context.api_version >= TOPIC_IDS_SINCE
     wishes = _wishes(request)
     session: FetchSession | None = None
     incremental = False
@@ -126,19 +118,13 @@ class _Fetch:
     """One fetch request from its first look at the logs to its answer."""
 
     __slots__ = (
-        "_asked",
         "_broker",
         "_context",
-        "_everything",
-        "_heard",
-        "_hears",
         "_incremental",
-        "_is_replica",
         "_later",
-        "_replica_id",
+        "_look",
         "_request",
         "_session",
-        "_targets",
     )
 
     def __init__(
@@ -157,42 +143,10 @@ class _Fetch:
         self._session = session
         self._incremental = incremental
         self._later: Deferred[FetchResponse] | None = None
-        self._heard: set[Partition] = set()
-        self._hears = True
-        state = request.replica_state
-        versioned = context.api_version >= _REPLICA_STATE_SINCE
-        self._replica_id = state.replica_id if versioned else request.replica_id
-        self._is_replica = self._replica_id not in _CONSUMERS
-        # What a reader of committed records, or one that may be sent elsewhere, is told depends on more than it hears.
-        self._everything = request.isolation_level == _READ_COMMITTED or bool(request.rack_id)
-        self._asked = wishes
-        if session is not None:
-            now_ms = broker.clock.monotonic_ms()
-            self._asked = session.look_at(now_ms, everything=self._everything or not incremental)
-        self._targets: list[Partition | ErrorCode] = [self._find(wish) for wish in self._asked]
-
-    def _find(self, wish: FetchPartition) -> Partition | ErrorCode:
-        if self._is_replica and self._context.listener_kind is not ListenerKind.INTERNAL:
-            return ErrorCode.TOPIC_AUTHORIZATION_FAILED
-        replicas = self._broker.replicas
-        if self._context.api_version >= _TOPIC_IDS_SINCE:
-            partition = replicas.partition_by_id(Uuid(wish.topic_id), wish.index)
-            if partition is None:
-                return self._broker.missing_id_error(wish.topic_id, wish.index)
-        else:
-            partition = replicas.partition(wish.name, wish.index)
-            if partition is None:
-                return replicas.missing_error(wish.name, wish.index)
-        if self._session is not None:
-            self._session.watch(wish, partition, for_replica=self._is_replica)
-        return partition
-
-    def _end(self, partition: Partition) -> int:
-        """How far the reader may see."""
-        return partition.log_end_offset if self._is_replica else partition.high_watermark
+        self._look = FetchLook(broker, context, request, session, wishes, incremental=incremental)
 
     def start(self) -> FetchResponse | Deferred[FetchResponse]:
-        reads = self._read_all(wait=False)
+        reads = self._look.read(wait=False)
         if reads is None:
             return self._read_from_disk()
         size, failed = 0, False
@@ -203,49 +157,18 @@ class _Fetch:
                 failed = True
         request = self._request
         crowded = len(self._broker.waiting_fetches) >= WAITING_FETCHES_MAX
-        nothing = not (self._asked if self._session is None else self._session.partitions)
+        nothing = not (self._look.asked if self._session is None else self._session.partitions)
         if request.max_wait_ms <= 0 or nothing or failed or size >= request.min_bytes or crowded:
             return self._respond(reads)
-        if size and self._is_cut_short(reads):
+        if size and self._look.is_cut_short(reads):
             return self._respond(reads)
-        self._looked(reads)
+        self._look.looked(reads)
         later: Deferred[FetchResponse] = Deferred()
         self._later = later
-        self._wait(later, request.min_bytes - size)
+        self._wait(request.min_bytes - size)
         return later
 
-    @property
-    def _from_any(self) -> bool:
-        """Whether the reader may read from a follower, and knows it (KIP-392)."""
-        selector = self._broker.settings.replication.selector
-        return selector is not None and self._context.api_version >= _PREFERRED_SINCE
-
-    def _preferred(self, target: Partition, wish: FetchPartition) -> int:
-        """An in-sync replica in the reader's rack that has what it wants, -1 if it had better stay (KIP-392)."""
-        rack, broker = self._request.rack_id, self._broker
-        if not rack or not target.is_leader or not self._from_any:
-            return -1
-        brokers = broker.metadata.image.brokers
-        here = brokers.get(broker.node_id)
-        if here is not None and here.rack == rack:
-            return -1
-        for replica in target.isr:
-            known = brokers.get(replica)
-            near = known is not None and known.active and known.rack == rack
-            if near and target.can_read_from(replica, wish.fetch_offset):
-                return replica
-        return -1
-
-    def _is_cut_short(self, reads: list[PartitionRead]) -> bool:
-        """Whether more is there than fits: the answer is as large as it gets, and waiting would add nothing."""
-        for target, read in zip(self._targets, reads, strict=True):
-            if read.records and isinstance(target, Partition):
-                *_, (_, last) = iter_batches(read.records)
-                if last.base_offset + last.last_offset_delta + 1 < self._end(target):
-                    return True
-        return False
-
-    def _wait(self, later: Deferred[FetchResponse], missing_bytes: int) -> None:
+    def _wait(self, missing_bytes: int) -> None:
         broker, connection, session = self._broker, self._context.connection, self._session
         partitions: list[Partition] = []
         if session is None:
@@ -253,7 +176,7 @@ class _Fetch:
             partitions = list(
                 dict.fromkeys(
                     target
-                    for wish, target in zip(self._asked, self._targets, strict=True)
+                    for wish, target in zip(self._look.asked, self._look.targets, strict=True)
                     if isinstance(target, Partition) and not wish.held_back
                 )
             )
@@ -273,7 +196,7 @@ class _Fetch:
             over()
             waiting.cancel()
 
-        waiting = DelayedFetch(partitions, missing_bytes, done, for_replica=self._is_replica)
+        waiting = DelayedFetch(partitions, missing_bytes, done, for_replica=self._look.is_replica)
         if session is not None:
             session.waiting = waiting
         timer = broker.timers.call_later(self._request.max_wait_ms, waiting.finish)
@@ -281,16 +204,10 @@ class _Fetch:
         broker.waiting_fetches.add(waiting)
 
     def _finish(self) -> None:
-        later, session = self._later, self._session
+        later = self._later
         assert later is not None
-        # What a follower says with its question was true when it asked; once it has waited it is not said again.
-        # Meanwhile the replica may have been set aside as damaged and begun anew, and would be taken for in sync.
-        self._hears = False
-        if session is not None:
-            if not self._everything:
-                self._asked = list(session.stirred.values())
-            self._targets = [self._find(wish) for wish in self._asked]
-        reads = self._read_all(wait=False)
+        self._look.again()
+        reads = self._look.read(wait=False)
         if reads is not None:
             later.complete(self._respond(reads))
             return
@@ -299,128 +216,25 @@ class _Fetch:
     def _read_from_disk(self) -> Deferred[FetchResponse]:
         """Bring what is asked for into the page cache off the loop, then read as usual."""
         later: Deferred[FetchResponse] = Deferred()
-        reads = [
-            ReadAhead(target.log, wish.fetch_offset, max(0, wish.max_bytes), self._end(target))
-            for wish, target in zip(self._asked, self._targets, strict=True)
-            if isinstance(target, Partition)
-            and target.log_start_offset <= wish.fetch_offset < self._end(target)
-        ]
+        cold = list(self._look.cold())
 
         def warmed() -> None:
-            reads = self._read_all(wait=True)
+            reads = self._look.read(wait=True)
             assert reads is not None
             later.complete(self._respond(reads))
 
-        self._broker.readers.warm(partial(read_ahead, reads, self._bytes_max()), warmed)
+        self._broker.readers.warm(partial(read_ahead, cold, self._look.bytes_max()), warmed)
         return later
-
-    def _bytes_max(self) -> int:
-        return max(0, min(self._request.max_bytes, self._broker.settings.network.fetch_max_bytes))
-
-    def _read_all(self, *, wait: bool) -> list[PartitionRead] | None:
-        request, now_ms = self._request, self._broker.clock.monotonic_ms
-        budget = FetchBudget(
-            self._bytes_max(), request.min_bytes, for_replica=self._is_replica, now_ms=now_ms()
-        )
-        is_replica, from_any = self._is_replica, not self._is_replica and self._from_any
-        committed = request.isolation_level == _READ_COMMITTED
-        reads: list[PartitionRead] = []
-        empty_so_far = True
-        for wish, target in zip(self._asked, self._targets, strict=True):
-            if isinstance(target, ErrorCode):
-                reads.append(PartitionRead(target))
-                continue
-            error = target.leadership_error(
-                wish.current_leader_epoch, follower_will_do=from_any, for_replica=is_replica
-            )
-            if error is not ErrorCode.NONE:
-                reads.append(PartitionRead(error))
-                continue
-            if wish.last_fetched_epoch >= 0:
-                diverging = divergence(target, wish)
-                if diverging is not None and diverging[1] < 0 and is_replica:
-                    # Nothing is known of that epoch, and (-1, -1) would mean that all is well.
-                    start = target.log_start_offset
-                    mark = target.high_watermark
-                    reads.append(PartitionRead(ErrorCode.OFFSET_OUT_OF_RANGE, mark, mark, start))
-                    continue
-                if diverging is not None:
-                    reads.append(without_records(target, diverging=diverging))
-                    continue
-            if is_replica:
-                error = self._hear(wish, target)
-                if error is not ErrorCode.NONE:
-                    reads.append(PartitionRead(error))
-                    continue
-                wish.held_back = self._broker.replicas.throttles.holds_back_answer(target, self._replica_id)
-                if wish.held_back:
-                    reads.append(without_records(target))
-                    continue
-            elif (preferred := self._preferred(target, wish)) >= 0:
-                reads.append(without_records(target, preferred=preferred))
-                continue
-            offset = wish.fetch_offset
-            if offset == self._end(target) and not committed:  # most partitions of most sessions
-                reads.append(without_records(target))
-                continue
-            limit = min(budget.left, max(0, wish.max_bytes))
-            read = target.read(
-                offset, limit, committed=committed, min_one=empty_so_far, to_end=is_replica, wait=False
-            )
-            if read is None and wait:
-                # The helper has read as much as fits; what is cold now comes with a later answer, if this has any.
-                read = (
-                    target.read(
-                        offset, limit, committed=committed, min_one=True, to_end=is_replica, wait=True
-                    )
-                    if empty_so_far
-                    else without_records(target)
-                )
-            if read is None:
-                return None
-            if read.records:
-                empty_so_far = False
-                budget.take(len(read.records), now_ms())
-            reads.append(read)
-        return reads
-
-    def _hear(self, wish: FetchPartition, target: Partition) -> ErrorCode:
-        """Take note, once, of what a follower says with its question."""
-        if not self._hears or target in self._heard:
-            return ErrorCode.NONE
-        epoch = self._request.replica_state.replica_epoch
-        error = target.fetched_by(self._replica_id, epoch, wish.fetch_offset, wish.log_start_offset)
-        if error is ErrorCode.NONE:
-            self._heard.add(target)
-        return error
-
-    def _looked(self, reads: list[PartitionRead]) -> None:
-        """Which partitions of a session have nothing to say until something happens to them."""
-        session = self._session
-        if session is None:
-            return
-        for wish, target, read in zip(self._asked, self._targets, reads, strict=True):
-            quiet = (
-                isinstance(target, Partition)
-                and read.error is ErrorCode.NONE
-                and not read.records
-                and read.diverging is None
-                and read.preferred < 0
-                and not wish.held_back
-                and wish.fetch_offset == self._end(target)
-                and not wish.is_news(read.high_watermark, read.log_start_offset)
-            )
-            session.looked(wish, quiet=quiet, gave_data=bool(read.records))
 
     def _respond(self, reads: list[PartitionRead]) -> FetchResponse:
         topics: list[tuple[FetchPartition, list[PartitionData]]] = []
         session = self._session
         hints: LeaderHints | None = None
-        for wish, target, read in zip(self._asked, self._targets, reads, strict=True):
+        for wish, target, read in zip(self._look.asked, self._look.targets, reads, strict=True):
             size = len(read.records) if read.records else 0
             if isinstance(target, Partition):
-                target.count_answer(read.error, size, for_replica=self._is_replica)
-                if size and self._is_replica:
+                target.count_answer(read.error, size, for_replica=self._look.is_replica)
+                if size and self._look.is_replica:
                     self._broker.replicas.throttles.answered(target, size)
             if session is not None:
                 tell = wish.must_tell(read.error, size, read.high_watermark, read.log_start_offset)
@@ -440,7 +254,7 @@ class _Fetch:
                     hints = LeaderHints(view, self._broker.node_id)
                 hint = hints.of(read.error, wish.name, wish.topic_id, wish.index)
             topics[-1][1].append(partition_data(wish.index, read, hint))
-        self._looked(reads)
+        self._look.looked(reads)
         return FetchResponse(
             session_id=session.session_id if session is not None else NO_SESSION,
             responses=[
