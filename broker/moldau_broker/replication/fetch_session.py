@@ -60,17 +60,16 @@ class ReplicaSession:
 
         `partial`: whatever is not among `asks` is asked for as before, where otherwise it is no longer wanted.
         """
-        if self._id == _NO_SESSION:
-            assert not partial, "there is no before"
-            said: Iterable[tuple[Key, Ask]] = asks.items()
-        else:
-            said = [(key, ask) for key, ask in asks.items() if self._asked.get(key) != ask]
+        said: Iterable[tuple[Key, Ask]] = asks.items()
         forgotten: Iterable[Key] = ()
+        if self.stands:
+            said = [(key, ask) for key, ask in asks.items() if self._asked.get(key) != ask]
+            if not partial:
+                forgotten = self._asked.keys() - asks.keys()
+        assert self.stands or not partial, "there is no before"
         if partial:
             self._asked.update(asks)
         else:
-            if self._id != _NO_SESSION:
-                forgotten = self._asked.keys() - asks.keys()
             self._asked = dict(asks)
         return FetchRequest(
             replica_id=node_id,

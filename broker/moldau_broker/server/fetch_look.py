@@ -36,23 +36,23 @@ class FetchLook:
     """The looks of one fetch.
 
     Attributes:
+        broker, context, request, session: whom is asked for what; without a session every request says all it wants.
         asked: the wishes that are looked at.
         targets: the partition that each is for, or why there is none.
         is_replica: whether a follower asks.
-        replica_id: which.
     """
 
     __slots__ = (
-        "_broker",
-        "_context",
         "_everything",
         "_heard",
         "_hears",
-        "_request",
-        "_session",
+        "_replica_id",
         "asked",
+        "broker",
+        "context",
         "is_replica",
-        "replica_id",
+        "request",
+        "session",
         "targets",
     )
 
@@ -63,25 +63,23 @@ class FetchLook:
         request: FetchRequest,
         session: FetchSession | None,
         wishes: list[FetchPartition],
-        *,
-        incremental: bool,
     ) -> None:
-        self._broker = broker
-        self._context = context
-        self._request = request
-        self._session = session
+        self.broker = broker
+        self.context = context
+        self.request = request
+        self.session = session
         self._heard: set[Partition] = set()
         self._hears = True
         state = request.replica_state
         versioned = context.api_version >= _REPLICA_STATE_SINCE
-        self.replica_id = state.replica_id if versioned else request.replica_id
-        self.is_replica = self.replica_id not in _CONSUMERS
+        self._replica_id = state.replica_id if versioned else request.replica_id
+        self.is_replica = self._replica_id not in _CONSUMERS
         # What a reader of committed records, or one that may be sent elsewhere, is told depends on more than it hears.
         self._everything = request.isolation_level == _READ_COMMITTED or bool(request.rack_id)
         self.asked = wishes
         if session is not None:
             now_ms = broker.clock.monotonic_ms()
-            self.asked = session.look_at(now_ms, everything=self._everything or not incremental)
+            self.asked = session.look_at(now_ms, everything=self._everything)
         self.targets: list[Partition | ErrorCode] = [self._find(wish) for wish in self.asked]
 
     def again(self) -> None:
@@ -91,25 +89,25 @@ class FetchLook:
         have been set aside as damaged and begun anew, and would be taken for in sync.
         """
         self._hears = False
-        if self._session is not None:
+        if self.session is not None:
             if not self._everything:
-                self.asked = list(self._session.stirred.values())
+                self.asked = list(self.session.stirred.values())
             self.targets = [self._find(wish) for wish in self.asked]
 
     def _find(self, wish: FetchPartition) -> Partition | ErrorCode:
-        if self.is_replica and self._context.listener_kind is not ListenerKind.INTERNAL:
+        if self.is_replica and self.context.listener_kind is not ListenerKind.INTERNAL:
             return ErrorCode.TOPIC_AUTHORIZATION_FAILED
-        replicas = self._broker.replicas
-        if self._context.api_version >= TOPIC_IDS_SINCE:
+        replicas = self.broker.replicas
+        if self.context.api_version >= TOPIC_IDS_SINCE:
             partition = replicas.partition_by_id(Uuid(wish.topic_id), wish.index)
             if partition is None:
-                return self._broker.missing_id_error(wish.topic_id, wish.index)
+                return self.broker.missing_id_error(wish.topic_id, wish.index)
         else:
             partition = replicas.partition(wish.name, wish.index)
             if partition is None:
                 return replicas.missing_error(wish.name, wish.index)
-        if self._session is not None:
-            self._session.watch(wish, partition, for_replica=self.is_replica)
+        if self.session is not None:
+            self.session.watch(wish, partition, for_replica=self.is_replica)
         return partition
 
     def end(self, partition: Partition) -> int:
@@ -119,12 +117,12 @@ class FetchLook:
     @property
     def _from_any(self) -> bool:
         """Whether the reader may read from a follower, and knows it (KIP-392)."""
-        selector = self._broker.settings.replication.selector
-        return selector is not None and self._context.api_version >= _PREFERRED_SINCE
+        selector = self.broker.settings.replication.selector
+        return selector is not None and self.context.api_version >= _PREFERRED_SINCE
 
     def _preferred(self, target: Partition, wish: FetchPartition) -> int:
         """An in-sync replica in the reader's rack that has what it wants, -1 if it had better stay (KIP-392)."""
-        rack, broker = self._request.rack_id, self._broker
+        rack, broker = self.request.rack_id, self.broker
         if not rack or not target.is_leader or not self._from_any:
             return -1
         brokers = broker.metadata.image.brokers
@@ -149,19 +147,19 @@ class FetchLook:
 
     def bytes_max(self) -> int:
         """How large the answer may get."""
-        return max(0, min(self._request.max_bytes, self._broker.settings.network.fetch_max_bytes))
+        return max(0, min(self.request.max_bytes, self.broker.settings.network.fetch_max_bytes))
 
     def cold(self) -> Iterator[ReadAhead]:
         """What is to be brought into the page cache first, where a read would wait for the disk."""
         for wish, target in zip(self.asked, self.targets, strict=True):
-            if isinstance(target, Partition) and target.log_start_offset <= wish.fetch_offset < self.end(
-                target
-            ):
-                yield ReadAhead(target.log, wish.fetch_offset, max(0, wish.max_bytes), self.end(target))
+            if isinstance(target, Partition):
+                offset, end = wish.fetch_offset, self.end(target)
+                if target.log_start_offset <= offset < end:
+                    yield ReadAhead(target.log, offset, max(0, wish.max_bytes), end)
 
     def read(self, *, wait: bool) -> list[PartitionRead] | None:
         """What is to be told of each; None where that would wait for the disk and must not."""
-        request, now_ms = self._request, self._broker.clock.monotonic_ms
+        request, now_ms = self.request, self.broker.clock.monotonic_ms
         budget = FetchBudget(
             self.bytes_max(), request.min_bytes, for_replica=self.is_replica, now_ms=now_ms()
         )
@@ -195,7 +193,7 @@ class FetchLook:
                 if error is not ErrorCode.NONE:
                     reads.append(PartitionRead(error))
                     continue
-                wish.held_back = self._broker.replicas.throttles.holds_back_answer(target, self.replica_id)
+                wish.held_back = self.broker.replicas.throttles.holds_back_answer(target, self._replica_id)
                 if wish.held_back:
                     reads.append(without_records(target))
                     continue
@@ -231,15 +229,15 @@ class FetchLook:
         """Take note, once, of what a follower says with its question."""
         if not self._hears or target in self._heard:
             return ErrorCode.NONE
-        epoch = self._request.replica_state.replica_epoch
-        error = target.fetched_by(self.replica_id, epoch, wish.fetch_offset, wish.log_start_offset)
+        epoch = self.request.replica_state.replica_epoch
+        error = target.fetched_by(self._replica_id, epoch, wish.fetch_offset, wish.log_start_offset)
         if error is ErrorCode.NONE:
             self._heard.add(target)
         return error
 
     def looked(self, reads: list[PartitionRead]) -> None:
         """Which partitions of a session have nothing to say until something happens to them."""
-        session = self._session
+        session = self.session
         if session is None:
             return
         for wish, target, read in zip(self.asked, self.targets, reads, strict=True):

@@ -144,12 +144,12 @@ class FetchSession:
 
     def key_of(self, wish: FetchPartition) -> SessionKey:
         """The same of one that is known."""
-        return (wish.topic_id if self.uses_topic_ids else wish.name, wish.index)
+        return self.key(wish.name, wish.topic_id, wish.index)
 
     def update(self, wishes: Iterable[FetchPartition], forgotten: Iterable[SessionKey]) -> None:
         """Take over a request's new, changed and forgotten partitions."""
         for wish in wishes:
-            key = self.key(wish.name, wish.topic_id, wish.index)
+            key = self.key_of(wish)
             known = self.partitions.get(key)
             if known is not None:
                 known.update(wish)

@@ -49,6 +49,11 @@ def rack_max(replicas: int, brokers: Collection[int]) -> int:
     return allowed
 
 
+def rack_limits(replicas: Iterable[int], brokers: Collection[int]) -> dict[int, int]:
+    """`rack_max` by each number of replicas that there is."""
+    return {many: rack_max(many, brokers) for many in set(replicas)}
+
+
 def _by_rack(weights: Mapping[int, int], brokers: Mapping[str | None, int]) -> dict[str | None, float]:
     """The share of a broker in each rack; `weights` of one replica, by the number of replicas."""
     total = sum(replicas * weight for replicas, weight in weights.items())

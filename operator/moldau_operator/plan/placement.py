@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from math import ceil, floor
 from typing import Final, NamedTuple
 
-from moldau_operator.plan.fair_share import fair_shares, rack_max
+from moldau_operator.plan.fair_share import fair_shares, rack_limits
 
 _NOWHERE: Final = "\0"
 """The rack of brokers that are not there: no broker's own."""
@@ -67,7 +67,7 @@ class Placement:
         self._stays = frozenset(self._staying)
         self._racks = {broker.id: broker.rack for broker in brokers}
         self._rack_sizes = tuple(Counter(self._racks[broker] for broker in self._staying).values())
-        self._rack_max_of: dict[int, int] = {}  # by the number of replicas
+        self._rack_max_of = rack_limits((len(one.replicas) for one in partitions), self._rack_sizes)
         self._replicas = [set(partition.replicas) for partition in partitions]
         self._size = dict.fromkeys(self._brokers, 0)
         self._count = dict.fromkeys(self._brokers, 0)
@@ -130,11 +130,7 @@ class Placement:
 
     def _rack_max(self, index: int) -> int:
         """Replicas of a partition that one rack may hold."""
-        replicas = len(self._partitions[index].replicas)
-        allowed = self._rack_max_of.get(replicas)
-        if allowed is None:
-            allowed = self._rack_max_of[replicas] = rack_max(replicas, self._rack_sizes)
-        return allowed
+        return self._rack_max_of[len(self._partitions[index].replicas)]
 
     def _rack_load(self, index: int, rack: str | None, without: int) -> int:
         racks = self._racks

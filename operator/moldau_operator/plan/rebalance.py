@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from moldau_operator.plan.fair_share import fair_shares, rack_max
+from moldau_operator.plan.fair_share import fair_shares, rack_limits
 from moldau_operator.plan.packing import BrokerFill, PackBroker, PackPartition, pack_replicas
 from moldau_operator.plan.partitions import SeenPartition
 from moldau_operator.resources.balance_status import THROTTLE_BYTES
@@ -247,10 +247,10 @@ def _crowded(partitions: Sequence[SeenPartition], brokers: Sequence[PackBroker])
     sizes = Counter(racks.values()).values()
     if len(sizes) <= 1:
         return ""
+    limits = rack_limits((len(one.replicas) for one in partitions), sizes)
     for one in partitions:
-        allowed = rack_max(len(one.replicas), sizes)
         held = Counter(racks[broker] for broker in one.replicas if broker in racks)
-        if held and max(held.values()) > allowed:
+        if held and max(held.values()) > limits[len(one.replicas)]:
             return f"replicas of {one.name[0]}-{one.name[1]}"
     return ""
 

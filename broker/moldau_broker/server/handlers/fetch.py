@@ -73,7 +73,8 @@ def handle(
             return FetchResponse(error_code=ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
     if session is not None:
         _keep_awake(context, session)
-    outcome = _Fetch(broker, context, request, session, wishes, incremental=incremental).start()
+    look = FetchLook(broker, context, request, session, wishes)
+    outcome = _Fetch(look, incremental=incremental).start()
     if isinstance(outcome, Deferred):
         context.connection.wait_for(outcome)
     return outcome
@@ -127,23 +128,14 @@ class _Fetch:
         "_session",
     )
 
-    def __init__(
-        self,
-        broker: Broker,
-        context: RequestContext,
-        request: FetchRequest,
-        session: FetchSession | None,
-        wishes: list[FetchPartition],
-        *,
-        incremental: bool,
-    ) -> None:
-        self._broker = broker
-        self._context = context
-        self._request = request
-        self._session = session
+    def __init__(self, look: FetchLook, *, incremental: bool) -> None:
+        self._look = look
+        self._broker = look.broker
+        self._context = look.context
+        self._request = look.request
+        self._session = look.session
         self._incremental = incremental
         self._later: Deferred[FetchResponse] | None = None
-        self._look = FetchLook(broker, context, request, session, wishes, incremental=incremental)
 
     def start(self) -> FetchResponse | Deferred[FetchResponse]:
         reads = self._look.read(wait=False)
@@ -240,7 +232,7 @@ class _Fetch:
                 tell = wish.must_tell(read.error, size, read.high_watermark, read.log_start_offset)
                 tell = tell or read.preferred >= 0 or read.diverging is not None
                 if size:
-                    key = session.key(wish.name, wish.topic_id, wish.index)
+                    key = session.key_of(wish)
                     if key in session.partitions:
                         session.partitions.move_to_end(key)
                 if self._incremental and not tell:
