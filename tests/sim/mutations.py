@@ -254,7 +254,8 @@ def _takes_duplicates() -> contextlib.AbstractContextManager[None]:
 
 
 def _asks_before_fsync() -> contextlib.AbstractContextManager[None]:
-    def ask(self: FollowingPartition) -> Any:
+    def ask(self: FollowingPartition, *, ahead_of: Any = None) -> Any:
+        del ahead_of
         if self.is_leader or self.leader_id < 0 or self.offline_reason is not None:
             return None
         log = self.log
@@ -268,6 +269,15 @@ def _asks_before_fsync() -> contextlib.AbstractContextManager[None]:
     stack.enter_context(replaced(FollowingPartition, ask=ask))
     stack.enter_context(replaced(PartitionBase, when_durable=when_durable))
     return stack
+
+
+def _reading_ahead_says_it_is_on_disk() -> contextlib.AbstractContextManager[None]:
+    original = partition_follower.ask
+
+    def ask(leader_epoch: int, end: int, log_start: int, epochs: Any, read_from: int = -1) -> Any:
+        return original(leader_epoch, max(end, read_from), log_start, epochs)
+
+    return replaced(partition_follower, ask=ask)
 
 
 def _appends_as_a_follower() -> contextlib.AbstractContextManager[None]:
@@ -360,6 +370,11 @@ BROKER = (
     Mutation("a proposed ISR does not count before it is committed", "broker", _forgets_proposals),
     Mutation("sequence numbers are not looked at", "broker", _takes_duplicates),
     Mutation("a replica asks with what is not on its disk", "broker", _asks_before_fsync),
+    Mutation(
+        "a replica that reads ahead asks with what is not on its disk",
+        "broker",
+        _reading_ahead_says_it_is_on_disk,
+    ),
     Mutation("a follower takes writes", "broker", _appends_as_a_follower),
     Mutation("leader epochs of requests are not compared", "broker", _any_leader_epoch),
     Mutation("partition epochs of proposals are not compared", "broker", _any_partition_epoch),

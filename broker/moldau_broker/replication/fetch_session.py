@@ -104,6 +104,7 @@ def _topics(said: Iterable[tuple[Key, Ask]], partition_bytes: int) -> list[Fetch
                 partition=index,
                 current_leader_epoch=ask.leader_epoch,
                 fetch_offset=ask.offset,
+                read_offset=ask.read_from,
                 last_fetched_epoch=ask.last_epoch,
                 log_start_offset=ask.log_start,
                 partition_max_bytes=partition_bytes,

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from moldau_broker.base.clock import Clock
@@ -170,7 +171,8 @@ class _LeaderFetcher:
         if not due.partitions and not due.partial:
             await self._pause(_IDLE_MS if due.delay_ms is None else due.delay_ms)
             return
-        await _until_durable(due.partitions)
+        if not due.ahead:
+            await _until(partial(when_durable, due.partitions))
         if self._connection is None:
             self._connection = await self._connect()
         request = self._rounds.question(
@@ -181,7 +183,7 @@ class _LeaderFetcher:
             return
         written = self._rounds.take(await self._ask(self._connection, request))
         if written is not None:
-            await _until_durable(written)
+            await _until(partial(self._rounds.when_next, written))
 
     async def _connect(self) -> Connection:
         """It is given up as soon as something changes.
@@ -241,10 +243,18 @@ class _LeaderFetcher:
         )
 
 
-async def _until_durable(partitions: Sequence[Partition]) -> None:
-    """Wait until these logs are on disk as they are now."""
-    if all(one.log.durable_offset >= one.log.log_end_offset for one in partitions):
-        return
-    done = asyncio.get_running_loop().create_future()
-    when_durable(partitions, lambda: None if done.done() else done.set_result(None))
-    await done
+async def _until(begin: Callable[[Callable[[], None]], None]) -> None:
+    """Wait until what is begun calls back; it may do that at once."""
+    called = False
+    waiting: asyncio.Future[None] | None = None
+
+    def callback() -> None:
+        nonlocal called
+        called = True
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    begin(callback)
+    if not called:
+        waiting = asyncio.get_running_loop().create_future()
+        await waiting

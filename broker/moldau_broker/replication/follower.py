@@ -17,12 +17,17 @@ NO_EPOCH: Final = -1
 
 
 class Ask(NamedTuple):
-    """What a follower asks for in one partition; two that are equal need not be sent twice (KIP-227)."""
+    """What a follower asks for in one partition; two that are equal need not be sent twice (KIP-227).
+
+    `offset` is the fsynced end. `read_from` is where to go on reading, -1 for there: what lies between has come from
+    this leader in this epoch, and is being fsynced.
+    """
 
     leader_epoch: int
     offset: int
     last_epoch: int
     log_start: int
+    read_from: int = -1
 
 
 class Step(Enum):
@@ -43,14 +48,16 @@ class Advice(NamedTuple):
     ours: bool = False
 
 
-def ask(leader_epoch: int, durable_end: int, log_start: int, epochs: LeaderEpochs) -> Ask:
+def ask(
+    leader_epoch: int, durable_end: int, log_start: int, epochs: LeaderEpochs, read_from: int = -1
+) -> Ask:
     """The next question of a follower in `leader_epoch`.
 
     The epoch of the last record is sent, not the newest one known: an epoch in which nothing was written says nothing
     about the log.
     """
     last = epochs.epoch_for(durable_end - 1) if durable_end > log_start else NO_EPOCH
-    return Ask(leader_epoch, durable_end, last, log_start)
+    return Ask(leader_epoch, durable_end, last, log_start, read_from)
 
 
 def advise(

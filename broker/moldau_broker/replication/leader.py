@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.metadata.image import PartitionImage
+from moldau_broker.replication.end_times import EndTimes
 
 UNKNOWN: Final = -1
 
@@ -45,13 +46,19 @@ class Follower:
         self.asked_ms = now_ms
         self._leader_end_then = UNKNOWN
 
-    def fetched(self, end: int, log_start: int, broker_epoch: int, leader_end: int, now_ms: int) -> None:
-        """It asks for what follows `end`; the leader's log ends at `leader_end`."""
+    def fetched(
+        self, end: int, log_start: int, broker_epoch: int, leader_end: int, now_ms: int, ends: EndTimes
+    ) -> None:
+        """It asks for what follows `end`; the leader's log ends at `leader_end`, and at `ends` before."""
         if end >= leader_end:
             if now_ms > self.caught_up_ms:
                 self.caught_up_ms = now_ms
-        elif end >= self._leader_end_then >= 0:
-            self.caught_up_ms = max(self.caught_up_ms, self.asked_ms)
+        else:
+            if end >= self._leader_end_then >= 0:
+                self.caught_up_ms = max(self.caught_up_ms, self.asked_ms)
+            elif (then := ends.reached(end)) is not None:
+                self.caught_up_ms = max(self.caught_up_ms, then)
+            ends.note(leader_end, now_ms)
         self.end = end
         self.log_start = log_start
         self.broker_epoch = broker_epoch
@@ -108,6 +115,7 @@ class LeaderState:
     """
 
     __slots__ = (
+        "_ends",
         "_followers",
         "_node_id",
         "_recovery",
@@ -121,6 +129,7 @@ class LeaderState:
     )
 
     def __init__(self, node_id: int, image: PartitionImage, epoch_start: int, now_ms: int) -> None:
+        self._ends = EndTimes()
         self._node_id = node_id
         self.epoch = image.leader_epoch
         self.epoch_start = epoch_start
@@ -155,6 +164,21 @@ class LeaderState:
     def follower(self, replica: int) -> Follower | None:
         """What that replica said, None if it is none."""
         return self._followers.get(replica)
+
+    def fetched(
+        self,
+        follower: Follower,
+        end: int,
+        log_start: int,
+        broker_epoch: int,
+        leader_end: int,
+        now_ms: int,
+    ) -> None:
+        """A follower asks for what follows `end`, as this leader's log ends at `leader_end`."""
+        follower.fetched(end, log_start, broker_epoch, leader_end, now_ms, self._ends)
+        if self._ends:
+            in_sync = (one.end for replica, one in self._followers.items() if replica in self.isr)
+            self._ends.passed(min(in_sync, default=leader_end), leader_end)
 
     @property
     def maximal_isr(self) -> frozenset[int]:

@@ -28,6 +28,7 @@ from moldau_broker.replication.partition_follower import FollowingPartition
 from moldau_broker.replication.validation import Accepted
 from moldau_broker.storage.errors import DiskFull, StorageError
 from moldau_broker.storage.producers import WrittenBatch, is_ahead
+from moldau_broker.storage.verify import OFFSET_MAX
 from moldau_broker.wire.batches import BatchHeader
 
 __all__ = ["ALONE", "Committer", "Partition", "Surroundings", "VisibleBytesListener"]
@@ -200,8 +201,8 @@ class Partition(FollowingPartition):
             self._follow_the_isr()
         self._release_committed()
         durable = self.log.durable_offset
-        if self._waiting_durable and durable >= self.log.log_end_offset:
-            self._tell_durable()
+        if self._waiting_durable:
+            self._tell_durable(durable if durable < self.log.log_end_offset else OFFSET_MAX)
         if (self._waiting_commit and durable < self._waiting_commit[-1][0]) or (
             durable < self.log.log_end_offset and (self.replicated or self._waiting_durable)
         ):
@@ -265,7 +266,7 @@ class Partition(FollowingPartition):
             return ErrorCode.NOT_LEADER_OR_FOLLOWER
         self.is_cut_off = False
         around = self._around
-        follower.fetched(offset, log_start, broker_epoch, self.log.log_end_offset, around.now_ms())
+        leader.fetched(follower, offset, log_start, broker_epoch, self.log.log_end_offset, around.now_ms())
         self._release_deleted()
         proposal = leader.expulsion(replica, self.high_watermark, around.broker_epoch)
         self._follow_the_isr()

@@ -14,7 +14,7 @@ from moldau_broker.replication.outcome import PartitionRead
 from moldau_broker.storage.disk import Buffer
 from moldau_broker.storage.errors import CorruptLog, OffsetOutOfRange, StorageError
 from moldau_broker.storage.log import Log
-from moldau_broker.storage.verify import find_fault
+from moldau_broker.storage.verify import OFFSET_MAX, find_fault
 
 if TYPE_CHECKING:
     from moldau_broker.replication.partition import Partition
@@ -193,7 +193,7 @@ class PartitionBase:
         self._leader: LeaderState | None = None
         self._hidden: deque[tuple[int, int]] = deque()  # (end offset, bytes) of batches not visible yet
         self._gaps = Gaps()
-        self._waiting_durable: list[Callable[[], None]] = []
+        self._waiting_durable: list[tuple[int, Callable[[], None]]] = []
         # Only a folder taken over from Kafka can: transactions are not served, and looking costs a system call.
         self._holds_aborted = bool(log.aborted_transactions(log.log_start_offset, log.log_end_offset))
         self._node_id = node_id
@@ -251,16 +251,18 @@ class PartitionBase:
             self._committer.request(self.log, self._on_committed)
 
     def when_durable(self, callback: Callable[[], None]) -> None:
-        """Call back once the whole log is on disk, or the partition is offline or gone."""
+        """Call back once the log is on disk as it is now, or the partition is offline or gone."""
         if self.log.durable_offset >= self.log.log_end_offset or self.offline_reason is not None:
             callback()
             return
-        self._waiting_durable.append(callback)
+        self._waiting_durable.append((self.log.log_end_offset, callback))
         self.request_commit()
 
-    def _tell_durable(self) -> None:
-        waiting, self._waiting_durable = self._waiting_durable, []
-        for callback in waiting:
+    def _tell_durable(self, until: int = OFFSET_MAX) -> None:
+        """Those that waited for the log up to there."""
+        waiting = self._waiting_durable
+        self._waiting_durable = [one for one in waiting if one[0] > until]
+        for callback in [callback for end, callback in waiting if end <= until]:
             callback()
 
     def _on_committed(self, error: StorageError | None) -> None:

@@ -14,13 +14,21 @@ class FollowingPartition(PartitionBase):
 
     __slots__ = ()
 
-    def ask(self) -> Ask | None:
-        """What to ask the leader for; None while that cannot be said: it leads, or its log is not all on disk."""
+    def ask(self, *, ahead_of: Ask | None = None) -> Ask | None:
+        """What to ask the leader for; None while that cannot be said: it leads, or its log is not all on disk.
+
+        With `ahead_of`, the question before this one: go on reading where the log ends, although not all of it is on
+        disk. Only in one epoch: what is not on disk has then come from its leader, and cannot part from its log.
+        """
         log = self.log
         if self.is_leader or self.leader_id == NO_LEADER or self.offline_reason is not None:
             return None
         if log.durable_offset < log.log_end_offset:
-            return None
+            if ahead_of is None or ahead_of.leader_epoch != self.leader_epoch:
+                return None
+            return ask(
+                self.leader_epoch, log.durable_offset, log.log_start_offset, log.epochs, log.log_end_offset
+            )
         return ask(self.leader_epoch, log.log_end_offset, log.log_start_offset, log.epochs)
 
     def _append(self, records: Buffer, now_ms: int) -> Advice:

@@ -153,7 +153,8 @@ class FetchLook:
         """What is to be brought into the page cache first, where a read would wait for the disk."""
         for wish, target in zip(self.asked, self.targets, strict=True):
             if isinstance(target, Partition):
-                offset, end = wish.fetch_offset, self.end(target)
+                end = self.end(target)
+                offset = wish.position(end)
                 if target.log_start_offset <= offset < end:
                     yield ReadAhead(target.log, offset, max(0, wish.max_bytes), end)
 
@@ -200,8 +201,9 @@ class FetchLook:
             elif (preferred := self._preferred(target, wish)) >= 0:
                 reads.append(without_records(target, preferred=preferred))
                 continue
-            offset = wish.fetch_offset
-            if offset == self.end(target) and not committed:  # most partitions of most sessions
+            end = self.end(target)
+            offset = wish.position(end)
+            if offset == end and not committed:  # most partitions of most sessions
                 reads.append(without_records(target))
                 continue
             limit = min(budget.left, max(0, wish.max_bytes))
@@ -241,14 +243,15 @@ class FetchLook:
         if session is None:
             return
         for wish, target, read in zip(self.asked, self.targets, reads, strict=True):
+            end = self.end(target) if isinstance(target, Partition) else -1
             quiet = (
-                isinstance(target, Partition)
+                end >= 0
                 and read.error is ErrorCode.NONE
                 and not read.records
                 and read.diverging is None
                 and read.preferred < 0
                 and not wish.held_back
-                and wish.fetch_offset == self.end(target)
+                and wish.position(end) == end
                 and not wish.is_news(read.high_watermark, read.log_start_offset)
             )
             session.looked(wish, quiet=quiet, gave_data=bool(read.records))

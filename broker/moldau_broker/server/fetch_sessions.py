@@ -38,6 +38,7 @@ SessionKey = tuple[object, int]
 class FetchPartition:
     """One partition of a fetch: the wish of the reader, and for sessions what it was last told.
 
+    `read_offset`: a follower goes on reading there while it syncs what it has, which ends at `fetch_offset`.
     `held_back`: a throttled follower gets nothing of it for now, whatever is appended.
     """
 
@@ -49,6 +50,7 @@ class FetchPartition:
     current_leader_epoch: int
     last_fetched_epoch: int
     log_start_offset: int = -1
+    read_offset: int = -1
     told_high_watermark: int = -2
     told_log_start_offset: int = -2
     held_back: bool = False
@@ -62,6 +64,11 @@ class FetchPartition:
         self.current_leader_epoch = wish.current_leader_epoch
         self.last_fetched_epoch = wish.last_fetched_epoch
         self.log_start_offset = wish.log_start_offset
+        self.read_offset = wish.read_offset
+
+    def position(self, end: int) -> int:
+        """Where to read; `end`: how far that is possible. Whoever wants to go on beyond it begins anew."""
+        return self.read_offset if self.fetch_offset < self.read_offset <= end else self.fetch_offset
 
     def must_tell(self, error: ErrorCode, size: int, high_watermark: int, log_start_offset: int) -> bool:
         """Whether an incremental answer has to include this partition; remembers what it then says."""

@@ -7,8 +7,15 @@ import pytest
 from moldau_broker.base.broker_config import build_group
 from moldau_broker.base.cluster_config import ReplicationSettings
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.replication.fetch_round import FULL_LOOK_MS, Due, FetchRounds, by_leader, when_durable
-from moldau_broker.replication.follower import Step
+from moldau_broker.replication.fetch_round import (
+    AHEAD_BYTES,
+    FULL_LOOK_MS,
+    Due,
+    FetchRounds,
+    by_leader,
+    when_durable,
+)
+from moldau_broker.replication.follower import Ask, Step
 from moldau_broker.replication.partition import Partition
 from moldau_broker.testing.logs import make_batch
 from moldau_broker.testing.replica_cluster import ReplicaCluster
@@ -216,3 +223,110 @@ class TestOnlyWhatTheAnswerWasAbout:
         assert request is not None
         assert (request.session_id, len(request.topics)) == (0, 2)
         assert follower.rounds.due() == Due(both)
+
+
+class TestReadingAhead:
+    """While a large answer goes to disk the next one is read (docs/adr/0020)."""
+
+    BIG = make_batch((bytes(AHEAD_BYTES),))
+    """One record."""
+
+    @pytest.fixture
+    def a(self, follower: Follower) -> Partition:
+        """Asked for once."""
+        a = follower.partition("a")
+        follower.rounds.assign([a], moved=False)
+        follower.question(follower.rounds.due())
+        return a
+
+    def take(self, follower: Follower, records: bytes, told: list[str]) -> None:
+        """Records come; `told` hears when the next round may begin."""
+        written = follower.rounds.take(follower.answer("a", records=records))
+        assert written is not None
+        follower.rounds.when_next(written, lambda: told.append("next"))
+
+    def asked(self, request: FetchRequest | None) -> tuple[int, int, int]:
+        """Fsynced end, where to read on, and how long the leader may wait."""
+        assert request is not None
+        (wanted,) = request.topics[0].partitions
+        return wanted.fetch_offset, wanted.read_offset, request.max_wait_ms
+
+    def test_the_question_names_both_ends(self, follower: Follower, a: Partition) -> None:
+        """The leader counts what is on disk, and gives what comes after that; it does not keep us waiting."""
+        told: list[str] = []
+        self.take(follower, self.BIG, told)
+        due = follower.rounds.due()
+        assert (told, due) == (["next"], Due([a], partial=True, ahead=True))
+        assert self.asked(follower.question(due)) == (0, 1, 0)
+        assert a.log.durable_offset == 0
+
+    def test_a_small_answer_is_waited_for(self, follower: Follower, a: Partition) -> None:
+        """A question more would cost more than the disk does."""
+        told: list[str] = []
+        self.take(follower, make_batch(), told)
+        assert (told, follower.rounds.due()) == ([], Due([a], partial=True))
+        follower.until_durable()
+        assert told == ["next"]
+
+    def test_no_more_than_two_answers_are_under_way(self, follower: Follower, a: Partition) -> None:
+        """A slow disk holds the network back."""
+        told: list[str] = []
+        self.take(follower, self.BIG, told)
+        follower.question(follower.rounds.due())
+        self.take(follower, make_batch((bytes(AHEAD_BYTES),), base_offset=1), told)
+        assert told == ["next"]
+        follower.bench.committer.flush_all()
+        assert told == ["next", "next"]
+        assert self.asked(follower.question(follower.rounds.due()))[2] > 0, "all of it is on disk by now"
+        assert a.log.durable_offset == 2
+
+    def test_an_empty_answer_ends_it(self, follower: Follower, a: Partition) -> None:
+        """Then what is on disk is said as ever, with a question that may wait; the leader would not hear it else."""
+        self.take(follower, self.BIG, [])
+        follower.question(follower.rounds.due())
+        told: list[str] = []
+        written = follower.rounds.take(FetchResponse(session_id=7))
+        assert written == []
+        follower.rounds.when_next(written, lambda: told.append("next"))
+        due = follower.rounds.due()
+        assert (told, due) == (["next"], Due([a], partial=True))
+        follower.until_durable()
+        request = follower.question(due)
+        assert self.asked(request) == (1, -1, follower.settings.fetch_wait_ms_max)
+
+    def test_a_leader_that_does_not_know_of_it_is_understood(self, follower: Follower, a: Partition) -> None:
+        """It begins at the fsynced end: what is there already is passed over, and it is not asked like that again."""
+        self.take(follower, self.BIG, [])
+        follower.question(follower.rounds.due())
+        more = make_batch((bytes(AHEAD_BYTES),), base_offset=1)
+        told: list[str] = []
+        self.take(follower, self.BIG + more, told)
+        assert (a.log.log_end_offset, told) == (2, [])
+        assert not follower.rounds.due().ahead
+        follower.until_durable()
+        follower.rounds.begin_session()
+        follower.question(follower.rounds.due())
+        self.take(follower, make_batch((bytes(AHEAD_BYTES),), base_offset=2), [])
+        assert follower.rounds.due().ahead, "another session, perhaps with another version of it"
+
+    @pytest.mark.parametrize("damaged", [0, 8])
+    def test_damage_before_the_place_is_asked_for_anew(
+        self, follower: Follower, a: Partition, damaged: int
+    ) -> None:
+        """Nothing of it is taken."""
+        self.take(follower, self.BIG, [])
+        follower.question(follower.rounds.due())
+        records = bytearray(self.BIG + make_batch(base_offset=1))
+        records[damaged : damaged + 4] = b"\xff" * 4
+        follower.rounds.take(follower.answer("a", records=bytes(records)))
+        assert a.log.log_end_offset == 1
+
+    def test_another_leader_is_asked_for_what_is_on_disk(self, follower: Follower, a: Partition) -> None:
+        """What is not may part from its log."""
+        self.take(follower, self.BIG, [])
+        follower.cluster.change("a", leader=3)
+        assert a.ask(ahead_of=Ask(a.leader_epoch - 1, 0, -1, 0)) is None
+        follower.rounds.assign([a], moved=False)
+        due = follower.rounds.due()
+        assert not due.ahead
+        assert follower.question(due) is None

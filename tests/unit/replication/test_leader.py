@@ -41,7 +41,7 @@ def fetched(
 ) -> None:
     follower = state.follower(replica)
     assert follower is not None
-    follower.fetched(end, 0, EPOCHS[replica] if epoch is None else epoch, leader_end, now_ms)
+    state.fetched(follower, end, 0, EPOCHS[replica] if epoch is None else epoch, leader_end, now_ms)
 
 
 # --- the high watermark -----------------------------------------------------------------------------------
@@ -124,6 +124,29 @@ def test_a_replica_that_keeps_pace_under_load_is_caught_up() -> None:
     for now in range(0, 5 * LAG, 1_000):
         fetched(state, 2, now, now + 1_000, now_ms=now)
     assert state.shrink(5 * LAG + 1_000, 5 * LAG, LAG, EPOCHS.get) is None
+
+
+def test_a_replica_that_keeps_pace_some_fetches_behind_is_caught_up() -> None:
+    """Its lag is a time: it has what the leader had a second ago, though never what it had one fetch before."""
+    state = leader((1, 2))
+    for now in range(0, 5 * LAG, 10):
+        fetched(state, 2, max(0, now - 1_000), now + 10, now_ms=now)
+    assert state.shrink(5 * LAG, 5 * LAG, LAG, EPOCHS.get) is None
+
+
+def test_a_replica_that_falls_back_leaves() -> None:
+    """It goes on fetching, but what it gets is older and older."""
+    state = leader((1, 2))
+    left = None
+    for now in range(0, 5 * LAG, 10):
+        fetched(state, 2, now // 2, now + 10, now_ms=now)
+        if state.shrink(now + 10, now, LAG, EPOCHS.get) is not None:
+            left = now
+            break
+    assert left is not None
+    assert 2 * LAG - 500 <= left <= 2 * LAG + 500, (
+        "at twice the limit it has what the leader had half the time ago"
+    )
 
 
 def test_a_replica_that_lost_its_disk_is_expelled() -> None:

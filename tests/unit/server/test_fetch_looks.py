@@ -95,8 +95,18 @@ class Reader:
             records, keeps = told[at][-1], rng.random() < 0.8
             if records and keeps and key in self.asks:
                 *_, (_, last) = iter_batches(records)
-                self.asks[key] = self.asks[key]._replace(offset=last.base_offset + last.last_offset_delta + 1)
+                end = last.base_offset + last.last_offset_delta + 1
+                ahead = self.replica >= 0 and rng.random() < 0.4
+                ask = self.asks[key]
+                self.asks[key] = (
+                    ask._replace(read_from=end) if ahead else ask._replace(offset=end, read_from=-1)
+                )
         return told
+
+    def sync(self) -> None:
+        """All that it has is on its disk."""
+        for key, ask in self.asks.items():
+            self.asks[key] = ask._replace(offset=max(ask.offset, ask.read_from), read_from=-1)
 
     def hang_up(self) -> None:
         """Its connection goes, and its session is gone on with on another (which Kafka allows)."""
@@ -162,6 +172,8 @@ class World:
         if what == "append" and hosted is not None and hosted.is_leader:
             hosted.append(bench.accepted(make_batch((rng.randbytes(20),))), 0, all_in_sync=False)
         elif what == "fetch":
+            if rng.random() < 0.5:
+                reader.sync()
             reader.fetch()
         elif what == "time":
             bench.timers.advance(rng.choice([1, WAIT_MS]))
@@ -200,6 +212,34 @@ def test_answers_are_the_same_as_if_everything_were_looked_at(seed: int) -> None
         assert first.getstate() == second.getstate()
         answers += sum(bool(answer) for answer in told)
     assert answers > 40
+
+
+def test_a_follower_that_reads_ahead_is_counted_for_what_is_on_its_disk() -> None:
+    """It gets what comes after all it has; beyond the leader's end it gets what comes after its disk (ADR 0020)."""
+    bench, session = DispatchBench(), ReplicaSession()
+    bench.create_topic("a")
+    bench.publish(bench.topic("a", replicas=(1, 2)))
+    partition = bench.partition("a")
+    for _ in range(3):
+        partition.append(bench.accepted(make_batch()), 0, all_in_sync=False)
+    bench.committer.flush_all()
+    peer = Peer(listener="INTERNAL", listener_kind=ListenerKind.INTERNAL)
+    key = (partition.topic_id, 0)
+    for read_from, first in ((2, 2), (1, 1), (4, 1)):
+        request = session.request(
+            {key: Ask(partition.leader_epoch, 1, partition.leader_epoch, 0, read_from)},
+            node_id=2,
+            broker_epoch=-1,
+            max_wait_ms=0,
+            min_bytes=1,
+            max_bytes=1 << 20,
+            partition_bytes=1 << 20,
+        )
+        response = bench.send(ApiKey.FETCH, VERSION, request, peer=peer).response()
+        assert session.understood(response)
+        ((_, batch), *_) = iter_batches(response.responses[0].partitions[0].records)
+        assert batch.base_offset == first
+        assert partition.high_watermark == 1
 
 
 def request_of(bench: DispatchBench, names: dict[str, int], session: ReplicaSession) -> FetchRequest:

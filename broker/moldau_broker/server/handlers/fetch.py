@@ -101,6 +101,7 @@ def _wishes(request: FetchRequest) -> list[FetchPartition]:
             wanted.current_leader_epoch,
             wanted.last_fetched_epoch,
             wanted.log_start_offset,
+            wanted.read_offset,
         )
         for topic in request.topics
         for wanted in topic.partitions

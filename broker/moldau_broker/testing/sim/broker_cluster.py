@@ -34,6 +34,7 @@ class BrokerCluster(ControllerCluster):
     counters: tuple[str, ...] = (
         *ControllerCluster.counters,
         "replica truncations",
+        "replica questions ahead",
         "record batches lost with power",
         "batches consumed",
         "batches consumed from followers",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from moldau_broker.replication.fetch_round import AHEAD_BYTES
 from moldau_broker.testing.sim.coverage import Coverage
 from moldau_broker.testing.sim.disk_faults import DiskNemesis
 from moldau_broker.testing.sim.faults import Nemesis
@@ -14,7 +15,7 @@ from moldau_broker.testing.sim.kernel import InvariantViolated, Kernel
 from moldau_broker.testing.sim.network import Network
 from moldau_broker.testing.sim.node import Layer, SimNode
 from moldau_broker.testing.sim.outcome import ACKED_MIN, FAULTS_MIN, RUN_MS_MIN, Outcome
-from moldau_broker.testing.sim.swarm import COMMITS, DELETIONS, DISK_FAULTS, EXTRAS, Swarm, draw
+from moldau_broker.testing.sim.swarm import COMMITS, DELETIONS, DISK_FAULTS, EXTRAS, READ_AHEAD, Swarm, draw
 
 CALM_MS = 4_000
 """Before the first fault: the cluster forms."""
@@ -47,6 +48,8 @@ class SimCluster:
         self.swarm: Swarm = (world or self.adapt)(draw(self.kernel.stream("swarm")))
         if DELETIONS not in extras:
             self.swarm = self.swarm._replace(fleeting=None)
+        if READ_AHEAD not in extras:
+            self.swarm = self.swarm._replace(ahead_bytes=AHEAD_BYTES)
         if COMMITS not in extras:
             self.swarm = self.swarm._replace(groups=0)
         self.network = Network(self.kernel, self.kernel.stream("network"), self.swarm.network, self.coverage)

@@ -1,7 +1,7 @@
 """Followers' fetchers in the simulator: `replication.fetch_round` on the simulated network, without an event loop.
 
-One question at a time to each leader: ask, append, wait until it is on disk, ask again. A change of who leads what
-gives up the question under way and its session.
+One question at a time to each leader: ask, append, wait until it is on disk, or where reading ahead only for what came
+before it, ask again. A change of who leads what gives up the question under way and its session.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ class SimFetchers:
         replicas: ReplicaManager,
         broker_epoch: Callable[[], int],
         settings: ReplicaSettings,
+        ahead_bytes: int,
     ) -> None:
         self.node = node
         self.broker_epoch = broker_epoch
         self.settings = settings
+        self.ahead_bytes = ahead_bytes
         self.throttles = replicas.throttles
         self._replicas = replicas
         self._fetchers: dict[int, _LeaderFetcher] = {}
@@ -64,7 +66,9 @@ class _LeaderFetcher:
         self._owner = owner
         self._node = owner.node
         self._leader = leader
-        self._rounds = FetchRounds(owner.settings, owner.throttles, owner.node.clock, self._told)
+        self._rounds = FetchRounds(
+            owner.settings, owner.throttles, owner.node.clock, self._told, owner.ahead_bytes
+        )
         self._turn = 0
 
     def assign(self, partitions: Iterable[Partition], *, moved: bool) -> None:
@@ -84,7 +88,12 @@ class _LeaderFetcher:
             return
         due = self._rounds.due()
         if due.partitions or due.partial:
-            when_durable(due.partitions, partial(self._ask, turn, due))
+            asking = partial(self._ask, turn, due)
+            if due.ahead:
+                self._node.coverage.hit("replica questions ahead")
+                asking()
+            else:
+                when_durable(due.partitions, asking)
         elif due.delay_ms is not None:
             self._again(due.delay_ms)
 
@@ -114,7 +123,7 @@ class _LeaderFetcher:
         if written is None:
             self._again(0)
         else:
-            when_durable(written, partial(self._round, self._turn))
+            self._rounds.when_next(written, partial(self._round, self._turn))
 
     def _told(self, _partition: Partition, _asked: Ask, advice: Advice) -> None:
         self._node.coverage.hit(f"replica step: {advice.step.name.lower()}")

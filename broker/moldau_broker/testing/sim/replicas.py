@@ -112,7 +112,9 @@ class Replicas:
         )
         self.groups = Groups(node, broker, self.manager, self._call_later, cluster.leads_offsets)
         self.manager.adopt(cast("Any", self.directory.load()))
-        self.fetchers = SimFetchers(node, self.manager, lambda: broker.session.epoch, times)
+        self.fetchers = SimFetchers(
+            node, self.manager, lambda: broker.session.epoch, times, swarm.ahead_bytes
+        )
         self._handler_view = SimpleNamespace(
             fetch_sessions=FetchSessions(_SESSIONS, node.rng),
             replicas=self.manager,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Final, NamedTuple
 
+from moldau_broker.replication.fetch_round import AHEAD_BYTES
 from moldau_broker.testing.sim.disk import DiskConditions
 from moldau_broker.testing.sim.network import Conditions
 
@@ -22,7 +23,8 @@ DISK_FAULTS: Final = "disk faults"
 DELETIONS: Final = "deletions"
 COMMITS: Final = "commits"
 LATE_ROT: Final = "damage beside late messages"
-EXTRAS: Final = frozenset({DISK_FAULTS, DELETIONS, COMMITS, LATE_ROT})
+READ_AHEAD: Final = "followers read ahead"
+EXTRAS: Final = frozenset({DISK_FAULTS, DELETIONS, COMMITS, LATE_ROT, READ_AHEAD})
 """What worlds have come to have over time. A seed that was red before is played without, or it has another story."""
 
 
@@ -45,6 +47,7 @@ class Swarm(NamedTuple):
         dies_halfway: how often a crash comes in the middle of carrying something out.
         groups: consumer groups that store offsets; where there are none, there is no offsets topic either.
         fleeting: a topic that is deleted and made again all the time, None where there is none.
+        ahead_bytes: after an answer of this size a follower reads on before it is on disk.
     """
 
     nodes: int
@@ -67,6 +70,7 @@ class Swarm(NamedTuple):
     dies_halfway: float
     fleeting: TopicPlan | None = None
     groups: int = 0
+    ahead_bytes: int = AHEAD_BYTES
 
 
 FAULTS = (
@@ -135,6 +139,7 @@ def draw(rng: Random) -> Swarm:
         dies_halfway=rng.choice((0.0, 0.3, 0.6)),
         fleeting=_fleeting(rng),  # what comes later is drawn later: older worlds stay as they were
         groups=rng.choice((1, 2)) if rng.random() < _RARER else 0,
+        ahead_bytes=rng.choice((1, 1, 250, AHEAD_BYTES)),
     )
 
 

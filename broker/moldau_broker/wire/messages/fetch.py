@@ -22,6 +22,9 @@ from moldau_broker.wire.schema import (
     struct,
 )
 
+READ_OFFSET_TAG = 10_000
+"""Not Kafka's, which takes no notice of it: where a follower goes on reading while it syncs what it got (ADR 0020)."""
+
 
 @struct
 class FetchPartition(Struct):
@@ -35,6 +38,7 @@ class FetchPartition(Struct):
     partition_max_bytes: Int32 = 0
     replica_directory_id: Uuid = field(default=ZERO_UUID, since=17, tag=0)
     high_watermark: Int64 = field(default=2**63 - 1, since=18, tag=1)
+    read_offset: Int64 = field(default=-1, since=12, tag=READ_OFFSET_TAG)
 
 
 @struct
