@@ -1,4 +1,4 @@
-"""What is wrong with a partition or topic, in words. Pure."""
+"""What is wrong with a partition or topic, in words. Nothing is asked here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.client.admin.reassignments import Reassignment
 from moldau_broker.client.metadata import NO_LEADER, PartitionInfo, TopicInfo
+from moldau_cli.out_of_sync import OutOfSync
 
 
 def partition_troubles(
@@ -15,6 +16,7 @@ def partition_troubles(
     min_insync: int = 1,
     lags: Mapping[int, int] | None = None,
     move: Reassignment | None = None,
+    absences: Mapping[int, OutOfSync] | None = None,
 ) -> list[str]:
     """Everything a person should know, worst first; empty when all is well.
 
@@ -24,7 +26,9 @@ def partition_troubles(
         min_insync: the topic's min.insync.replicas.
         lags: records that replicas lack, by broker, where they said so.
         move: where it is being moved to, if it is.
+        absences: since when replicas are out of sync, by broker, where the leader said so.
     """
+    known = absences or {}
     down = [node for node in info.replicas if node in info.offline or node not in live]
     troubles: list[str] = []
     if info.leader == NO_LEADER:
@@ -34,12 +38,19 @@ def partition_troubles(
         troubles.append(f"acks=all refused: {len(info.isr)} in sync, min.insync.replicas is {min_insync}")
     behind = [node for node in info.replicas if node not in info.isr]
     adding = move.adding if move is not None else ()
-    if behind_up := [node for node in behind if node not in down and node not in adding]:
-        lag = max((lags or {}).get(node, 0) for node in behind_up)
+    behind_up = [node for node in behind if node not in down and node not in adding]
+    troubles += [
+        f"{_brokers([node])} {known[node].words((lags or {}).get(node, 0))}"
+        for node in behind_up
+        if node in known
+    ]
+    if silent := [node for node in behind_up if node not in known]:
+        lag = max((lags or {}).get(node, 0) for node in silent)
         far = f" by {lag:,} records" if lag else ""
-        troubles.append(f"{_brokers(behind_up)} {'is' if len(behind_up) == 1 else 'are'} behind{far}")
-    if down:
-        troubles.append(f"{_brokers(down)} {'is' if len(down) == 1 else 'are'} down")
+        troubles.append(f"{_brokers(silent)} {'is' if len(silent) == 1 else 'are'} behind{far}")
+    troubles += [f"{_brokers([node])} is down, {known[node].words()}" for node in down if node in known]
+    if silent := [node for node in down if node not in known]:
+        troubles.append(f"{_brokers(silent)} {'is' if len(silent) == 1 else 'are'} down")
     if move is not None:
         troubles.append(f"moving to {','.join(map(str, move.target))}")
     if not troubles and info.replicas and info.leader != info.replicas[0]:

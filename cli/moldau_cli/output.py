@@ -131,6 +131,18 @@ def human_seconds(seconds: float | None) -> str | None:
     return f"{seconds:.1f} s" if seconds < 10 else duration(int(seconds))
 
 
+def human_span(seconds: int) -> str:
+    """5 s, 4 min, 4 h 10 min, 2 d 3 h: as exact as one wants to know how long something has been going on."""
+    return f"{seconds // 60} min" if 60 <= seconds < 3600 else duration(seconds)
+
+
+def time_of_day(timestamp_ms: int, now_ms: int) -> str:
+    """10:31:07 UTC; with its date where that is another one than today's."""
+    moment, now = (datetime.fromtimestamp(at / 1000, UTC) for at in (timestamp_ms, now_ms))
+    day = "" if moment.date() == now.date() else f"{moment:%Y-%m-%d} "
+    return f"{day}{moment:%H:%M:%S} UTC"
+
+
 def human_time(timestamp_ms: int) -> str:
     """UTC in ISO 8601 with milliseconds; a dash for the -1 that stands for "no time"."""
     if timestamp_ms < 0:

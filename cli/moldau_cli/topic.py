@@ -121,7 +121,8 @@ def list_(target: Target, internal: bool, output: OutputFormat) -> None:
 def describe(target: Target, names: tuple[str, ...], settings: bool, output: OutputFormat) -> None:
     """Show leaders, replicas, offsets and sizes, and what is wrong.
 
-    RECORDS counts offsets between START and END; on compacted topics fewer records are left.
+    Since when a replica is out of sync is what the partition's leader knows: where another broker led when it fell out,
+    only that it was before. RECORDS counts offsets between START and END; on compacted topics fewer records are left.
     """
     if settings:
         _describe_settings(target, names, output)

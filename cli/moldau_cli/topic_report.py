@@ -15,6 +15,7 @@ from moldau_broker.client.errors import ClientError
 from moldau_broker.client.metadata import NO_LEADER, TopicInfo
 from moldau_broker.client.partitions import EARLIEST, LATEST, TopicPartition
 from moldau_cli.health import advise, partition_troubles, replication_factor
+from moldau_cli.out_of_sync import OutOfSync, ask_leaders, of_topic
 from moldau_cli.output import (
     BAD,
     FAINT,
@@ -46,6 +47,7 @@ class TopicReport:
         live: ids of the brokers that are up.
         lags: records that replicas lack, by partition and broker, where their brokers answered.
         moves: of its partitions, under way.
+        absences: replicas out of sync since when, by partition and broker, where leaders answered.
     """
 
     info: TopicInfo
@@ -57,6 +59,7 @@ class TopicReport:
     live: frozenset[int]
     lags: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
     moves: Mapping[int, reassignments.Reassignment] = field(default_factory=dict)
+    absences: Mapping[int, Mapping[int, OutOfSync]] = field(default_factory=dict)
 
     @property
     def min_insync(self) -> int:
@@ -69,7 +72,8 @@ class TopicReport:
         info = self.info.partitions[partition]
         silent = [f"leader {info.leader} does not answer"] if self.silent(partition) else []
         lags, move = self.lags.get(partition), self.moves.get(partition)
-        return silent + partition_troubles(info, self.live, self.min_insync, lags, move)
+        absences = self.absences.get(partition)
+        return silent + partition_troubles(info, self.live, self.min_insync, lags, move, absences)
 
     def advice(self) -> list[str]:
         """What can be done about it."""
@@ -91,6 +95,7 @@ async def describe_topics(cluster: Cluster, names: Sequence[str]) -> dict[str, T
     wanted = {name: [p.partition for p in info.partitions] for name, info in found.items()}
     disks = await nodes.describe_log_dirs(cluster, topics=wanted)
     moves = await _moves(cluster, partitions)
+    absences = await ask_leaders(cluster, found.values())
     live = frozenset(cluster.metadata.nodes)
     reports: dict[str, TopicReport | ClientError] = {
         name: outcome for name, outcome in described.items() if isinstance(outcome, ClientError)
@@ -116,6 +121,7 @@ async def describe_topics(cluster: Cluster, names: Sequence[str]) -> dict[str, T
             live=live,
             lags=lags,
             moves={place.partition: move for place, move in moves.items() if place.topic == name},
+            absences=of_topic(absences, name),
         )
     return reports
 
@@ -235,6 +241,11 @@ def _as_data(item: TopicReport) -> dict[str, Any]:
                 "replicas": list(p.replicas),
                 "in_sync": list(p.isr),
                 "lag": {str(node): lag for node, lag in item.lags.get(p.partition, {}).items()},
+                "out_of_sync": {
+                    str(node): absence.data()
+                    for node, absence in item.absences.get(p.partition, {}).items()
+                    if node not in p.isr
+                },
                 "moving_to": list(item.moves[p.partition].target) if p.partition in item.moves else None,
                 "offline": list(p.offline),
                 "start_offset": item.start.get(p.partition),

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 import pytest
+
+from moldau_broker.client.admin.topics import NewTopic, create_topics
+from moldau_broker.client.cluster import Cluster
+from moldau_broker.client.errors import ClientError
+from moldau_broker.testing.cluster import ProcessCluster
 
 
 @dataclass
@@ -144,6 +152,51 @@ def test_topic_describe_for_people(cli: Cli, topic: str) -> None:
     assert row[:7] == ["1", "1", "1", "1", "0", "2", "2"]
     assert row[-1] == "ok"
     assert done.err == "error: topic nowhere does not exist; see: moldau topic list\n"
+
+
+@pytest.mark.timeout(180)
+def test_topic_describe_says_since_when_a_replica_is_out_of_sync() -> None:
+    """As its leader knows: from when it last had everything; after another was elected, only that it was before."""
+    with ProcessCluster(roles=["controller", "broker", "broker", "broker"]) as cluster:
+        cli = Cli(cluster.bootstrap)
+        asyncio.run(_create_at(cluster.bootstrap, "t", [2, 3, 4]))
+        cli("produce", "t", text="a\nb\n")
+
+        def about() -> dict[str, Any]:
+            [found] = cli("topic", "describe", "t", "-o", "json").json
+            partition: dict[str, Any] = found["partitions"][0]
+            return partition
+
+        eventually(lambda: about()["in_sync"] == [2, 3, 4])
+        assert about()["out_of_sync"] == {}
+        cluster.kill(4)
+        eventually(lambda: len(about()["in_sync"]) == 2)
+        killed = datetime.now(UTC)
+        cli("produce", "t", text="c\nd\ne\n")
+        found = about()
+        assert found["leader"] == 2
+        one = found["out_of_sync"]["4"]
+        assert datetime.fromisoformat(one["since"]) <= killed
+        assert (one["since_before"], one["lag_records"]) == (None, 3)
+        words = (
+            f"broker 4 is down, out of sync for .* \\(since {one['since'][11:19]} UTC\\), 3 records behind"
+        )
+        assert re.search(words, cli("topic", "describe", "t").out)
+
+        cluster.stop(2)
+        cli = Cli(cluster.node(3).bootstrap)
+        eventually(lambda: about()["leader"] == 3)
+        one = about()["out_of_sync"]["4"]
+        assert (one["since"], one["seconds"]) == (None, None)
+        assert datetime.fromisoformat(one["since_before"]) > killed
+        words = r"broker 4 is down, out of sync since before \d\d:\d\d:\d\d UTC, when broker 3 began to lead"
+        assert re.search(words, cli("topic", "describe", "t").out)
+
+
+async def _create_at(bootstrap: str, name: str, brokers: list[int]) -> None:
+    async with Cluster(bootstrap) as cluster:
+        made = await create_topics(cluster, [NewTopic(name=name, assignment={0: brokers})])
+        assert not isinstance(made[name], ClientError)
 
 
 def test_topic_settings_are_all_listed(cli: Cli, topic: str) -> None:

@@ -26,6 +26,7 @@ from moldau_broker.client.admin_api_answers import (
     GroupReports,
     HostedReplica,
     MayStop,
+    OutOfSyncReport,
     PartitionPosition,
     ResetReport,
     read_answer,
@@ -103,6 +104,12 @@ class AdminApi:
     async def replicas(self) -> tuple[HostedReplica, ...]:
         """What this broker hosts, leaders and followers."""
         return read_answer(HostedReplica.read_all, await self._ask("GET", "replicas"))
+
+    async def out_of_sync(self, topics: Iterable[str] = ()) -> OutOfSyncReport:
+        """Replicas out of sync of the partitions this broker leads, of all topics or of those named."""
+        query = urlencode([("topic", topic) for topic in topics])
+        path = f"replicas/out-of-sync?{query}" if query else "replicas/out-of-sync"
+        return read_answer(OutOfSyncReport.read, await self._ask("GET", path))
 
     async def may_stop(self, broker_id: int) -> MayStop:
         """Whether that broker may be stopped now, and if not why."""

@@ -291,6 +291,52 @@ class HostedReplica:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaOutOfSync:
+    """A replica that is out of sync, as its partition's leader sees it. Times are UTC in ms by the leader's clock.
+
+    Attributes:
+        leader_since_ms: when the leader's term began.
+        since_ms: when the replica last had everything; None means before the leader's term.
+        lag_records: None where it has not asked for anything in the leader's term.
+    """
+
+    partition: TopicPartition
+    broker_id: int
+    leader_epoch: int
+    leader_since_ms: int
+    since_ms: int | None
+    lag_records: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfSyncReport:
+    """The replicas out of sync of the partitions that one broker leads; `now_ms` is its clock."""
+
+    node_id: int
+    now_ms: int
+    replicas: tuple[ReplicaOutOfSync, ...]
+
+    @classmethod
+    def read(cls, found: Json) -> OutOfSyncReport:
+        """The answer of `GET replicas/out-of-sync`."""
+        return cls(
+            int(found["nodeId"]),
+            int(found["nowMs"]),
+            tuple(
+                ReplicaOutOfSync(
+                    read_place(item),
+                    int(item["brokerId"]),
+                    int(item["leaderEpoch"]),
+                    int(item["leaderSinceMs"]),
+                    item.get("sinceMs"),
+                    item.get("lagRecords"),
+                )
+                for item in found["replicas"]
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class DrainProgress:
     """How far a broker is emptied; `bytes_left` is None where the broker itself cannot be asked.
 

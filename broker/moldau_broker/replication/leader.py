@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.metadata.image import PartitionImage
+from moldau_broker.replication.absences import Absences, OutOfSync
 from moldau_broker.replication.end_times import EndTimes
 
 UNKNOWN: Final = -1
@@ -107,6 +108,7 @@ class LeaderState:
     """A leader's knowledge in one leader epoch.
 
     Attributes:
+        absences: who is out of sync since when.
         epoch, epoch_start: the leader epoch, and the end of the log when it began.
         isr, partition_epoch: as committed, as far as this leader knows.
         replicas: all of them, this one included.
@@ -119,6 +121,7 @@ class LeaderState:
         "_followers",
         "_node_id",
         "_recovery",
+        "absences",
         "epoch",
         "epoch_start",
         "isr",
@@ -128,7 +131,15 @@ class LeaderState:
         "replicas",
     )
 
-    def __init__(self, node_id: int, image: PartitionImage, epoch_start: int, now_ms: int) -> None:
+    def __init__(
+        self,
+        node_id: int,
+        image: PartitionImage,
+        epoch_start: int,
+        now_ms: int,
+        before: LeaderState | None = None,
+    ) -> None:
+        """`before` is this broker's knowledge of the epoch it led last, if it led before."""
         self._ends = EndTimes()
         self._node_id = node_id
         self.epoch = image.leader_epoch
@@ -140,6 +151,12 @@ class LeaderState:
         self.ready = False
         self._recovery = image.leader_recovery_state
         self._followers = {replica: Follower(now_ms) for replica in image.replicas if replica != node_id}
+        if before is not None and before.epoch + 1 == image.leader_epoch:
+            self.absences: Absences = before.absences
+            self.absences.see(image.replicas, image.isr, before._followers)
+            self._see_isr()
+        else:
+            self.absences = Absences(set(image.replicas).difference(image.isr), now_ms, UNKNOWN)
 
     def adopt(self, image: PartitionImage, now_ms: int) -> None:
         """The image says something new in the same leader epoch."""
@@ -158,6 +175,10 @@ class LeaderState:
             self._recovery = image.leader_recovery_state
             self.partition_epoch = image.partition_epoch
             self.pending = None
+        self._see_isr()
+
+    def _see_isr(self) -> None:
+        self.absences.see(self.replicas, self.isr, self._followers)
 
     # -- followers --------------------------------------------------------------------------------------------
 
@@ -179,6 +200,15 @@ class LeaderState:
         if self._ends:
             in_sync = (one.end for replica, one in self._followers.items() if replica in self.isr)
             self._ends.passed(min(in_sync, default=leader_end), leader_end)
+
+    def out_of_sync(self) -> OutOfSync:
+        """The replicas that are not in the committed ISR."""
+        found = {}
+        for replica, absence in self.absences.replicas.items():
+            follower = self._followers.get(replica)
+            end = absence.end if follower is None or follower.end == UNKNOWN else follower.end
+            found[replica] = absence._replace(end=end)
+        return OutOfSync(self.absences.term_began_ms, found)
 
     @property
     def maximal_isr(self) -> frozenset[int]:
@@ -295,6 +325,7 @@ class LeaderState:
             if partition_epoch > self.partition_epoch:
                 self.isr = isr
                 self.partition_epoch = partition_epoch
+                self._see_isr()
             self.pending = None
             return Outcome.DONE
         if error in _RETRY:

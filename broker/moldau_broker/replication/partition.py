@@ -15,6 +15,7 @@ from typing import Final
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.metadata.image import PartitionImage
+from moldau_broker.replication.absences import OutOfSync
 from moldau_broker.replication.leader import LeaderState, Outcome, Proposal
 from moldau_broker.replication.outcome import AppendOutcome
 from moldau_broker.replication.partition_base import (
@@ -62,12 +63,12 @@ class Partition(FollowingPartition):
         self.isr = image.isr
         self.is_leader = leader_id == self._node_id
         self.is_ready = self.is_cut_off = False
-        self._leader = None
+        led, self._leader = self._leader, None
         self._hidden.clear()
         if was_leader:
             self._fail_waiting(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         if self.is_leader:
-            self._lead(image)
+            self._lead(image, led)
         self._wake(0)
 
     def _adopt(self, image: PartitionImage) -> None:
@@ -82,12 +83,12 @@ class Partition(FollowingPartition):
         self._look_again()
         self._release_deleted()
 
-    def _lead(self, image: PartitionImage) -> None:
+    def _lead(self, image: PartitionImage, led: LeaderState | None) -> None:
         log = self.log
         start = log.log_end_offset
         log.assign_epoch(self.leader_epoch, start)
         self.led_since_ms = self._around.now_ms()
-        self._leader = LeaderState(self._node_id, image, start, self.led_since_ms)
+        self._leader = LeaderState(self._node_id, image, start, self.led_since_ms, led)
         self._look_again()
         if self.replicated and log.durable_offset < start:
             self.request_commit()
@@ -275,6 +276,10 @@ class Partition(FollowingPartition):
         if proposal is not None:
             around.propose(self, proposal)
         return ErrorCode.NONE
+
+    def out_of_sync(self) -> OutOfSync | None:
+        """The replicas that are out of sync and since when, None where somebody else leads."""
+        return self._leader.out_of_sync() if self._leader is not None else None
 
     def look_around(self, *, is_forgotten: bool) -> None:
         """Stop to lead as long as neither the controller nor any in-sync follower is heard of.

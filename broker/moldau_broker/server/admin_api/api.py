@@ -8,7 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.server.admin_api import cluster, drain, groups, load, may_stop, positions, replicas, reset
+from moldau_broker.server.admin_api import (
+    cluster,
+    drain,
+    groups,
+    load,
+    may_stop,
+    out_of_sync,
+    positions,
+    replicas,
+    reset,
+)
 from moldau_broker.server.admin_api.answers import Answer, Refused, answered, refused
 from moldau_broker.server.admin_api.controller import ask_controller
 from moldau_broker.server.admin_api.fields import Query
@@ -27,6 +37,7 @@ ROUTES: Final = (
     Route("GET", "/admin/v1/cluster", cluster.respond),
     Route("GET", "/admin/v1/load", load.respond),
     Route("GET", "/admin/v1/replicas", replicas.respond),
+    Route("GET", "/admin/v1/replicas/out-of-sync", out_of_sync.respond),
     Route("GET", "/admin/v1/brokers/{brokerId}/may-stop", may_stop.respond),
     Route("POST", "/admin/v1/brokers/{brokerId}/drain", drain.respond_begin),
     Route("GET", "/admin/v1/brokers/{brokerId}/drain", drain.respond_progress),

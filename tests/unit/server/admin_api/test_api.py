@@ -112,6 +112,8 @@ CALLS = [
     ("GET", "/admin/v1/cluster", None),
     ("GET", "/admin/v1/load", None),
     ("GET", "/admin/v1/replicas", None),
+    ("GET", "/admin/v1/replicas/out-of-sync", None),
+    ("GET", "/admin/v1/replicas/out-of-sync?topic=orders&topic=nowhere", None),
     ("GET", "/admin/v1/brokers/1/may-stop", None),
     ("GET", "/admin/v1/brokers/7/may-stop", None),
     ("POST", "/admin/v1/brokers/1/drain", None),
