@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from moldau_broker.client.admin.topics import NewTopic, create_topics
+from moldau_broker.client.admin_api import AdminApi
 from moldau_broker.client.cluster import Cluster
 from moldau_broker.client.consumer import Consumer
 from moldau_broker.client.errors import ClientError
 from moldau_broker.client.partitions import TopicPartition
 from moldau_broker.client.producer import Producer
-from moldau_broker.testing.cluster import ProcessCluster
+from moldau_broker.testing.cluster import HOST, ProcessCluster
 
 pytestmark = [pytest.mark.compat, pytest.mark.timeout(180)]
 
 RECORDS = 400
+SCRUB_AT_ONCE = {"log.scrub.interval.ms": "500", "log.scrub.max.bytes.per.second": str(64 << 20)}
 SEGMENT = "00000000000000000000.log"
 
 
@@ -26,16 +28,21 @@ def segment(cluster: ProcessCluster, node_id: int, topic: str) -> Path:
 
 
 def flip(path: Path, at: float) -> None:
-    """One bit, in the body of the batch that lies at this fraction of the file."""
+    """One bit, in the body of the first batch with enough of it that begins at this fraction of the file or above."""
     data = path.read_bytes()
     position = 0
-    while position + 12 <= len(data) * at:
-        position += 12 + int.from_bytes(data[position + 8 : position + 12], "big")
+    while position + 12 <= len(data) * at or _size(data, position) < 100:
+        position += _size(data, position)
     with path.open("r+b") as file:
         file.seek(position + 61 + 20)
         byte = file.read(1)[0]
         file.seek(position + 61 + 20)
         file.write(bytes([byte ^ 4]))
+
+
+def _size(data: bytes, position: int) -> int:
+    """Of the batch that lies there."""
+    return 12 + int.from_bytes(data[position + 8 : position + 12], "big")
 
 
 async def fill(cluster: Cluster, topic: str) -> list[bytes]:
@@ -128,11 +135,11 @@ async def test_leader_whose_follower_meets_the_damage_hands_over() -> None:
             assert len(cluster.node(1).events("replica.begun_anew")) == 1
 
 
+@pytest.mark.parametrize("which", [0, -1], ids=["closed segment", "active segment"])
 @pytest.mark.parametrize("victim", [1, 3], ids=["leader", "follower"])
-async def test_damage_that_nobody_reads_is_found_and_healed(victim: int) -> None:
-    """A bit flips in a closed segment of one replica; no reader comes, and it is fetched again from sound ones."""
-    settings = {"log.scrub.interval.ms": "500", "log.scrub.max.bytes.per.second": str(64 << 20)}
-    with ProcessCluster(3, settings=settings) as cluster:
+async def test_damage_that_nobody_reads_is_found_and_healed(victim: int, which: int) -> None:
+    """A bit flips in a segment of one replica; no reader comes, and it is fetched again from sound ones."""
+    with ProcessCluster(3, settings=SCRUB_AT_ONCE) as cluster:
         async with Cluster(cluster.bootstrap) as client:
             config = {"min.insync.replicas": "2", "segment.bytes": str(1 << 20)}
             made = await create_topics(client, [NewTopic(name="t", assignment={0: [1, 2, 3]}, config=config)])
@@ -143,17 +150,38 @@ async def test_damage_that_nobody_reads_is_found_and_healed(victim: int) -> None
                     await producer.send("t", value=value, partition=0)
                     await producer.flush()
             await healed(cluster, client, "t")
-            sound = segment(cluster, 2, "t").read_bytes()
-            assert len(sound) < 60 * 50_000, "the first segment is closed"
-            flip(segment(cluster, victim, "t"), 0.5)
+            names = sorted(path.name for path in segment(cluster, 2, "t").parent.glob("*.log"))
+            assert len(names) > 1, "the first segment is closed"
+            sound = segment(cluster, 2, "t").with_name(names[which]).read_bytes()
+            damaged = segment(cluster, victim, "t").with_name(names[which])
+            flip(damaged, 0.5)
             async with asyncio.timeout(40):
                 while True:
                     if cluster.node(victim).events("replica.begun_anew"):
                         break
                     await asyncio.sleep(0.1)
             await healed(cluster, client, "t")
-            assert segment(cluster, victim, "t").read_bytes() == sound
+            assert damaged.read_bytes() == sound
             (found,) = cluster.node(victim).events("log.damage_found")
             assert found["topic"] == "t"
             assert not any(cluster.node(node).events("log.damage_found") for node in {1, 2, 3} - {victim})
             assert await read_all(client, "t", 60) == values  # lost = 0
+
+
+async def test_damage_of_a_metadata_log_is_shown_with_what_to_do_and_the_node_goes_on() -> None:
+    """Nobody reads it: it is said, counted and shown by the node that has it, which leads the quorum on."""
+    with ProcessCluster(3, settings=SCRUB_AT_ONCE) as cluster:
+        async with Cluster(cluster.bootstrap) as client:
+            await fill(client, "t")
+            node = cluster.node(cluster.controller())
+            (log,) = (node.data_dir / "__cluster_metadata-0").glob("*.log")
+            flip(log, 0.5)
+            async with AdminApi((HOST, node.http_port), timeout_ms=15_000) as admin, asyncio.timeout(40):
+                while not (damage := await admin.metadata_damage()):  # noqa: ASYNC110 - another process finds it
+                    await asyncio.sleep(0.1)
+            assert [one.file for one in damage] == [f"__cluster_metadata-0/{log.name}"]
+            assert "give this node an empty data directory" in damage[0].advice
+            found = node.events("log.damage_found")[0]
+            assert (found["topic"], found["outcome"]) == ("__cluster_metadata", damage[0].advice)
+            assert cluster.controller() == node.id
+            assert await read_all(client, "t", RECORDS)

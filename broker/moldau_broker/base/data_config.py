@@ -137,7 +137,7 @@ class LogSettings:
         "log.scrub.max.bytes.per.second",
         _LONG,
         str(2 * 1024 * 1024),
-        "Most bytes of closed segments read per second to find damage that nobody reads, a tenth of it while the "
+        "Most bytes of segments read per second to find damage that nobody reads, a tenth of it while the "
         "broker is busy; 0 looks for none. The default walks over a terabyte in six days.",
         at_least(0),
     )
@@ -145,7 +145,7 @@ class LogSettings:
         "log.scrub.interval.ms",
         _LONG,
         "604800000",
-        "From the beginning of one walk over all closed segments to the next one's, at least.",
+        "From the beginning of one walk over all logs to the next one's, at least.",
         at_least(100),
     )
 

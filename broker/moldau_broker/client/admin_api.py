@@ -26,6 +26,7 @@ from moldau_broker.client.admin_api_answers import (
     GroupReports,
     HostedReplica,
     MayStop,
+    MetadataDamage,
     OutOfSyncReport,
     PartitionPosition,
     ResetReport,
@@ -104,6 +105,10 @@ class AdminApi:
     async def replicas(self) -> tuple[HostedReplica, ...]:
         """What this broker hosts, leaders and followers."""
         return read_answer(HostedReplica.read_all, await self._ask("GET", "replicas"))
+
+    async def metadata_damage(self) -> tuple[MetadataDamage, ...]:
+        """What this broker's scrubber has found damaged in its metadata log and the snapshots beside it."""
+        return read_answer(MetadataDamage.read_all, await self._ask("GET", "replicas"))
 
     async def out_of_sync(self, topics: Iterable[str] = ()) -> OutOfSyncReport:
         """Replicas out of sync of the partitions this broker leads, of all topics or of those named."""

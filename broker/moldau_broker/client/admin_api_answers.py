@@ -291,6 +291,24 @@ class HostedReplica:
 
 
 @dataclass(frozen=True, slots=True)
+class MetadataDamage:
+    """A damaged file of a broker's metadata log: its path below the data directory, and what a person can do."""
+
+    file: str
+    reason: str
+    advice: str
+    found_ms: int
+
+    @classmethod
+    def read_all(cls, found: Json) -> tuple[MetadataDamage, ...]:
+        """The answer of `GET replicas`; brokers that do not look for it have found none."""
+        return tuple(
+            cls(str(item["file"]), str(item["reason"]), str(item["advice"]), int(item["foundMs"]))
+            for item in found.get("metadataDamage", ())
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaOutOfSync:
     """A replica that is out of sync, as its partition's leader sees it. Times are UTC in ms by the leader's clock.
 

@@ -223,11 +223,7 @@ class App:
 
     def _start_chores(self, log_dir: LogDir, replicas: ReplicaManager) -> None:
         """What goes on by the clock."""
-        broker = self.broker
-        commit, clock, timers = self._commit, self._clock, self.timers
-        self._upkeep = Upkeep(
-            log_dir, replicas, commit, clock, timers, lambda: broker.settings, self._readers, self._rng
-        )
+        self._upkeep = Upkeep(self.broker, self._commit, self._rng)
         self.telemetry.add(self._upkeep.scrubber.emit)
         self._upkeep.start()
         self._loads = LoadSampler(replicas, self._clock, self.timers)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from moldau_broker.server.config import BrokerConfig
     from moldau_broker.server.controller_channel import ControllerChannel
     from moldau_broker.server.liveness import LivenessProber
+    from moldau_broker.server.metadata_scrub import Damage
     from moldau_broker.server.readers import Readers
     from moldau_broker.storage.logdir import LogDir
 
@@ -39,6 +40,7 @@ class Broker:
         replicas: the partitions hosted here.
         groups: the group coordinator.
         served: the handlers of each kind of listener, sorted by key.
+        metadata_damage: what was found damaged in the quorum's own folder, by path.
         just_fenced: brokers that clients are told of a little longer.
         supported_features: feature levels this program supports, by name.
     """
@@ -60,6 +62,7 @@ class Broker:
     served: Mapping[ListenerKind, tuple[Handler, ...]]
     supported_features: Mapping[str, tuple[int, int]]
     just_fenced: JustFenced = field(default_factory=JustFenced)
+    metadata_damage: dict[str, Damage] = field(default_factory=dict)
     waiting_fetches: set[DelayedFetch] = field(default_factory=set)
 
     def finish_fetches(self) -> None:

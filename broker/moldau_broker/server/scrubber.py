@@ -1,10 +1,11 @@
-"""Looks through closed segments for damage that nobody reads, slowly, for as long as the broker runs.
+"""Looks through logs for damage that nobody reads, slowly, for as long as the broker runs.
 
 Theory of operation: a walk takes every log in turn, a stretch of each segment at a time, on the helper threads that
 also warm cold reads; between two stretches it rests (`storage.scrub_pace`). Damage is what it is to a reader: the
 replica goes offline, leads no more, and is begun anew once nobody counts on it (`replication.lost`). With one
 difference, because nobody is waiting: a log goes on serving what is sound until another replica that is in sync can
-take over. A partition of one replica has nobody to fetch from, so it is reported and left in service.
+take over. A partition of one replica has nobody to fetch from, so it is reported and left in service. So is the
+quorum's own log, which has its turn among the others (`server.metadata_scrub`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from moldau_broker.storage.scrub import SegmentCheck, next_check
+from moldau_broker.server.metadata_scrub import METADATA, Listing, MetadataScrub
+from moldau_broker.storage.scrub import FileCheck, SegmentCheck, next_check
 from moldau_broker.storage.scrub_pace import STRETCH_BYTES, Key, Round, rest_ms
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ LOOK_MS: Final = 1_000
 """Between two looks at what waits: a walk that is not due yet, damage that nobody could take over from."""
 
 LOGS_AT_ONCE: Final = 200
-"""Logs without a closed segment that are passed over in one go."""
+"""Logs without anything to look at that are passed over in one go."""
 
 
 class Scrubber:
@@ -47,7 +49,7 @@ class Scrubber:
 
     Attributes:
         bytes_read: by all walks since start.
-        found: damaged segments found since start.
+        found: damaged segments and snapshots found since start.
         walks: walks that have come to their end.
     """
 
@@ -60,7 +62,9 @@ class Scrubber:
         timers: LoopTimers,
         settings: Callable[[], LogSettings],
         rng: Random,
+        metadata: MetadataScrub | None = None,
     ) -> None:
+        """`metadata` is the look at the quorum's folder; without it that is left out."""
         self._node_id = node_id
         self._replicas = replicas
         self._readers = readers
@@ -68,9 +72,10 @@ class Scrubber:
         self._timers = timers
         self._settings = settings
         self._rng = rng
+        self._metadata = metadata
         self._round: Round | None = None
         self._due_ms = 0
-        self._check: SegmentCheck | None = None
+        self._check: FileCheck | Listing | None = None
         self._waiting: dict[Key, SegmentCheck] = {}
         self._looked = (0.0, 0.0)
         self._stopped = False
@@ -107,7 +112,7 @@ class Scrubber:
         stretch = partial(check.step, STRETCH_BYTES)
         self._readers.run(stretch, partial(self._stepped, check, check.position, began))
 
-    def _next(self) -> SegmentCheck | None:
+    def _next(self) -> FileCheck | Listing | None:
         """What to read now; None to ask again, at once while a walk is under way."""
         now_ms = self._clock.monotonic_ms()
         walk = self._round
@@ -115,6 +120,8 @@ class Scrubber:
             if now_ms < self._due_ms:
                 return None
             keys = [(one.topic, one.index) for one in self._replicas.partitions()]
+            if self._metadata is not None:
+                keys.append(METADATA)
             walk = self._round = Round(keys, now_ms, self._rng.random() if self.walks == 0 else 0.0)
         if self._check is not None and not self._check.done and self._check.is_current:
             return self._check
@@ -124,22 +131,36 @@ class Scrubber:
                 self._due_ms = walk.next_round_ms(self._settings().scrub_interval_ms)
                 self.walks += 1
                 return None
-            partition = self._replicas.partition(*walk.key)
-            if partition is not None and partition.offline_reason is None and walk.key not in self._waiting:
-                check = next_check(partition.log, walk.after)
-                if check is not None:
-                    walk.after = check.segment.base_offset
-                    return check
+            if walk.key == METADATA and self._metadata is not None:
+                check = self._metadata.next_check(walk)
+            else:
+                check = self._next_of_partition(walk, walk.key)
+            if check is not None:
+                return check
             walk.next_log()
         return None
 
-    def _stepped(self, check: SegmentCheck, position: int, began: float) -> None:
+    def _next_of_partition(self, walk: Round, key: Key) -> SegmentCheck | None:
+        partition = self._replicas.partition(*key)
+        if partition is None or partition.offline_reason is not None or key in self._waiting:
+            return None
+        if walk.up_to is None:
+            walk.up_to = partition.log.log_end_offset
+        check = next_check(partition.log, walk.after, walk.up_to)
+        if check is not None:
+            walk.after = check.segment.base_offset
+        return check
+
+    def _stepped(self, check: FileCheck | Listing, position: int, began: float) -> None:
         if self._stopped:
             return
         size = check.position - position
         self.bytes_read += size
-        if check.damage is not None and check.is_current:
-            self._found(check, check.damage)
+        if isinstance(check, SegmentCheck) and (check.log.topic, check.log.partition) != METADATA:
+            if check.damage is not None and check.is_current:
+                self._found(check, check.damage)
+        elif self._metadata is not None:
+            self.found += self._metadata.stepped(check)
         now = time.monotonic()
         rest = rest_ms(
             size, (now - began) * 1000, self._busy_share(now), self._settings().scrub_bytes_per_second

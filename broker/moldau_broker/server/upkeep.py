@@ -9,19 +9,16 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from moldau_broker.server.metadata_scrub import METADATA, MetadataScrub
 from moldau_broker.server.scrubber import Scrubber
 from moldau_broker.storage.errors import StorageError
 
 if TYPE_CHECKING:
     from random import Random
 
-    from moldau_broker.base.clock import Clock
-    from moldau_broker.replication.manager import ReplicaManager
+    from moldau_broker.server.broker import Broker
     from moldau_broker.server.config import BrokerConfig
-    from moldau_broker.server.readers import Readers
-    from moldau_broker.server.turn import LoopTimers
     from moldau_broker.storage.group_commit import GroupCommit
-    from moldau_broker.storage.logdir import LogDir
 
 logger = logging.getLogger(__name__)
 
@@ -39,28 +36,29 @@ class Upkeep:
         scrubber: looks for damage.
     """
 
-    def __init__(
-        self,
-        log_dir: LogDir,
-        replicas: ReplicaManager,
-        commit: GroupCommit,
-        clock: Clock,
-        timers: LoopTimers,
-        settings: Callable[[], BrokerConfig],
-        readers: Readers,
-        rng: Random,
-    ) -> None:
-        self._log_dir = log_dir
-        self._replicas = replicas
+    def __init__(self, broker: Broker, commit: GroupCommit, rng: Random) -> None:
+        """Nothing is done before `start`; settings are read anew each time."""
+        self._log_dir = broker.log_dir
+        self._replicas = broker.replicas
         self._commit = commit
-        self._clock = clock
-        self._timers = timers
-        self._settings = settings
+        self._clock = broker.clock
+        self._timers = broker.timers
+        self._settings: Callable[[], BrokerConfig] = lambda: broker.settings
         self._stopped = False
         self._checkpoint_wanted = False
         self.segments_deleted = 0
+        logs = broker.log_dir.logs
         self.scrubber = Scrubber(
-            settings().node.id, replicas, readers, clock, timers, lambda: settings().log, rng
+            broker.node_id,
+            broker.replicas,
+            broker.readers,
+            broker.clock,
+            broker.timers,
+            lambda: broker.settings.log,
+            rng,
+            MetadataScrub(
+                broker.log_dir.disk, lambda: logs.get(METADATA), broker.clock, broker.metadata_damage
+            ),
         )
 
     def start(self) -> None:

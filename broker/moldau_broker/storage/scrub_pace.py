@@ -43,6 +43,7 @@ class Round:
         began_ms: monotonic time of its beginning.
         key: the log whose turn it is; None when all have had theirs.
         after: base offset of the last of its segments that was checked, -1 before the first.
+        up_to: where it ended when its turn began, None until whoever walks has looked.
     """
 
     def __init__(self, keys: Iterable[Key], began_ms: int, begin_at: float = 0.0) -> None:
@@ -57,12 +58,14 @@ class Round:
         self.began_ms = began_ms
         self.key: Key | None = None
         self.after = -1
+        self.up_to: int | None = None
         self.next_log()
 
     def next_log(self) -> None:
         """The present one is through."""
         self.key = self._left.popleft() if self._left else None
         self.after = -1
+        self.up_to = None
 
     def next_round_ms(self, interval_ms: int) -> int:
         """When the next walk may begin, monotonic: `interval_ms` after the beginning of this one."""

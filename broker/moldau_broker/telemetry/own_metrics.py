@@ -182,7 +182,7 @@ OWN_METRICS: Final = (
         _COUNTER,
         (),
         "bytes",
-        "Bytes of closed segments read in search of damage.",
+        "Bytes of segments and metadata snapshots read in search of damage.",
         "server.scrubber",
     ),
     Metric(
@@ -190,7 +190,7 @@ OWN_METRICS: Final = (
         _COUNTER,
         (),
         "segments",
-        "Closed segments in which that search found damage.",
+        "Segments and metadata snapshots in which that search found damage.",
         "server.scrubber",
     ),
     # logs

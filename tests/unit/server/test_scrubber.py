@@ -69,21 +69,21 @@ class Desk:
             ).error
         bench.committer.flush_all()
         self.partition.log.sync()
-        self.closed = self.partition.log.segments[:-1]
-        assert len(self.closed) > 1
+        self.segments = self.partition.log.segments
+        assert len(self.segments) > 2
 
-    def flip(self) -> None:
-        name = self.closed[1].name(".log")
+    def flip(self, segment: int = 1) -> None:
+        name = self.segments[segment].name(".log")
         self.bench.disk.content(f"t-0/{name}")[5_000] ^= 4
 
     def publish(self, isr: tuple[int, ...], *, leader: int = 1, epoch: int = 1) -> None:
         self.bench.publish(self.bench.topic("t", replicas=(1, 2), isr=isr, leader=leader, epoch=epoch))
 
 
-def test_a_walk_reads_all_closed_segments_at_the_rate_and_comes_again_after_a_week() -> None:
+def test_a_walk_reads_all_segments_at_the_rate_and_comes_again_after_a_week() -> None:
     """Not at once after the start; all bytes once; then nothing until the interval is over."""
     desk = Desk()
-    size = sum(segment.size for segment in desk.closed)
+    size = sum(segment.size for segment in desk.segments)
     desk.scrubber.start()
     desk.timers.run(FIRST_REST_MS - 1)
     assert desk.scrubber.bytes_read == 0
@@ -119,10 +119,41 @@ def test_damage_takes_a_replica_out_of_service_where_another_one_is_in_sync(
     assert desk.partition.offline_reason is not None
     assert isinstance(desk.bench.log_dir.offline["t", 0], CorruptLog)
     (record,) = (one for one in caplog.records if one.message == "log.damage_found")
-    assert record.__dict__["offset"] == desk.closed[1].base_offset
+    assert record.__dict__["offset"] == desk.segments[1].base_offset
     desk.publish((2,), leader=2, epoch=2)
     assert desk.bench.partition("t") is not desk.partition
     assert desk.bench.partition("t").log_end_offset == 0
+
+
+def test_damage_of_an_active_segment_is_treated_as_that_of_a_closed_one() -> None:
+    """Out of service where another replica is in sync, and begun anew."""
+    desk = Desk()
+    desk.flip(-1)
+    desk.scrubber.start()
+    desk.timers.run(FIRST_REST_MS + 60_000)
+    assert desk.scrubber.found == 1
+    assert isinstance(desk.bench.log_dir.offline["t", 0], CorruptLog)
+    desk.publish((2,), leader=2, epoch=2)
+    assert desk.bench.partition("t").log_end_offset == 0
+
+
+def test_a_log_that_grows_faster_than_it_is_read_does_not_keep_the_walk() -> None:
+    """Its turn ends where it ended when the turn began."""
+    desk = Desk()
+    size = sum(segment.size for segment in desk.segments)
+
+    def write() -> None:
+        for _ in range(4):
+            batch = desk.bench.accepted(make_batch((bytes(300_000),)))
+            assert not desk.partition.append(batch, desk.bench.clock.wall_ms(), all_in_sync=False).error
+        desk.bench.committer.flush_all()
+        desk.timers.call_later(500, write)
+
+    desk.scrubber.start()
+    desk.timers.call_later(FIRST_REST_MS + 1, write)
+    desk.timers.run(FIRST_REST_MS + 30_000)
+    assert desk.scrubber.walks == 1
+    assert desk.scrubber.bytes_read <= size + (1 << 20)
 
 
 def test_damage_of_a_follower_that_nobody_counts_on_begins_anew_in_a_new_epoch() -> None:

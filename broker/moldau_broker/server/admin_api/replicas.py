@@ -1,4 +1,4 @@
-"""GET replicas: what this broker hosts, leaders and followers, and how large it is."""
+"""GET replicas: what this broker hosts, leaders and followers, how large it is, and what of it is damaged."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ if TYPE_CHECKING:
 
 
 async def respond(node: AdminNode, call: Call) -> Any:
-    """Every replica here."""
+    """Every replica here, and what is damaged in the quorum's own folder, which is no replica of a topic."""
     call.query.done()
     call.no_body()
-    return {"nodeId": node.broker.node_id, "replicas": hosted(node)}
+    damage = [
+        {"file": one.file, "reason": one.reason, "advice": one.advice, "foundMs": one.found_ms}
+        for _, one in sorted(node.broker.metadata_damage.items())
+    ]
+    return {"nodeId": node.broker.node_id, "replicas": hosted(node), "metadataDamage": damage}
 
 
 def hosted(node: AdminNode) -> list[dict[str, Any]]:
