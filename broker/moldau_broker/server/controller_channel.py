@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from moldau_broker.base.broker_config import GroupSettings
@@ -39,9 +40,24 @@ logger = logging.getLogger(__name__)
 TIMEOUT_MS: Final = 30_000
 """How long a request without a time-out of its own is tried; Kafka's request.timeout.ms."""
 RETRY_MS: Final = 25
-CONNECT_TIMEOUT_MS: Final = 1_000
-SESSION_TIMEOUT_MS: Final = 1_500
-"""A heartbeat without an answer for so long is given up; the session lasts several times that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long this broker waits for another controller, in ms.
+
+    Attributes:
+        connect: for a connection.
+        session: for the answer to a heartbeat; the session lasts several times that.
+        request: for an answer to a request that names no time of its own; Kafka's request.timeout.ms.
+    """
+
+    connect: int = 1_000
+    session: int = 1_500
+    request: int = TIMEOUT_MS
+
+
+USUAL: Final = Patience()
 
 _ITEMS: Final = {
     ApiKey.CREATE_TOPICS: "topics",
@@ -64,6 +80,7 @@ class ControllerChannel(ControllerAdmin):
         clock: Clock,
         groups: Callable[[], GroupSettings],
         broker_epoch: Callable[[], int],
+        patience: Patience = USUAL,
     ) -> None:
         """`groups`: the settings in force; `broker_epoch`: of this broker's registration, -1 without one."""
         super().__init__(node_id)
@@ -71,7 +88,8 @@ class ControllerChannel(ControllerAdmin):
         self._clock = clock
         self._groups = groups
         self._broker_epoch = broker_epoch
-        config = ClientConfig(client_id=f"broker-{node_id}", connect_timeout_ms=CONNECT_TIMEOUT_MS)
+        self._patience = patience
+        config = ClientConfig(client_id=f"broker-{node_id}", connect_timeout_ms=patience.connect)
         self._link = ControllerLink(lambda: runtime.leader, config)
         self._session_link = ControllerLink(lambda: runtime.leader, config)
         self._changed = asyncio.Event()
@@ -135,7 +153,7 @@ class ControllerChannel(ControllerAdmin):
 
     async def ask(self, key: ApiKey, request: Struct, version: int | None = None) -> Any:
         """The active controller's answer, or after its time an answer that says there is none."""
-        deadline_ms = self._clock.monotonic_ms() + _timeout_ms(request)
+        deadline_ms = self._clock.monotonic_ms() + _timeout_ms(request, self._patience.request)
         while True:
             changed = self._changed
             left_ms = deadline_ms - self._clock.monotonic_ms()
@@ -162,7 +180,7 @@ class ControllerChannel(ControllerAdmin):
 
         async def attempt() -> None:
             link = self._session_link if session else self._link
-            timeout_ms = SESSION_TIMEOUT_MS if session else TIMEOUT_MS
+            timeout_ms = self._patience.session if session else self._patience.request
             answer, _ = await self._try(link, key, request, None, timeout_ms)
             if not self._closed:
                 on_answer(answer)
@@ -229,9 +247,9 @@ class PartitionChanges:
         self._channel.ask_soon(_KEYS[type(request)], request, on_answer)
 
 
-def _timeout_ms(request: Struct) -> int:
-    wanted = getattr(request, "timeout_ms", TIMEOUT_MS)
-    return min(wanted, TIMEOUT_MS) if wanted > 0 else TIMEOUT_MS
+def _timeout_ms(request: Struct, most_ms: int) -> int:
+    wanted = getattr(request, "timeout_ms", most_ms)
+    return min(wanted, most_ms) if wanted > 0 else most_ms
 
 
 def _is_elsewhere(key: ApiKey, answer: Any) -> bool:

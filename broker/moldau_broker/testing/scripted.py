@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
+import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.wire import codec, framing
@@ -19,6 +22,8 @@ from moldau_broker.wire.messages.metadata import (
     MetadataResponseTopic,
 )
 from moldau_broker.wire.schema import Struct
+
+HOST: Final = "127.0.0.1"
 
 Script = Callable[[Any, int], Struct | bytes | None]
 """Gives the answer to (request, version): a message, raw bytes to send, or None to stay silent."""
@@ -42,18 +47,34 @@ class ScriptedBroker:
         self.nodes: list[ScriptedBroker] = [self]
         self.topics: dict[str, list[int]] = {}
         """Topic to the leader of each partition; -1 is none."""
+        self._held: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
 
     @property
     def bootstrap(self) -> str:
         """Its address, for `bootstrap.servers`."""
-        return f"127.0.0.1:{self.port}"
+        return f"{HOST}:{self.port}"
 
     async def start(self) -> None:
         """Listen: on a free port the first time, on the same one again."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        if self._held is None and sys.platform == "linux":
+            self._held = self._hold_port()
+            self.port = self._held.getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, HOST, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
+
+    def _hold_port(self) -> socket.socket:
+        """Choose a port and keep it as long as this object lives: nobody else is given it while this broker is down.
+
+        A socket that is bound and never listens is enough: connections are refused, and on Linux the broker may listen
+        beside it.
+        """
+        holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        weakref.finalize(self, holder.close)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind((HOST, 0))
+        return holder
 
     async def stop(self) -> None:
         """Close the listening socket and every connection."""
@@ -119,7 +140,7 @@ class ScriptedBroker:
                 return self._metadata(request)
             case "FindCoordinatorRequest":
                 coordinators = [
-                    Coordinator(key=group, node_id=self.node_id, host="127.0.0.1", port=self.port)
+                    Coordinator(key=group, node_id=self.node_id, host=HOST, port=self.port)
                     for group in request.coordinator_keys
                 ]
                 return FindCoordinatorResponse(coordinators=coordinators)
@@ -134,8 +155,7 @@ class ScriptedBroker:
         names = self.topics if request.topics is None else [topic.name or "" for topic in request.topics]
         return MetadataResponse(
             brokers=[
-                MetadataResponseBroker(node_id=node.node_id, host="127.0.0.1", port=node.port)
-                for node in self.nodes
+                MetadataResponseBroker(node_id=node.node_id, host=HOST, port=node.port) for node in self.nodes
             ],
             cluster_id="scripted",
             controller_id=self.node_id,

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from moldau_broker.base.errors import ErrorCode
+from moldau_broker.base.limits import ADMIN_PEER_TIMEOUT_MS
 from moldau_broker.server.admin_api import (
     cluster,
     drain,
@@ -56,10 +57,13 @@ class AdminApi:
         node: what resources work with.
     """
 
-    def __init__(self, broker: Broker, loads: LoadSampler) -> None:
-        peers = Peers(lambda: broker.metadata.image)
+    def __init__(self, broker: Broker, loads: LoadSampler, patience_ms: int = ADMIN_PEER_TIMEOUT_MS) -> None:
+        """`patience_ms`: how long to wait for other brokers, and for what has to be stored."""
+        peers = Peers(lambda: broker.metadata.image, patience_ms)
         positions_here = LocalPositions(broker.replicas)
-        self.node = AdminNode(broker, loads, peers, positions_here, partial(ask_controller, broker))
+        self.node = AdminNode(
+            broker, loads, peers, positions_here, partial(ask_controller, broker), patience_ms
+        )
 
     async def answer(
         self,

@@ -120,7 +120,7 @@ async def _ask(
 
 async def _reports(node: AdminNode, group_ids: Sequence[str] | None) -> list[dict[str, Any]]:
     """Commits first, log ends after them: that order keeps lag from ever being negative."""
-    views = await awaited(node.broker.groups.views(group_ids))
+    views = await awaited(node.broker.groups.views(group_ids), node.patience_ms)
     image = node.broker.metadata.image
     committed = {view.group_id: _committed(image, view) for view in views}
     asks = {

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from moldau_broker.base.limits import ADMIN_PEER_TIMEOUT_MS
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.schema import Struct
 
@@ -22,6 +23,7 @@ class AdminNode:
 
     Attributes:
         ask_controller: sends a request to the active controller, here or elsewhere.
+        patience_ms: how long to wait for other brokers, and for what has to be stored.
     """
 
     broker: Broker
@@ -29,3 +31,4 @@ class AdminNode:
     peers: Peers
     positions: LocalPositions
     ask_controller: Callable[[ApiKey, Struct], Awaitable[Struct]]
+    patience_ms: int = ADMIN_PEER_TIMEOUT_MS

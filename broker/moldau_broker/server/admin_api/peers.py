@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.base.limits import ADMIN_PARTITIONS_MAX
+from moldau_broker.base.limits import ADMIN_PARTITIONS_MAX, ADMIN_PEER_TIMEOUT_MS
 from moldau_broker.client.admin_api import PREFIX, AdminApi, RawAnswer
 from moldau_broker.client.errors import BrokerUnreachable, ClientError, RequestTimedOut
 from moldau_broker.server.admin_api.answers import Answer, Refused
@@ -26,8 +26,10 @@ _OK = 200
 class Peers:
     """Connections to other brokers, made when needed; owned by the event loop."""
 
-    def __init__(self, image: Callable[[], MetadataImage]) -> None:
+    def __init__(self, image: Callable[[], MetadataImage], timeout_ms: int = ADMIN_PEER_TIMEOUT_MS) -> None:
+        """`timeout_ms`: how long another broker has for an answer."""
         self._image = image
+        self._timeout_ms = timeout_ms
         self._clients: dict[int, tuple[Endpoint, AdminApi]] = {}
 
     async def close(self) -> None:
@@ -79,7 +81,8 @@ class Peers:
         if known is None or known[0] != endpoint:
             if known is not None:
                 await known[1].close()
-            known = endpoint, AdminApi((endpoint.host, endpoint.port), forwarded=True)
+            address = endpoint.host, endpoint.port
+            known = endpoint, AdminApi(address, timeout_ms=self._timeout_ms, forwarded=True)
             self._clients[broker_id] = known
         try:
             return await known[1].send(method, target, body)

@@ -114,7 +114,7 @@ async def respond(node: AdminNode, call: Call) -> Any:
         force=request.force,
         dry_run=request.dry_run,
     )
-    outcome = await awaited(node.broker.groups.reset_offsets(reset))
+    outcome = await awaited(node.broker.groups.reset_offsets(reset), node.patience_ms)
     if outcome.error is not ErrorCode.NONE:
         raise Refused(outcome.error, outcome.message or outcome.error.name)
     return {
@@ -145,7 +145,7 @@ async def _places(node: AdminNode, group_id: str, request: ResetRequest) -> list
         return list(request.to)
     topics = set(request.topics)
     if not topics:
-        for view in await awaited(node.broker.groups.views([group_id])):
+        for view in await awaited(node.broker.groups.views([group_id]), node.patience_ms):
             topics.update(view.topics or ())
             topics.update(topic for topic, _ in view.offsets)
         topics.intersection_update(image.topics)

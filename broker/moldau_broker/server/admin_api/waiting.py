@@ -7,13 +7,12 @@ from typing import TypeVar
 
 from moldau_broker.base.deferred import Deferred
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.base.limits import ADMIN_PEER_TIMEOUT_MS
 from moldau_broker.server.admin_api.answers import Refused
 
 T = TypeVar("T")
 
 
-async def awaited(reply: Deferred[T], timeout_ms: int = ADMIN_PEER_TIMEOUT_MS) -> T:
+async def awaited(reply: Deferred[T], timeout_ms: int) -> T:
     """The value once it is there.
 
     Raises:

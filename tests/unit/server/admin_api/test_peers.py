@@ -29,6 +29,8 @@ from moldau_broker.wire.records import Record, build_batch
 NO_ID = Uuid(bytes(16))
 ORDERS = TopicPartition("orders", 0)
 BEHIND_MS = 90_000
+PATIENCE_MS = 60_000
+"""Of a broker for others, and twice that of a client for a broker: a busy machine may hold a test up for seconds."""
 
 
 class Node:
@@ -46,11 +48,11 @@ class Node:
             metadata=self.metadata,
             replicas=self,
         )
-        self.api = AdminApi(self.broker, SimpleNamespace(loads=lambda: ()))  # type: ignore[arg-type]
+        self.api = AdminApi(self.broker, SimpleNamespace(loads=lambda: ()), PATIENCE_MS)  # type: ignore[arg-type]
         pages = Pages(Lifecycle(), Telemetry(lambda: 0))
         self.server = HttpServer(asyncio.get_running_loop(), pages, lambda: self.api)
         self.port = self.server.listen("127.0.0.1", 0)
-        self.client = Client(("127.0.0.1", self.port))
+        self.client = Client(("127.0.0.1", self.port), timeout_ms=2 * PATIENCE_MS)
 
     def see(self, image: MetadataImage) -> None:
         self.metadata.image = self.bench.image = image
