@@ -30,7 +30,7 @@ def image(
 def fetched(state: LeaderState, replica: int, end: int, leader_end: int, now_ms: int) -> None:
     follower = state.follower(replica)
     assert follower is not None
-    follower.fetched(end, 0, EPOCHS[replica], leader_end, now_ms)
+    state.fetched(follower, end, 0, EPOCHS[replica], leader_end, now_ms)
 
 
 def out(state: LeaderState) -> dict[int, Absence]:
