@@ -32,6 +32,7 @@ class Group:
         leader_id: the member that computes the assignment.
         static_members: instance id -> member id.
         new_member_added: someone joined during the initial delay, so it is extended.
+        storing: the generation whose assignment is on its way into the log, or was; None before any.
         topics: what the members subscribe to; None when that is not known.
     """
 
@@ -51,6 +52,7 @@ class Group:
         "state",
         "state_timestamp_ms",
         "static_members",
+        "storing",
         "topics",
     )
 
@@ -68,6 +70,7 @@ class Group:
         self.pending_join: set[str] = set()
         self.pending_sync: set[str] = set()
         self.new_member_added = False
+        self.storing: int | None = None
         self.topics: frozenset[str] | None = None
         self._awaiting_join = 0
         self._speakers: dict[str, int] = {}

@@ -77,7 +77,15 @@ def _differs(asked: str | None, current: str | None) -> bool:
 
 
 def _store_assignment(shard: ShardState, group: Group, assignments: dict[str, bytes]) -> None:
+    """The first assignment of a generation is the one it has.
+
+    A leader whose connection broke while that is being stored joins again and may hand in another one. Members are
+    told the first, so the log must not end with the second: the next coordinator would go by that.
+    """
     generation = group.generation
+    if group.storing == generation:
+        return
+    group.storing = generation
 
     def stored(error: ErrorCode) -> None:
         if group.state is not GroupState.COMPLETING_REBALANCE or group.generation != generation:

@@ -135,6 +135,24 @@ def test_sync_twice_answers_the_parked_one() -> None:
     assert second.value.assignment == b"F"
 
 
+def test_sync_of_a_leader_that_comes_again_does_not_change_the_assignment() -> None:
+    """Its connection broke while the first was being stored: it joins again and computes another one.
+
+    Members and the log say the same, or the next coordinator would give partitions to others in this generation.
+    """
+    bench = GroupBench()
+    leader, follower = _completing(bench)
+    bench.auto_store = False
+    theirs = bench.sync("g", follower, 1)
+    given_up = bench.sync("g", leader, 1, {leader: b"one", follower: b"two"})
+    assert bench.join("g", leader).value.generation_id == 1
+    ours = bench.sync("g", leader, 1, {leader: b"two", follower: b"one"})
+    assert given_up.value.error_code == ErrorCode.REBALANCE_IN_PROGRESS
+    bench.store()
+    assert (ours.value.assignment, theirs.value.assignment) == (b"one", b"two")
+    assert bench.replica().view("g") == bench.view("g")
+
+
 def test_sync_parked_keeps_the_member_alive_and_its_session_begins_with_the_answer() -> None:
     """A slow leader is not the follower's fault."""
     bench = GroupBench()
