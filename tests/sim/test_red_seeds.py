@@ -11,6 +11,7 @@ from moldau_broker.testing.sim.swarm import (
     DISK_FAULTS,
     EXTRAS,
     LATE_ROT,
+    MEMBERS,
     READ_AHEAD,
     TopicPlan,
 )
@@ -85,6 +86,11 @@ RED_WITH_ALL = [
     ),
 ]
 
+RED_WITH_MEMBERS = [
+    (18, "a leader that synced twice while its assignment was being stored gave its generation two of them"),
+    (43, "the same; each of three members would have got the share of another"),
+]
+
 
 @pytest.mark.parametrize(("layer", "seed", "found"), RED, ids=[f"{layer}-{seed}" for layer, seed, _ in RED])
 def test_seed_that_was_red_is_green(layer: str, seed: int, found: str) -> None:
@@ -132,6 +138,16 @@ def test_seed_that_was_red_by_its_disks_is_green(layer: str, seed: int, found: s
 )
 def test_seed_that_was_red_since_sessions_listen_is_green(seed: int, counted: str, found: str) -> None:
     """Likewise, for stories in which fetches look only where something has happened."""
-    outcome = run_seed(seed, layer="broker", extras=EXTRAS - {READ_AHEAD})
+    outcome = run_seed(seed, layer="broker", extras=EXTRAS - {READ_AHEAD, MEMBERS})  # there were none of them yet
     assert outcome.counts[counted], "what found it is still there"
+    assert outcome.failure is None, f"{outcome.failure}; it once found: {found}"
+
+
+@pytest.mark.parametrize(
+    ("seed", "found"), RED_WITH_MEMBERS, ids=[f"broker-{seed}" for seed, _ in RED_WITH_MEMBERS]
+)
+def test_seed_that_was_red_by_a_groups_members_is_green(seed: int, found: str) -> None:
+    """Likewise, for what members of a group have found."""
+    outcome = run_seed(seed, layer="broker")
+    assert outcome.counts["group rebalances completed"], "what found it is still there"
     assert outcome.failure is None, f"{outcome.failure}; it once found: {found}"

@@ -8,12 +8,13 @@ from random import Random
 from typing import Any
 
 from moldau_broker.metadata.image import NO_LEADER, PartitionImage, TopicImage
-from moldau_broker.testing.sim import disk_faults
+from moldau_broker.testing.sim import disk_faults, group_ghost
 from moldau_broker.testing.sim.client import Key
 from moldau_broker.testing.sim.clients import Consumer, Producer
 from moldau_broker.testing.sim.committers import Committer
 from moldau_broker.testing.sim.controller_cluster import ControllerCluster
 from moldau_broker.testing.sim.fleeting import Caretaker, Reader, Writer
+from moldau_broker.testing.sim.members import Workers
 from moldau_broker.testing.sim.node import SimNode
 from moldau_broker.testing.sim.offsets_ghost import OFFSETS_TOPIC, OffsetsGhost
 from moldau_broker.testing.sim.partition_ghost import PartitionGhost
@@ -50,6 +51,7 @@ class BrokerCluster(ControllerCluster):
         "groups moved to another coordinator",
         "offset commits acknowledged",
         "offset commits read",
+        *group_ghost.COUNTERS,
     )
     replicas_class = Replicas
 
@@ -85,10 +87,10 @@ class BrokerCluster(ControllerCluster):
         self.offsets = OffsetsGhost(f"{key[0]}-0", self.coverage, partial(self.log_of, key))
         self.partitions[key] = self.offsets
 
-    def leads_offsets(self, node_id: int) -> bool:
-        """Whether that node leads the offsets topic, as the controller has committed."""
-        ghost = self.offsets
-        return ghost is not None and ghost.image is not None and ghost.image.leader == node_id
+    def leads_offsets(self, node_id: int, epoch: int | None = None) -> bool:
+        """Whether that node leads the offsets topic, in that epoch if one is given, as the controller has committed."""
+        image = None if self.offsets is None else self.offsets.image
+        return image is not None and image.leader == node_id and epoch in {None, image.leader_epoch}
 
     def log_of(self, key: Key, node_id: int) -> SimLog | None:
         """A replica's log, whether its node is up or down."""
@@ -255,6 +257,7 @@ class BrokerCluster(ControllerCluster):
         self.producers: list[Producer] = []
         self.consumers: list[Consumer] = []
         self.committers: list[Committer] = []
+        self.workers: Workers | None = None
         self.caretaker: Caretaker | None = None
         self.reader: Reader | None = None
         super().begin_work()
@@ -267,6 +270,8 @@ class BrokerCluster(ControllerCluster):
         if self.offsets is not None:
             key, ghost = (OFFSETS_TOPIC.name, 0), self.offsets
             self.committers = [Committer(self, 180 + at, key, ghost) for at in range(self.swarm.groups)]
+            if self.swarm.members is not None:
+                self.workers = Workers(self, 190, key, ghost)
         plan, ghosts = self.swarm.fleeting, self.fleeting
         if plan is not None and ghosts is not None:
             key = (plan.name, 0)
@@ -281,6 +286,8 @@ class BrokerCluster(ControllerCluster):
             producer.finishing = True
         for committer in self.committers:
             committer.finishing = True
+        if self.workers is not None:
+            self.workers.finish()
         if self.caretaker is not None:
             self.caretaker.finish()
 
@@ -301,6 +308,9 @@ class BrokerCluster(ControllerCluster):
             return "a producer waits"
         if any(not committer.finished for committer in self.committers):
             return "a group's client waits"
+        if self.workers is not None and self.offsets is not None and self.offsets.image is not None:
+            reason = self.workers.unsettled(self.offsets.image.leader)
+            return None if reason is None else f"{group_ghost.GROUP}: {reason}"
         return None
 
     def _fleeting_unsettled(self, ghosts: TopicGhosts) -> str | None:

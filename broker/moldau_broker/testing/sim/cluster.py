@@ -15,7 +15,7 @@ from moldau_broker.testing.sim.kernel import InvariantViolated, Kernel
 from moldau_broker.testing.sim.network import Network
 from moldau_broker.testing.sim.node import Layer, SimNode
 from moldau_broker.testing.sim.outcome import ACKED_MIN, FAULTS_MIN, RUN_MS_MIN, Outcome
-from moldau_broker.testing.sim.swarm import COMMITS, DELETIONS, DISK_FAULTS, EXTRAS, READ_AHEAD, Swarm, draw
+from moldau_broker.testing.sim.swarm import COMMITS, DELETIONS, DISK_FAULTS, EXTRAS, MEMBERS, READ_AHEAD, Swarm, draw
 
 CALM_MS = 4_000
 """Before the first fault: the cluster forms."""
@@ -52,6 +52,8 @@ class SimCluster:
             self.swarm = self.swarm._replace(ahead_bytes=AHEAD_BYTES)
         if COMMITS not in extras:
             self.swarm = self.swarm._replace(groups=0)
+        if MEMBERS not in extras or not self.swarm.groups:
+            self.swarm = self.swarm._replace(members=None)
         self.network = Network(self.kernel, self.kernel.stream("network"), self.swarm.network, self.coverage)
         self.acked = 0
         self.nodes = {node_id: SimNode(self, node_id) for node_id in range(1, self.swarm.nodes + 1)}
@@ -202,6 +204,7 @@ class SimCluster:
             node.boot()
         elif not self.chaos:
             node.disk.dies_in = -1
+            node.late_until = max(node.late_until, node.host.paused_until)
             node.host.paused_until = min(node.host.paused_until, self.kernel.now)
 
     def stop_cleanly(self, node_id: int) -> None:

@@ -41,6 +41,7 @@ class SimNode:
         layers: of the present life, lowest first.
         kinds: request kind -> layer.
         wipes: how often its disk was replaced.
+        late_until: until when timers that rang in a pause may come, though the pause was cut short.
     """
 
     def __init__(self, cluster: SimCluster, node_id: int) -> None:
@@ -56,6 +57,7 @@ class SimNode:
         self.host: Host = self.network.host(node_id)
         self.rng: Random = self.stream("core")
         self.wipes = 0
+        self.late_until = -1
         self.directory_id = self._new_directory()
         self.up = False
         self.layers: list[Layer] = []

@@ -110,7 +110,8 @@ class Replicas:
                 node.clock.monotonic_ms() - broker.session.heard_ms > swarm.session_timeout_ms
             ),
         )
-        self.groups = Groups(node, broker, self.manager, self._call_later, cluster.leads_offsets)
+        ghost = None if cluster.offsets is None else cluster.offsets.members
+        self.groups = Groups(node, broker, self.manager, self._call_later, cluster.leads_offsets, ghost)
         self.manager.adopt(cast("Any", self.directory.load()))
         self.fetchers = SimFetchers(
             node, self.manager, lambda: broker.session.epoch, times, swarm.ahead_bytes

@@ -19,12 +19,33 @@ class TopicPlan(NamedTuple):
     min_insync: int
 
 
+class MemberPlan(NamedTuple):
+    """The group that has members, in a world that has groups.
+
+    Attributes:
+        members: how many clients; the first `static` of them have a `group.instance.id` (KIP-345).
+        partitions: that they share; their leader's business alone.
+        session_timeout_ms, rebalance_timeout_ms: what every member asks for; the second is never the shorter one.
+        beat_ms: between two heartbeats.
+        initial_delay_ms: `group.initial.rebalance.delay.ms`.
+    """
+
+    members: int
+    static: int
+    partitions: int
+    session_timeout_ms: int
+    rebalance_timeout_ms: int
+    beat_ms: int
+    initial_delay_ms: int
+
+
 DISK_FAULTS: Final = "disk faults"
 DELETIONS: Final = "deletions"
 COMMITS: Final = "commits"
 LATE_ROT: Final = "damage beside late messages"
 READ_AHEAD: Final = "followers read ahead"
-EXTRAS: Final = frozenset({DISK_FAULTS, DELETIONS, COMMITS, LATE_ROT, READ_AHEAD})
+MEMBERS: Final = "members"
+EXTRAS: Final = frozenset({DISK_FAULTS, DELETIONS, COMMITS, LATE_ROT, READ_AHEAD, MEMBERS})
 """What worlds have come to have over time. A seed that was red before is played without, or it has another story."""
 
 
@@ -48,6 +69,7 @@ class Swarm(NamedTuple):
         groups: consumer groups that store offsets; where there are none, there is no offsets topic either.
         fleeting: a topic that is deleted and made again all the time, None where there is none.
         ahead_bytes: after an answer of this size a follower reads on before it is on disk.
+        members: one more group, which has members; it counts where `groups` is not zero.
     """
 
     nodes: int
@@ -71,6 +93,7 @@ class Swarm(NamedTuple):
     fleeting: TopicPlan | None = None
     groups: int = 0
     ahead_bytes: int = AHEAD_BYTES
+    members: MemberPlan | None = None
 
 
 FAULTS = (
@@ -140,6 +163,7 @@ def draw(rng: Random) -> Swarm:
         fleeting=_fleeting(rng),  # what comes later is drawn later: older worlds stay as they were
         groups=rng.choice((1, 2)) if rng.random() < _RARER else 0,
         ahead_bytes=rng.choice((1, 1, 250, AHEAD_BYTES)),
+        members=_members(rng),
     )
 
 
@@ -152,6 +176,20 @@ _SHAPES: Final = [(3, 2), (3, 2), (3, 2), (3, 1), (2, 1), (2, 2), (3, 3)]
 def _fleeting(rng: Random) -> TopicPlan | None:
     shape = rng.choice(_SHAPES)
     return TopicPlan("fleeting", 1, *shape) if rng.random() < _RARER else None
+
+
+def _members(rng: Random) -> MemberPlan:
+    members = rng.choice((2, 3, 3, 4))
+    session_ms = rng.choice((1_200, 2_000, 3_000))
+    return MemberPlan(
+        members=members,
+        static=min(members, rng.choice((0, 0, 1, 2))),
+        partitions=rng.randint(2, 6),
+        session_timeout_ms=session_ms,
+        rebalance_timeout_ms=session_ms + rng.choice((0, 1_500)),
+        beat_ms=session_ms // rng.choice((3, 5)),
+        initial_delay_ms=rng.choice((0, 200, 600)),
+    )
 
 
 def _topics(rng: Random) -> tuple[TopicPlan, ...]:
