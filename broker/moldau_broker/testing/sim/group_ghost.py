@@ -187,7 +187,7 @@ class CoordinatorLife:
             kind,
             member_id,
             generation,
-            is_old=not waits and generation < self._generation,
+            is_old=kind != "join" and generation < self._generation,
             is_silent=(
                 heard_ms is not None
                 and not woke
