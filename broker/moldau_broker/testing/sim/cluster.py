@@ -15,7 +15,16 @@ from moldau_broker.testing.sim.kernel import InvariantViolated, Kernel
 from moldau_broker.testing.sim.network import Network
 from moldau_broker.testing.sim.node import Layer, SimNode
 from moldau_broker.testing.sim.outcome import ACKED_MIN, FAULTS_MIN, RUN_MS_MIN, Outcome
-from moldau_broker.testing.sim.swarm import COMMITS, DELETIONS, DISK_FAULTS, EXTRAS, MEMBERS, READ_AHEAD, Swarm, draw
+from moldau_broker.testing.sim.swarm import (
+    COMMITS,
+    DELETIONS,
+    DISK_FAULTS,
+    EXTRAS,
+    MEMBERS,
+    READ_AHEAD,
+    Swarm,
+    draw,
+)
 
 CALM_MS = 4_000
 """Before the first fault: the cluster forms."""
