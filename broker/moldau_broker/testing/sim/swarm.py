@@ -162,7 +162,7 @@ def draw(rng: Random) -> Swarm:
         dies_halfway=rng.choice((0.0, 0.3, 0.6)),
         fleeting=_fleeting(rng),  # what comes later is drawn later: older worlds stay as they were
         groups=rng.choice((1, 2)) if rng.random() < _RARER else 0,
-        ahead_bytes=rng.choice((1, 1, 250, AHEAD_BYTES)),
+        ahead_bytes=rng.choice((1, 250, AHEAD_BYTES, AHEAD_BYTES)),
         members=_members(rng),
     )
 
