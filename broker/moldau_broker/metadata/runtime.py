@@ -37,12 +37,13 @@ from moldau_broker.raft.batches import ReadBatch
 from moldau_broker.raft.driver import Committer, RaftDriver
 from moldau_broker.raft.errors import NotLeader, RaftError
 from moldau_broker.raft.messages import Leader
+from moldau_broker.raft.opening import found_quorum, knows_quorum, open_store
 from moldau_broker.raft.ports import NoPeers
 from moldau_broker.raft.protocol import APIS as QUORUM_APIS
 from moldau_broker.raft.protocol import whole_error
 from moldau_broker.raft.quorum import Voter, VoterKey
 from moldau_broker.raft.state import Role
-from moldau_broker.raft.store import BATCH_BYTES_MAX, StoredSnapshot, found_quorum, knows_quorum, open_store
+from moldau_broker.raft.store import BATCH_BYTES_MAX, StoredSnapshot
 from moldau_broker.raft.transport import Ticker
 from moldau_broker.storage.errors import StorageError
 from moldau_broker.storage.logdir import LogDir

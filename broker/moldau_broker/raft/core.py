@@ -50,6 +50,7 @@ class Initial(NamedTuple):
         log_start, log_end: of the log; all of it is durable.
         epochs: (epoch, start offset), oldest first.
         snapshots: all that lie in the folder, oldest first.
+        recovering: what the disk held is not all there any more (see `recovering`).
     """
 
     election: ElectionState | None = None
@@ -58,6 +59,7 @@ class Initial(NamedTuple):
     log_end: int = 0
     epochs: tuple[tuple[int, int], ...] = ()
     snapshots: tuple[SnapshotId, ...] = ()
+    recovering: bool = False
 
 
 class Sent(NamedTuple):
@@ -83,6 +85,7 @@ class RaftCore:
         high_watermark: first offset not known to be committed; on a follower never above `durable_end`.
         history: the voter sets of the log.
         snapshots: on disk, oldest first.
+        recovering: this node has no voice, as its disk has lost what it said; see `recovering`.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class RaftCore:
         self.durable_end = initial.log_end
         self.epochs = LeaderEpochs(initial.epochs)
         self.snapshots = initial.snapshots
+        self.recovering = initial.recovering
         self.history = VoterHistory(initial.voters)
         self.high_watermark = max((snapshot.end_offset for snapshot in initial.snapshots), default=0)
         self._rng = rng
@@ -129,6 +133,8 @@ class RaftCore:
         self._was_voter = False  # in this life of the process
         self._gone: set[VoterKey] = set()  # whose node answers without that disk, since there was a leader
         self._former_disk: Uuid | None = None  # for whose vote this node was asked, since then
+        self._mending: set[VoterKey] = set()  # who said that it recovers and has no vote, since then
+        self._led_ms = now_ms  # when there was a leader last
         self._attempts = 0  # elections lost in a row
         self._failures = 0  # requests for data that failed in a row
         self._disk_refusals = 0  # times in a row that the own disk did not take what was fetched
@@ -147,10 +153,11 @@ class RaftCore:
         self._piece: Piece | None = None
         self._answers: list[Answer] = []
         self._sends: list[Send] = []
+        self._recovered = False
 
     @property
     def _outbox_is_empty(self) -> bool:
-        things = self._batches or self._answers or self._sends
+        things = self._batches or self._answers or self._sends or self._recovered
         return not things and self._truncate is None and self._fetched is None and self._piece is None
 
     # -- looking ------------------------------------------------------------------------------------------
@@ -175,8 +182,13 @@ class RaftCore:
 
     @property
     def is_voter(self) -> bool:
-        """Whether this node, with its present directory, has a vote."""
-        return self.me.key in self.history.newest
+        """Whether this node, with its present directory, has a vote and may use it."""
+        return not self.recovering and self.me.key in self.history.newest
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether the own vote is all it takes."""
+        return self.is_voter and self.voters.majority == 1
 
     @property
     def leader_id(self) -> int:
@@ -249,7 +261,8 @@ class RaftCore:
     def _found_leader(self) -> None:
         """There is a leader after all: whoever is missing is the leader's to deal with."""
         self._gone.clear()
-        self._former_disk = None
+        self._mending.clear()
+        self._former_disk, self._led_ms = None, self._now
 
     def _become_unattached(self, epoch: int, wait_ms: int | None = None) -> None:
         """No leader known; a voter asks for an election after a random wait, or after `wait_ms`.
@@ -376,6 +389,7 @@ class RaftCore:
             role,
             told,
             mark,
+            self._recovered,
         )
         self._reset_outbox()
         self._election_saved = self._election

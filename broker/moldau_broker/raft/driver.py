@@ -354,6 +354,8 @@ class RaftDriver:
 
     def _note_news(self, ready: Ready) -> None:
         listener, epoch = self._listener, self.node.epoch
+        if ready.recovered:
+            self.store.has_recovered()
         if ready.role is not None and ready.role is self.node.role:  # it may have ended as it began
             logger.info("raft.role", extra={"role": ready.role.value, "epoch": epoch})
             self.commit_times.forget()

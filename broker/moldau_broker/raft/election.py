@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import Uuid
-from moldau_broker.raft.core import RaftCore, Sent
+from moldau_broker.raft.core import Sent
 from moldau_broker.raft.lost_votes import LostVotes
 from moldau_broker.raft.messages import Request
 from moldau_broker.raft.protocol import (
@@ -24,6 +24,7 @@ from moldau_broker.raft.protocol import (
     whole_error,
 )
 from moldau_broker.raft.quorum import VoterEndpoint, VoterKey
+from moldau_broker.raft.recovering import Recovery
 from moldau_broker.raft.roles import Campaign
 from moldau_broker.raft.state import NO_LEADER, ElectionState, Role
 from moldau_broker.wire.apis import ApiKey
@@ -35,7 +36,7 @@ _EPOCHS_AHEAD_MAX: Final = 2**20
 and would use up the int32 of all epochs to come; who was away for longer learns the epoch from whom it asks."""
 
 
-class Election(RaftCore):
+class Election(Recovery):
     """The part of the core that elects. Use `RaftNode`."""
 
     @property
@@ -43,11 +44,17 @@ class Election(RaftCore):
         """Why there is no leader and will be none, as far as this node can tell; None while there may be one."""
         if self.role is Role.LEADER or self.hears_leader:
             return None
-        gone = tuple(key for key in self.voters.keys if key in self._gone)
-        own = self._former_disk if self.voters.by_id(self.me.key.node_id) is None else None
-        if own is None and (not gone or len(self.voters) - len(gone) >= self.voters.majority):
+        voters = self.voters
+        if self.recovering:
+            waits = self._now - self._led_ms >= 2 * self.timing.check_quorum_ms
+            return LostVotes(len(voters), (), None, (self.me.key,)) if waits else None
+        gone = tuple(key for key in voters.keys if key in self._gone)
+        mending = tuple(key for key in voters.keys if key in self._mending)
+        own = self._former_disk if voters.by_id(self.me.key.node_id) is None else None
+        lost = len(gone) + len(mending)
+        if own is None and (not lost or len(voters) - lost >= voters.majority):
             return None
-        return LostVotes(len(self.voters), gone, own)
+        return LostVotes(len(voters), gone, own, mending)
 
     # -- asking -------------------------------------------------------------------------------------------
 
@@ -57,7 +64,7 @@ class Election(RaftCore):
             return
         match self.role:
             case Role.UNATTACHED if self.is_voter:
-                if self._now >= self._election_ms or self.voters.has_majority({self.me.key}):
+                if self._now >= self._election_ms or self._is_alone:
                     self._ask_whether()
             case Role.PROSPECTIVE | Role.CANDIDATE:
                 assert self._campaign is not None, "a campaign runs"
@@ -145,6 +152,10 @@ class Election(RaftCore):
                 self._gone.add(sent.voter)
             else:
                 self._gone.discard(sent.voter)
+            if told.error is ErrorCode.KAFKA_STORAGE_ERROR:
+                self._mending.add(sent.voter)
+            else:
+                self._mending.discard(sent.voter)
         if told is not None and self._observe(told.leader):
             return
         campaign, key = self._campaign, sent.voter
@@ -178,6 +189,9 @@ class Election(RaftCore):
         else:
             if asked.replica_epoch > self.epoch:
                 self._become_unattached(asked.replica_epoch)
+            if self.recovering:
+                self._answer(event.token, vote_answer(ErrorCode.KAFKA_STORAGE_ERROR, self.leader))
+                return
             candidate = VoterKey(asked.replica_id, asked.replica_directory_id)
             granted = self._grants(candidate, asked)
             if granted and not asked.pre_vote and self._election.voted != candidate:
@@ -187,7 +201,7 @@ class Election(RaftCore):
 
     def _grants(self, candidate: VoterKey, asked: VoteRequestPartitionData) -> bool:
         """Raft section 5.4.1, and for pre-votes KIP-996."""
-        if self._disk_failed:
+        if self._disk_failed or self.recovering:
             return False
         if (asked.last_offset_epoch, asked.last_offset) < (self.last_epoch, self.log_end):
             return False

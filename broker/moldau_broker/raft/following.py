@@ -64,7 +64,7 @@ class Followership(Election):
                 self._fetch(following.leader, self.timing.fetch_wait_ms)
             elif not following.download.installing:
                 self._fetch_piece(following, following.download)
-        elif self.role is Role.UNATTACHED and not self.voters.has_majority({self.me.key}):
+        elif self.role is Role.UNATTACHED and not self._is_alone:
             somebody = self._somebody()
             if somebody is not None:
                 self._fetch(somebody, 0)
@@ -90,7 +90,7 @@ class Followership(Election):
             last_fetched_epoch=self.last_epoch,
             log_start_offset=self.log_start,
             partition_max_bytes=FETCH_BYTES_MAX,
-            replica_directory_id=self.me.key.directory_id,
+            replica_directory_id=self._voice,
             high_watermark=self.high_watermark,
         )
         request = fetch_request(self._cluster_id, self.me.key.node_id, wait_ms, FETCH_BYTES_MAX, partition)
@@ -101,7 +101,7 @@ class Followership(Election):
             current_leader_epoch=self.epoch,
             snapshot_id=WireSnapshotId(end_offset=download.id.end_offset, epoch=download.id.epoch),
             position=download.position,
-            replica_directory_id=self.me.key.directory_id,
+            replica_directory_id=self._voice,
         )
         request = fetch_snapshot_request(
             self._cluster_id, self.me.key.node_id, SNAPSHOT_PIECE_BYTES, partition
@@ -167,12 +167,15 @@ class Followership(Election):
             return
         if partition.records:
             self._take(partition.records)
+        else:
+            self._note_end(following)
         self._leader_mark = max(self._leader_mark, partition.high_watermark)
         self._follow_mark()
 
     def _follow_mark(self) -> None:
         """What is committed counts here once it is on the own disk: what was applied never has to be taken back."""
         self.high_watermark = max(self.high_watermark, min(self._leader_mark, self.durable_end))
+        self._look_whether_recovered()
         if self.is_voter and self.history.newest_offset < self.high_watermark:
             self._was_voter = True
 
@@ -260,3 +263,4 @@ class Followership(Election):
         self.high_watermark = end
         if self._following is not None:
             self._following.download = None
+        self._look_whether_recovered()

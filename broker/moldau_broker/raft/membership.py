@@ -166,11 +166,20 @@ class Membership(Leadership):
             return ErrorCode.INVALID_REQUEST, f"the quorum runs kraft.version {KRAFT_VERSION}"
         voter = Voter(key, endpoints, (levels.min_supported_version, levels.max_supported_version))
         updated = self.voters.updated(voter)
-        if updated == self.voters:
+        if updated == self.voters and not self._somebody_recovers():
             self._answer(event.token, update_answer(ErrorCode.NONE, self.leader))
             return None
         self._change(event, updated, _CHANGE_MS_MAX)
         return None
+
+    def _somebody_recovers(self) -> bool:
+        """Whether a member fetches that has no voice, and needs something new to be committed (see `recovering`)."""
+        leading = self._leading
+        since = self._now - self.timing.check_quorum_ms
+        return leading is not None and any(
+            key.directory_id == ZERO_UUID and replica.fetched_ms > since
+            for key, replica in leading.replicas.items()
+        )
 
     def _change(self, event: Request, voters: VoterSet, timeout_ms: int) -> None:
         leading = self._leading
@@ -254,25 +263,31 @@ class Membership(Leadership):
         if request is not None and not self._any_under_way(*_MEMBERSHIP):
             self._send(_key_of(request), following.leader, request)
 
+    def _update_request(self, voter: Voter) -> Struct:
+        return UpdateRaftVoterRequest(
+            cluster_id=self._cluster_id,
+            current_leader_epoch=self.epoch,
+            voter_id=voter.key.node_id,
+            voter_directory_id=voter.key.directory_id,
+            listeners=tuple(
+                UpdatedListener(name=at.name, host=at.host, port=at.port) for at in voter.endpoints
+            ),
+            kraft_version_feature=KRaftVersionFeature(
+                min_supported_version=voter.kraft_versions[0],
+                max_supported_version=voter.kraft_versions[1],
+            ),
+        )
+
     def _wish(self) -> Struct | None:
         key = self.me.key
+        if self.recovering:
+            entry = self._entry_to_renew
+            return self._update_request(entry) if entry is not None else None
         present = self.voters.by_id(key.node_id)
         if present == self.me or not len(self.voters):
             return None
         if present is not None and present.key == key:
-            return UpdateRaftVoterRequest(
-                cluster_id=self._cluster_id,
-                current_leader_epoch=self.epoch,
-                voter_id=key.node_id,
-                voter_directory_id=key.directory_id,
-                listeners=tuple(
-                    UpdatedListener(name=at.name, host=at.host, port=at.port) for at in self.me.endpoints
-                ),
-                kraft_version_feature=KRaftVersionFeature(
-                    min_supported_version=self.me.kraft_versions[0],
-                    max_supported_version=self.me.kraft_versions[1],
-                ),
-            )
+            return self._update_request(self.me)
         if not self._auto_join or self._was_voter or not self.me.endpoints:
             return None
         if present is not None:  # our id votes with a disk we have no more

@@ -226,6 +226,7 @@ class Ready(NamedTuple):
         role: the role in force from here on, if it changed.
         leader: who leads from here on, if that changed.
         high_watermark: offsets below it are committed from here on, if it moved.
+        recovered: this node has its voice back: take the mark away that says otherwise.
     """
 
     election: ElectionState | None = None
@@ -238,3 +239,4 @@ class Ready(NamedTuple):
     role: Role | None = None
     leader: Leader | None = None
     high_watermark: int | None = None
+    recovered: bool = False

@@ -124,7 +124,7 @@ class RaftNode(Description):
         if self._disk_failed:
             return NEVER
         if self.role is Role.UNATTACHED:
-            if self.voters.has_majority({self.me.key}):
+            if self._is_alone:
                 return self._now
             return self._election_ms if self.is_voter else NEVER
         return self._election_ms

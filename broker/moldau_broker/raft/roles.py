@@ -38,6 +38,7 @@ class Following:
         ask_ms: when a voter asks for an election because it suspects the leader.
         download: the snapshot on its way, if the log begins too late for us.
         update_ms: when the own entry in the voter set is looked at next.
+        seen_end: where the leader's log was seen to end, once in this epoch and since this process began; -1: never.
     """
 
     leader: Peer
@@ -47,6 +48,7 @@ class Following:
     ask_ms: int = NEVER
     download: Download | None = None
     update_ms: int = NEVER
+    seen_end: int = -1
 
 
 @dataclass(slots=True)

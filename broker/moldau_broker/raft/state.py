@@ -8,18 +8,22 @@ it may leave before the quorum-state file holds it.
 from __future__ import annotations
 
 import json
+import re
 from enum import Enum
 from typing import Final, NamedTuple
 
 from moldau_broker.base.ids import NULL_UUID, format_uuid, parse_uuid
-from moldau_broker.raft.errors import RaftError
+from moldau_broker.raft.errors import Damaged, DamagedQuorum, RaftError
 from moldau_broker.raft.quorum import VoterKey
+from moldau_broker.wire.checksums import crc32c
 
 NO_LEADER: Final = -1
 DATA_VERSION: Final = 1
 _DAMAGED: Final = (
     "quorum-state is damaged; restore it from a backup: starting without it could repeat an epoch"
 )
+_CHECKSUM: Final = re.compile(rb',"crc32c":([0-9]+)}\Z')
+"""Ours, of the line without it: a digit that has become another one is no error of JSON. Kafka passes over it."""
 
 
 class Role(Enum):
@@ -66,9 +70,9 @@ class ElectionState(NamedTuple):
     voted: VoterKey | None = None
 
     def encode(self) -> bytes:
-        """The file's content: one line of JSON with Kafka's field names (QuorumStateData, version 1)."""
+        """The file's content: a line of JSON with Kafka's field names (QuorumStateData, version 1), and a checksum."""
         voted = self.voted or VoterKey(-1, NULL_UUID)
-        return json.dumps(
+        line = json.dumps(
             {
                 "leaderId": self.leader_id,
                 "leaderEpoch": self.epoch,
@@ -78,16 +82,20 @@ class ElectionState(NamedTuple):
             },
             separators=(",", ":"),
         ).encode()
+        return b'%b,"crc32c":%d}' % (line[:-1], crc32c(line))
 
     @classmethod
     def decode(cls, data: bytes) -> ElectionState:
         """Read a quorum-state file.
 
         Raises:
-            RaftError: it is not the JSON this version writes. Guessing an epoch could elect two leaders in
-            it.
+            DamagedQuorum: it is not what was written. Guessing an epoch could elect two leaders in it.
+            RaftError: another version wrote it.
         """
+        checksum = _CHECKSUM.search(data)
         try:
+            if checksum and int(checksum[1]) != crc32c(data[: checksum.start()] + b"}"):
+                raise DamagedQuorum(Damaged.STATE, f"{_DAMAGED} (its checksum does not match)")
             fields = json.loads(data)
             version = fields["data_version"]
             if version != DATA_VERSION:
@@ -96,7 +104,7 @@ class ElectionState(NamedTuple):
             directory = parse_uuid(fields["votedDirectoryId"])
             sound = all(type(number) is int for number in (epoch, leader_id, voted_id)) and epoch >= 0
         except (ValueError, KeyError, TypeError) as error:
-            raise RaftError(f"{_DAMAGED} ({error!r})") from error
+            raise DamagedQuorum(Damaged.STATE, f"{_DAMAGED} ({error!r})") from error
         if not sound:
-            raise RaftError(_DAMAGED)
+            raise DamagedQuorum(Damaged.STATE, _DAMAGED)
         return cls(epoch, leader_id, VoterKey(voted_id, directory) if voted_id >= 0 else None)

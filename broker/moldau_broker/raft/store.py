@@ -16,19 +16,16 @@ from moldau_broker.base.topic_config import TopicConfig
 from moldau_broker.raft.batches import ReadBatch, decode_batches, encode_batch
 from moldau_broker.raft.control import decode_control
 from moldau_broker.raft.core import Initial
-from moldau_broker.raft.errors import RaftError, UnsupportedQuorum
+from moldau_broker.raft.errors import Damaged, DamagedQuorum, RaftError, UnsupportedQuorum
 from moldau_broker.raft.history import VotersAt
 from moldau_broker.raft.messages import Fetched, LogBatch, Piece
 from moldau_broker.raft.protocol import PARTITION, TOPIC
 from moldau_broker.raft.quorum import Voter, VoterSet
-from moldau_broker.raft.snapshot import BOOTSTRAP, Snapshot, SnapshotId, read_snapshot, write_snapshot
+from moldau_broker.raft.snapshot import Snapshot, SnapshotId, read_snapshot, write_snapshot
 from moldau_broker.raft.state import ElectionState
-from moldau_broker.storage.checkpoints import encode_partition_metadata
 from moldau_broker.storage.disk import Disk, DiskFile
-from moldau_broker.storage.errors import FileMissing
+from moldau_broker.storage.errors import FileMissing, StorageError
 from moldau_broker.storage.log import Log
-from moldau_broker.storage.logdir import LogDir
-from moldau_broker.storage.names import PARTITION_METADATA
 from moldau_broker.wire.messages.raft_records import VotersRecord
 from moldau_broker.wire.records import parse_header
 
@@ -37,6 +34,8 @@ logger = logging.getLogger(__name__)
 FOLDER: Final = f"{TOPIC}-{PARTITION}"
 TOPIC_ID: Final = METADATA_TOPIC_ID
 QUORUM_STATE: Final = f"{FOLDER}/quorum-state"
+RECOVERING: Final = f"{FOLDER}/.moldau-recovering"
+"""While it is there this node has no voice: see `recovering` and `healing`. Kafka passes over it."""
 BOOTSTRAP_FILE: Final = "bootstrap.checkpoint"
 
 BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -58,56 +57,6 @@ class StoredSnapshot(NamedTuple):
 
     id: SnapshotId
     content: Snapshot
-
-
-def open_store(log_dir: LogDir) -> RaftStore:
-    """Open the data directory's quorum folder; an empty one is that of an observer that knows no voters yet.
-
-    Raises:
-        RaftError: the folder cannot be used; the text says why.
-        StorageError: the disk failed, or the log is damaged.
-    """
-    log = log_dir.open_log(TOPIC, PARTITION, LOG_CONFIG, topic_id=TOPIC_ID)
-    return RaftStore(log_dir.disk, log)
-
-
-def knows_quorum(log_dir: LogDir) -> bool:
-    """Whether the data directory belongs to a quorum already, before anything is opened."""
-    disk = log_dir.disk
-    if all(entry.name != FOLDER for entry in disk.entries()):
-        return False
-    entries = disk.entries(FOLDER)
-    return any(
-        entry.name == "quorum-state"
-        or SnapshotId.from_file_name(entry.name) is not None
-        or (entry.name.endswith(".log") and entry.size > 0)
-        for entry in entries
-    )
-
-
-def found_quorum(log_dir: LogDir, me: Voter, bootstrap: Iterable[bytes], now_ms: int) -> None:
-    """Make `me` the only voter of a new quorum, where there is none yet; call it before `open_store`.
-
-    The voters' file comes last: it is what says that the quorum exists.
-
-    Args:
-        log_dir: the opened data directory.
-        me: this node.
-        bootstrap: encoded metadata records for the new quorum's bootstrap.checkpoint.
-        now_ms: wall time.
-
-    Raises:
-        StorageError: the disk failed.
-    """
-    assert not knows_quorum(log_dir), "a quorum is founded once"
-    disk = log_dir.disk
-    disk.make_folder(FOLDER)
-    disk.replace(f"{FOLDER}/{PARTITION_METADATA}", encode_partition_metadata(TOPIC_ID))
-    disk.sync_folder()
-    records = write_snapshot(BOOTSTRAP, bootstrap, voters=None, last_timestamp_ms=0, now_ms=now_ms)
-    disk.replace(BOOTSTRAP_FILE, b"".join(records))
-    empty = write_snapshot(BOOTSTRAP, (), voters=VoterSet([me]), last_timestamp_ms=now_ms, now_ms=now_ms)
-    disk.replace(f"{FOLDER}/{BOOTSTRAP.file_name}", b"".join(empty))
 
 
 class RaftStore:
@@ -159,10 +108,13 @@ class RaftStore:
             self._meet(snapshot_id)
             return StoredSnapshot(snapshot_id, content)
         if self.log.log_start_offset > 0:
-            raise RaftError(
+            text = (
                 f"the metadata log begins at offset {self.log.log_start_offset} and no readable snapshot "
-                "stands for what came before" + (f": {damage}" if damage else "")
+                "stands for what came before"
             )
+            if damage is not None:
+                raise DamagedQuorum(Damaged.SNAPSHOTS, f"{text}: {damage}")
+            raise RaftError(text)
         return None
 
     def _meet(self, snapshot_id: SnapshotId) -> None:
@@ -206,11 +158,10 @@ class RaftStore:
             from_offset = self.snapshot.id.end_offset
             if self.snapshot.content.voters is not None:
                 sets.append(VotersAt(from_offset - 1, self.snapshot.content.voters))
-        for batch in self.read(from_offset, log.log_end_offset, control_only=True):
-            for key, value in batch.records:
-                record = decode_control(key, value)
-                if isinstance(record, VotersRecord):
-                    sets.append(VotersAt(batch.base_offset, VoterSet.from_record(record)))
+        try:
+            sets += self._sets_from(from_offset)
+        except RaftError as error:
+            raise DamagedQuorum(Damaged.LOG, str(error)) from error
         if not sets and (log.log_end_offset > 0 or self.snapshot is not None):
             raise RaftError(
                 f"neither {FOLDER} nor its snapshots name the quorum's voters; is this the right folder?"
@@ -222,7 +173,17 @@ class RaftStore:
             log.log_end_offset,
             tuple(log.epochs.entries()),
             tuple(self.snapshot_ids()),
+            any(f"{FOLDER}/{entry.name}" == RECOVERING for entry in self._disk.entries(FOLDER)),
         )
+
+    def _sets_from(self, from_offset: int) -> list[VotersAt]:
+        sets = []
+        for batch in self.read(from_offset, self.log.log_end_offset, control_only=True):
+            for key, value in batch.records:
+                record = decode_control(key, value)
+                if isinstance(record, VotersRecord):
+                    sets.append(VotersAt(batch.base_offset, VoterSet.from_record(record)))
+        return sets
 
     def check_voter(self, me: Voter) -> None:
         """Refuse a quorum that a node without peers cannot serve.
@@ -254,6 +215,15 @@ class RaftStore:
     def save_election(self, election: ElectionState) -> None:
         """Replace quorum-state, atomically and durably."""
         self._disk.replace(QUORUM_STATE, election.encode())
+
+    def has_recovered(self) -> None:
+        """This node has its voice back. A mark that cannot be removed only takes it away again at the next start."""
+        try:
+            self._disk.unlink(RECOVERING)
+            self._disk.sync_folder(FOLDER)
+        except StorageError as error:
+            logger.warning("raft.mark_left", extra={"reason": str(error)})
+        logger.warning("raft.recovered", extra={"log_end": self.log.log_end_offset})
 
     def append(self, batch: LogBatch) -> None:
         """Write a batch at the log's end; durable only after a flush.

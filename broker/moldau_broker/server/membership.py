@@ -24,8 +24,8 @@ from moldau_broker.metadata.publisher import MetadataPublisher
 from moldau_broker.metadata.runtime import ControllerRuntime
 from moldau_broker.metadata.since_registration import SinceRegistration, Subscriber
 from moldau_broker.metadata.snapshotter import SnapshotPolicy
+from moldau_broker.raft.opening import knows_quorum
 from moldau_broker.raft.ports import Committer
-from moldau_broker.raft.store import knows_quorum
 from moldau_broker.raft.timing import RaftTiming
 from moldau_broker.raft.transport import AsyncTransport
 from moldau_broker.server.broker_life import BrokerLife, registration_request

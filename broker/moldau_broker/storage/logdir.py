@@ -354,6 +354,14 @@ class LogDir:
         self.offline.pop((topic, partition), None)
         self._checkpoints.forget((topic, partition))
 
+    def give_up_log(self, topic: str, partition: int) -> None:
+        """Its files are about to be set aside: no checkpoint promises anything of it any more. Raises StorageError."""
+        key = (topic, partition)
+        self.logs.pop(key, None)
+        self.offline.pop(key, None)
+        self._checkpoints.forget(key)
+        self.checkpoint(self.collect())
+
     def has_trash(self, now_ms: int) -> bool:
         """Whether `purge` has anything to do."""
         return any(due <= now_ms for due, _ in self._trash) or any(

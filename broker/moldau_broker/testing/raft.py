@@ -355,6 +355,9 @@ class RaftCluster:
 
     def _note(self, node_id: int, ready: Ready) -> None:
         node = self.members[node_id].alive
+        if ready.recovered:
+            self.members[node_id].disk.recovering = False
+            self._say(f"{node_id}: has its voice back")
         if ready.role is not None:
             self._say(f"{node_id}: {ready.role.value} in epoch {node.epoch}")
             if ready.role is Role.LEADER:

@@ -34,6 +34,7 @@ class MemoryDisk:
         self.durable = 0
         self.snapshots: dict[SnapshotId, bytes] = {}
         self.download = bytearray()
+        self.recovering = False
 
     @property
     def end(self) -> int:
@@ -88,4 +89,6 @@ class MemoryDisk:
                 if isinstance(record, VotersRecord) and batch.base_offset >= (sets[-1].offset if sets else 0):
                     sets.append(VotersAt(batch.base_offset, VoterSet.from_record(record)))
         snapshots = tuple(sorted(self.snapshots))
-        return Initial(self.election, tuple(sets), self.start, self.end, tuple(epochs), snapshots)
+        return Initial(
+            self.election, tuple(sets), self.start, self.end, tuple(epochs), snapshots, self.recovering
+        )

@@ -1,10 +1,9 @@
-"""A member of the quorum whose log is damaged at rest: it does not pass that on, and leads and votes no more."""
+"""A member whose metadata log is damaged at rest: it does not pass that on, and has no voice before it is whole."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from tests.unit.raft.test_driver import Bench, Net, grown, values
 
 from moldau_broker.base.errors import ErrorCode
@@ -77,12 +76,17 @@ def test_a_damaged_member_does_not_vote() -> None:
     assert not answer.vote_granted
 
 
-def test_a_damaged_folder_is_not_opened_again() -> None:
-    """A restart does not forget it, and does not cut the damage away: what is above it was acknowledged."""
+def test_a_member_that_came_upon_damage_heals_when_it_is_started_anew() -> None:
+    """It is not cut away, as what is above it was acknowledged: it is fetched from the others again."""
     net = grown()
     damaged, _ = damaged_leader(net)
     net.run(5_000)
     damaged.driver.stop()
     damaged.log_dir.close(clean=False)
-    with pytest.raises(CorruptLog):
-        Bench(damaged.disk, node_id=damaged.driver.node.me.key.node_id, found=False)
+    node_id = damaged.driver.node.me.key.node_id
+    again = net.benches[node_id] = Bench(damaged.disk, node_id=node_id, transport=net, found=False)
+    assert again.driver.node.recovering
+    again.driver.tick()
+    net.run(2_000)
+    assert not again.driver.node.recovering
+    assert values(again) == values(net.leader()) == [b"first", b"precious"]

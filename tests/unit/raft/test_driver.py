@@ -14,11 +14,12 @@ from moldau_broker.base.ids import format_uuid
 from moldau_broker.raft.driver import NoPeers, RaftDriver, Transport
 from moldau_broker.raft.errors import NotLeader
 from moldau_broker.raft.messages import Failure, Peer
+from moldau_broker.raft.opening import found_quorum, knows_quorum, open_store
 from moldau_broker.raft.protocol import vote_request
 from moldau_broker.raft.quorum import Voter, VoterEndpoint, VoterKey
 from moldau_broker.raft.snapshot import SnapshotId
 from moldau_broker.raft.state import ElectionState, Role
-from moldau_broker.raft.store import QUORUM_STATE, StoredSnapshot, found_quorum, knows_quorum, open_store
+from moldau_broker.raft.store import QUORUM_STATE, StoredSnapshot
 from moldau_broker.raft.timing import RaftTiming
 from moldau_broker.storage.errors import DiskFull, StorageError
 from moldau_broker.storage.log import Log

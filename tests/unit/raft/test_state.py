@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from moldau_broker.base.ids import parse_uuid
-from moldau_broker.raft.errors import RaftError
+from moldau_broker.raft.errors import DamagedQuorum, RaftError
 from moldau_broker.raft.quorum import VoterKey
 from moldau_broker.raft.state import TRANSITIONS, ElectionState, Role
 
@@ -13,9 +13,10 @@ DIRECTORY = parse_uuid("WN_dMpWkR02CBitvVahNXA")
 
 
 def test_election_state_is_written_as_apache_kafka_writes_it() -> None:
-    """The line an Apache Kafka 4.3.1 leader of epoch 3 left behind."""
+    """The line an Apache Kafka 4.3.1 leader of epoch 3 left behind, and a checksum, which Kafka passes over."""
     assert ElectionState(3, 1).encode() == (
-        b'{"leaderId":1,"leaderEpoch":3,"votedId":-1,"votedDirectoryId":"AAAAAAAAAAAAAAAAAAAAAA","data_version":1}'
+        b'{"leaderId":1,"leaderEpoch":3,"votedId":-1,"votedDirectoryId":"AAAAAAAAAAAAAAAAAAAAAA","data_version":1,'
+        b'"crc32c":2109683886}'
     )
 
 
@@ -45,6 +46,28 @@ def test_election_state_refuses_damage(data: bytes) -> None:
     """No epoch is better than a wrong one: starting over could elect two leaders in one epoch."""
     with pytest.raises(RaftError, match="damaged"):
         ElectionState.decode(data)
+
+
+def test_election_state_notices_every_flipped_bit() -> None:
+    """Also one that makes another epoch or voter of it; what is not noticed changed nothing but the checksum's name."""
+    state = ElectionState(70, -1, VoterKey(2, DIRECTORY))
+    data = state.encode()
+    unnoticed = 0
+    for at in range(len(data)):
+        for bit in range(8):
+            flipped = data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
+            try:
+                assert ElectionState.decode(flipped) == state
+            except DamagedQuorum:
+                continue
+            unnoticed += 1
+    assert unnoticed < 8 * len("crc32c")
+
+
+def test_election_state_of_before_there_were_checksums_is_read() -> None:
+    """Kafka's own, and those of older versions."""
+    old = b'{"leaderId":1,"leaderEpoch":3,"votedId":-1,"votedDirectoryId":"AAAAAAAAAAAAAAAAAAAAAA","data_version":1}'
+    assert ElectionState.decode(old) == ElectionState(3, 1)
 
 
 def test_election_state_refuses_other_data_versions() -> None:

@@ -14,6 +14,7 @@ from moldau_broker.raft.errors import RaftError, UnsupportedQuorum
 from moldau_broker.raft.history import VotersAt
 from moldau_broker.raft.messages import Fetched, LogBatch, Piece
 from moldau_broker.raft.node import RaftNode
+from moldau_broker.raft.opening import found_quorum, knows_quorum, open_store
 from moldau_broker.raft.quorum import Voter, VoterEndpoint, VoterKey, VoterSet
 from moldau_broker.raft.snapshot import BOOTSTRAP, SnapshotId, write_snapshot
 from moldau_broker.raft.state import ElectionState
@@ -23,9 +24,6 @@ from moldau_broker.raft.store import (
     LOG_CONFIG,
     QUORUM_STATE,
     RaftStore,
-    found_quorum,
-    knows_quorum,
-    open_store,
 )
 from moldau_broker.raft.timing import RaftTiming
 from moldau_broker.storage.errors import FileMissing

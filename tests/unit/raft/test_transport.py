@@ -13,10 +13,11 @@ from moldau_broker.base.clock import SystemClock
 from moldau_broker.base.ids import format_uuid
 from moldau_broker.raft.driver import RaftDriver
 from moldau_broker.raft.messages import Failure, Peer
+from moldau_broker.raft.opening import found_quorum, open_store
 from moldau_broker.raft.protocol import APIS, vote_request
 from moldau_broker.raft.quorum import Voter, VoterEndpoint, VoterKey
 from moldau_broker.raft.state import Role
-from moldau_broker.raft.store import StoredSnapshot, found_quorum, open_store
+from moldau_broker.raft.store import StoredSnapshot
 from moldau_broker.raft.timing import RaftTiming
 from moldau_broker.raft.transport import AsyncTransport, Ticker
 from moldau_broker.storage.errors import StorageError

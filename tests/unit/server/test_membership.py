@@ -14,8 +14,8 @@ from moldau_broker.base.clock import SystemClock
 from moldau_broker.metadata.broker_session import BrokerState
 from moldau_broker.metadata.image import Endpoint
 from moldau_broker.metadata.local_node import LocalNode
+from moldau_broker.raft.opening import knows_quorum
 from moldau_broker.raft.quorum import VoterEndpoint
-from moldau_broker.raft.store import knows_quorum
 from moldau_broker.server.config import load_config
 from moldau_broker.server.membership import Membership, controller_settings, raft_timing
 from moldau_broker.storage.logdir import LogDir

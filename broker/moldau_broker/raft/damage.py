@@ -1,0 +1,121 @@
+"""What lies in the metadata log's files, read whole without opening it: the first damage, what follows it, the voters.
+
+A crash tears the end of a log. Damage with a whole batch behind it is none of that: it may have been acknowledged,
+whatever the recovery point says, which is written now and then only. Reads, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from moldau_broker.raft.batches import decode_batches
+from moldau_broker.raft.control import decode_control
+from moldau_broker.raft.errors import RaftError
+from moldau_broker.raft.history import VotersAt
+from moldau_broker.raft.quorum import VoterSet
+from moldau_broker.storage.batches import HEADER_SIZE, LENGTH_MIN, LENGTH_OVERHEAD, MAGIC, Scan
+from moldau_broker.storage.errors import CorruptLog
+from moldau_broker.storage.names import LOG, parse_segment_file
+from moldau_broker.wire.messages.raft_records import VotersRecord
+
+if TYPE_CHECKING:
+    from moldau_broker.storage.batches import Batch
+    from moldau_broker.storage.disk import Disk
+
+_MAGIC_AT = 16
+_LENGTH_AT = 8
+
+
+class Examined(NamedTuple):
+    """What was found.
+
+    Attributes:
+        damage: the first; None if all that is there is whole.
+        followed: a whole batch stands somewhere behind it.
+        voters: the newest set that can be read, on either side of the damage.
+    """
+
+    damage: CorruptLog | None
+    followed: bool
+    voters: VotersAt | None
+
+
+def examine(disk: Disk, folder: str) -> Examined:
+    """Look at every batch of the segments in `folder`.
+
+    Raises:
+        StorageError: the disk failed.
+    """
+    examination = _Examination()
+    names = [(parse_segment_file(entry.name), entry.name) for entry in disk.entries(folder)]
+    for parsed, name in sorted((parsed, name) for parsed, name in names if parsed and parsed[1] == LOG):
+        path = f"{folder}/{name}"
+        examination.look_at(path, parsed[0], disk.read(path))
+    return Examined(examination.damage, examination.followed, examination.voters)
+
+
+class _Examination:
+    def __init__(self) -> None:
+        self.damage: CorruptLog | None = None
+        self.followed = False
+        self.voters: VotersAt | None = None
+        self._next: int | None = None
+
+    def look_at(self, path: str, base_offset: int, data: bytes) -> None:
+        """One segment: the batches up to a damage, and those behind it."""
+        position, following = 0, base_offset
+        if self._next is not None and base_offset != self._next and data:
+            self._damaged(CorruptLog(f"offsets {self._next} to {base_offset} are missing", file=path))
+        while position < len(data):
+            scan = Scan(
+                lambda size, at: data[at : at + size],
+                position,
+                len(data),
+                base_offset=base_offset,
+                next_offset=following,
+            )
+            scan.gapless = True
+            for batch in scan:
+                self._whole(path, batch, data)
+            following = scan.next_offset
+            if scan.fault is None:
+                break
+            self._damaged(CorruptLog(scan.fault, file=path, position=scan.position, offset=following))
+            position, following = _next_whole(data, scan.position + 1, following)
+        self._next = following
+
+    def _damaged(self, damage: CorruptLog) -> None:
+        self.damage = self.damage or damage
+
+    def _whole(self, path: str, batch: Batch, data: bytes) -> None:
+        self.followed = self.followed or self.damage is not None
+        if not batch.is_control:
+            return
+        try:
+            for read in decode_batches(data[batch.position : batch.position + batch.size], path):
+                for key, value in read.records:
+                    record = decode_control(key, value)
+                    if isinstance(record, VotersRecord):
+                        self.voters = VotersAt(batch.base_offset, VoterSet.from_record(record))
+        except RaftError as error:
+            self._damaged(
+                CorruptLog(str(error), file=path, position=batch.position, offset=batch.base_offset)
+            )
+
+
+def _next_whole(data: bytes, position: int, above: int) -> tuple[int, int]:
+    """(position, base offset) of the next batch that is whole and of offsets above `above`; the end without one."""
+    at = data.find(MAGIC, position + _MAGIC_AT)
+    while at >= 0:
+        start = at - _MAGIC_AT
+        base = int.from_bytes(data[start : start + _LENGTH_AT], "big")
+        length = int.from_bytes(data[start + _LENGTH_AT : start + LENGTH_OVERHEAD], "big")
+        if above < base and LENGTH_MIN <= length <= len(data) - start - LENGTH_OVERHEAD:
+            end = start + length + LENGTH_OVERHEAD
+            scan = Scan(
+                lambda size, where: data[where : where + size], start, end, base_offset=base, next_offset=base
+            )
+            if end - start >= HEADER_SIZE and next(iter(scan), None) is not None:
+                return start, base
+        at = data.find(MAGIC, at + 1)
+    return len(data), above
