@@ -21,7 +21,7 @@ from moldau_broker.replication.partition import Partition
 from moldau_broker.replication.partition_base import PartitionBase
 from moldau_broker.replication.partition_follower import FollowingPartition
 from moldau_broker.storage.producers import ACCEPTED, ProducerState
-from moldau_broker.testing.sim.swarm import EXTRAS, Swarm
+from moldau_broker.testing.sim.swarm import EXTRAS, METADATA_ROT, Swarm
 from moldau_broker.wire.schema import replace
 
 
@@ -58,7 +58,7 @@ class Mutation(NamedTuple):
     apply: Callable[[], contextlib.AbstractContextManager[None]]
     seeds_max: int = 40
     world: Callable[[Swarm], Swarm] | None = None
-    extras: frozenset[str] = EXTRAS
+    extras: frozenset[str] = EXTRAS - {METADATA_ROT}
 
 
 def _stormy(swarm: Swarm) -> Swarm:

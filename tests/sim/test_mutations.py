@@ -7,6 +7,7 @@ from tests.sim.disk_mutations import DISKS
 from tests.sim.group_mutations import GROUPS
 from tests.sim.member_mutations import SHARED
 from tests.sim.mutations import MUTATIONS, Mutation
+from tests.sim.recovery_mutations import RECOVERY
 from tests.sim.topic_mutations import TOPICS
 
 import moldau_broker.testing.sim.run as run
@@ -18,7 +19,7 @@ def run_seed(seed: int, mutation: Mutation) -> Outcome:
 
 
 @pytest.mark.parametrize(
-    "mutation", [*MUTATIONS, *DISKS, *TOPICS, *GROUPS, *SHARED], ids=lambda mutation: mutation.name
+    "mutation", [*MUTATIONS, *DISKS, *TOPICS, *GROUPS, *SHARED, *RECOVERY], ids=lambda mutation: mutation.name
 )
 def test_deliberate_bug_is_found(mutation: Mutation, record_property: pytest.RecordProperty) -> None:
     """With one check dropped some seed turns red soon; without the bug the same seeds are green."""

@@ -14,8 +14,8 @@ from moldau_broker.raft.snapshot import BOOTSTRAP, SnapshotId, write_snapshot
 from moldau_broker.raft.state import NO_LEADER, Role
 from moldau_broker.raft.timing import RaftTiming
 from moldau_broker.storage.errors import DiskFull
-from moldau_broker.testing.sim import disk_faults
-from moldau_broker.testing.sim.cluster import SimCluster
+from moldau_broker.testing.sim import disk_faults, quorum_rot
+from moldau_broker.testing.sim.cluster import CALM_MS, SimCluster
 from moldau_broker.testing.sim.kernel import InvariantViolated
 from moldau_broker.testing.sim.network import Answer
 from moldau_broker.testing.sim.node import Layer, SimNode
@@ -23,7 +23,7 @@ from moldau_broker.testing.sim.proposers import Proposer
 from moldau_broker.testing.sim.quorum_store import LOG, QuorumStore
 from moldau_broker.testing.sim.raft_ghost import RaftGhost
 from moldau_broker.testing.sim.raft_member import PORT_BASE, RaftMember, Seen, voter_of
-from moldau_broker.testing.sim.swarm import EXTRAS
+from moldau_broker.testing.sim.swarm import EXTRAS, METADATA_ROT
 from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.add_raft_voter import AddRaftVoterRequest, Listener
 from moldau_broker.wire.messages.remove_raft_voter import RemoveRaftVoterRequest
@@ -44,6 +44,7 @@ class QuorumCluster(SimCluster):
 
     counters: tuple[str, ...] = (
         *disk_faults.COUNTERS,
+        *quorum_rot.COUNTERS,
         "leaders elected",
         "votes granted",
         "metadata batches committed",
@@ -75,6 +76,7 @@ class QuorumCluster(SimCluster):
         self.ghost = RaftGhost(self.coverage)
         self.members: dict[int, RaftMember] = {}
         self.buried: list[Seen] = []
+        self.rot = quorum_rot.QuorumRot(self, self.kernel.stream("metadata damage"))
         founders = 1 if self.kernel.stream("founders").random() < 0.2 else len(self.nodes)
         voters = VoterSet(voter_of(node) for node in self.nodes.values() if node.id <= founders)
         for node in self.nodes.values():
@@ -116,6 +118,11 @@ class QuorumCluster(SimCluster):
 
     # -- work ---------------------------------------------------------------------------------------------
 
+    def _play(self) -> None:
+        if METADATA_ROT in self.extras:
+            self.rot.begin(CALM_MS)
+        super()._play()
+
     def begin_work(self) -> None:
         """Two clients propose values."""
         self.proposers = [Proposer(self, 100 + index) for index in range(2)]
@@ -150,6 +157,8 @@ class QuorumCluster(SimCluster):
             member = self.members.get(node_id)
             if member is None:
                 return f"node {node_id} is down"
+            if member.node.recovering:
+                return f"node {node_id} has no voice"
             if member.node.epoch != leader.node.epoch or member.node.leader_id != leader.key.node_id:
                 return f"node {node_id} follows {member.node.leader_id} in epoch {member.node.epoch}"
             if member.node.high_watermark != end:
@@ -172,8 +181,14 @@ class QuorumCluster(SimCluster):
 
     def whole(self) -> bool:
         """Whether every voice of the committed voter set is alive, and no other set may come into force."""
+        return not self.rot.struck and self.is_whole_but_for(set())
+
+    def is_whole_but_for(self, voiceless: set[int]) -> bool:
+        """Likewise, of the others."""
         keys = {voter_of(node).key for node in self.nodes.values()}
         for node in self.nodes.values():
+            if node.id in voiceless:
+                continue
             history = node.disk.logs[LOG].history
             if not history or set(history[-1].voters.keys) != keys:
                 return False

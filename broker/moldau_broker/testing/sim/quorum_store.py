@@ -30,6 +30,7 @@ from moldau_broker.wire.batches import parse_header
 from moldau_broker.wire.messages.raft_records import VotersRecord
 
 QUORUM_STATE = "quorum-state"
+RECOVERING = "recovering"
 LOG = "__cluster_metadata-0"
 SNAPSHOTS_KEPT = 2
 
@@ -60,6 +61,7 @@ class QuorumStore:
         snapshots: file content by id.
         history: the voter sets the log (or the newest snapshot, first) names, oldest first.
         watcher: told what enters and leaves the log: (entry or None, truncated-to offset or None).
+        is_damaged: a bit of the log has flipped, in a batch that others follow; see `quorum_damage`.
     """
 
     def __init__(self, disk: SimDisk) -> None:
@@ -76,6 +78,8 @@ class QuorumStore:
         self.history: list[VotersAt] = []
         self.watcher: Callable[[Entry | None, int | None], None] | None = None
         self.before_save: Callable[[ElectionState], None] | None = None
+        self.on_recovered: Callable[[], None] | None = None
+        self.is_damaged = False
         self._download: tuple[SnapshotId, bytearray] | None = None
         disk.logs[LOG] = self
 
@@ -93,6 +97,27 @@ class QuorumStore:
             self.before_save(election)
         self.disk.replace(QUORUM_STATE, election.encode())
 
+    def has_recovered(self) -> None:
+        """The voice is back."""
+        self.disk.operation()
+        self.disk.files.pop(RECOVERING, None)
+        if self.on_recovered is not None:
+            self.on_recovered()
+        self.disk.operation()
+
+    def begin_anew(self) -> None:
+        """Empty, at the end of the newest snapshot; from the beginning where there is none."""
+        newest = self.newest_snapshot
+        if newest is not None:
+            self.begin_with(newest)
+            return
+        self.entries.clear()
+        self._bases.clear()
+        self.generation += 1
+        self.log_start_offset = self.log_end_offset = self.durable_offset = 0
+        self.epochs.clear()
+        self.history = []
+
     @property
     def initial(self) -> Initial:
         """What the core starts from."""
@@ -103,6 +128,7 @@ class QuorumStore:
             self.log_end_offset,
             tuple(self.epochs.entries()),
             tuple(self.snapshot_ids()),
+            RECOVERING in self.disk.files,
         )
 
     @property
@@ -329,6 +355,7 @@ class QuorumStore:
         """
         store = QuorumStore(self.disk)
         store.log_start_offset = self.log_start_offset
+        store.is_damaged = self.is_damaged
         store.snapshots = dict(self.snapshots)
         kept = [entry for entry in self.entries if entry.next <= self.durable_offset]
         for entry in self.entries[len(kept) :]:

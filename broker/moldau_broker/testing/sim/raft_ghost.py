@@ -139,6 +139,16 @@ class RaftGhost:
             )
         self._coverage.hit("votes granted")
 
+    def regains(self, member: Member, epoch: int) -> None:
+        """`member`, whose disk had lost what it said, has its voice back in `epoch`; see `raft.recovering`.
+
+        It may vote anew in later epochs, as whoever had its vote there never leads: that is what `leads` looks at.
+        """
+        forgotten = [key for key in self._votes if key[0] == member.key and key[1] > epoch]
+        for key in forgotten:
+            del self._votes[key]
+            self._coverage.hit("forgotten votes")
+
     def speaks(self, member: Member, epoch: int) -> None:
         """A message of `epoch` leaves `member`: the epoch is on disk (or proved by its log)."""
         saved = member.store.election

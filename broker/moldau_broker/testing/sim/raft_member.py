@@ -16,6 +16,7 @@ from moldau_broker.raft.snapshot import SnapshotId, read_snapshot, write_snapsho
 from moldau_broker.raft.state import Role
 from moldau_broker.storage.errors import DiskFull
 from moldau_broker.testing.raft_node import features_of
+from moldau_broker.testing.sim import quorum_damage
 from moldau_broker.testing.sim.network import Answer, Broken
 from moldau_broker.testing.sim.quorum_store import LOG, Entry, QuorumStore
 from moldau_broker.wire.apis import API_SCHEMAS, ApiKey
@@ -62,9 +63,11 @@ class RaftMember:
         self._ghost = cluster.ghost
         self._app = app
         self.store: QuorumStore = host_node.disk.logs[LOG]
+        quorum_damage.heal(self.store)
         self.key = VoterKey(host_node.id, host_node.directory_id)
         self.store.watcher = self._log_changes
         self.store.before_save = lambda election: self._ghost.saves(self, election)
+        self.store.on_recovered = self._recovered
         newest = self.store.newest_snapshot
         if newest is not None:
             app.load(newest, read_snapshot(self.store.snapshots[newest], newest.file_name))
@@ -198,6 +201,11 @@ class RaftMember:
         for node in self.cluster.nodes.values():
             yield Seen(VoterKey(node.id, node.directory_id), node.disk.logs[LOG])
         yield from self.cluster.buried
+
+    def _recovered(self) -> None:
+        self._ghost.regains(self, self.node.epoch)
+        self.cluster.coverage.hit("voices regained")
+        self.cluster.kernel.note(f"n{self.key.node_id} has its voice back in epoch {self.node.epoch}")
 
     def _log_changes(self, entry: Entry | None, truncate_to: int | None) -> None:
         if entry is not None:

@@ -45,7 +45,10 @@ COMMITS: Final = "commits"
 LATE_ROT: Final = "damage beside late messages"
 READ_AHEAD: Final = "followers read ahead"
 MEMBERS: Final = "members"
-EXTRAS: Final = frozenset({DISK_FAULTS, DELETIONS, COMMITS, LATE_ROT, READ_AHEAD, MEMBERS})
+METADATA_ROT: Final = "metadata damage"
+EXTRAS: Final = frozenset(
+    {DISK_FAULTS, DELETIONS, COMMITS, LATE_ROT, READ_AHEAD, MEMBERS, METADATA_ROT}
+)
 """What worlds have come to have over time. A seed that was red before is played without, or it has another story."""
 
 
@@ -70,6 +73,7 @@ class Swarm(NamedTuple):
         fleeting: a topic that is deleted and made again all the time, None where there is none.
         ahead_bytes: after an answer of this size a follower reads on before it is on disk.
         members: one more group, which has members; it counts where `groups` is not zero.
+        rot_gap_ms: mean pause between damages of metadata logs or quorum-states.
     """
 
     nodes: int
@@ -94,6 +98,7 @@ class Swarm(NamedTuple):
     groups: int = 0
     ahead_bytes: int = AHEAD_BYTES
     members: MemberPlan | None = None
+    rot_gap_ms: int = 8_000
 
 
 FAULTS = (
