@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.base.ids import Uuid
+from moldau_broker.base.ids import NULL_UUID, Uuid
 from moldau_broker.raft.control import encode_control, leader_change
 from moldau_broker.raft.core import Sent
 from moldau_broker.raft.errors import NotLeader
@@ -272,6 +272,8 @@ class Leadership(Followership):
 
     def _note_fetch(self, leading: Leading, key: VoterKey, offset: int) -> None:
         leading.replicas.setdefault(key, Replica()).fetched(offset, self.log_end, self._now)
+        if key in self.voters:  # where it was recovering it is no observer any more
+            leading.replicas.pop(VoterKey(key.node_id, NULL_UUID), None)
         if leading.progress.record(key, offset):
             self._advance(leading)
 

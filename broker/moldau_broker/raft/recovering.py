@@ -33,11 +33,10 @@ The idea: protocol-aware recovery (Alagappan et al., FAST 2018, section 3.3).
 
 from __future__ import annotations
 
-from moldau_broker.base.ids import Uuid
+from moldau_broker.base.ids import NULL_UUID, Uuid
 from moldau_broker.raft.core import RaftCore
 from moldau_broker.raft.quorum import Voter
 from moldau_broker.raft.roles import Following
-from moldau_broker.wire.schema import ZERO_UUID
 
 
 class Recovery(RaftCore):
@@ -46,7 +45,7 @@ class Recovery(RaftCore):
     @property
     def _voice(self) -> Uuid:
         """The directory id its fetches carry: its own counts as a voter's."""
-        return Uuid(ZERO_UUID) if self.recovering else self.me.key.directory_id
+        return NULL_UUID if self.recovering else self.me.key.directory_id
 
     def _note_end(self, following: Following) -> None:
         """The leader had nothing behind the offset it was asked for, which is the own end."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from moldau_broker.base.ids import NULL_UUID
 from moldau_broker.raft.quorum import VoterKey
 from moldau_broker.raft.snapshot import BOOTSTRAP
 from moldau_broker.raft.state import ElectionState, Role
 from moldau_broker.testing.raft import RaftCluster
-from moldau_broker.wire.schema import ZERO_UUID
 
 
 def cluster(size: int = 3) -> RaftCluster:
@@ -100,7 +100,7 @@ def test_recovering_member_counts_for_nothing() -> None:
 
 
 def test_recovering_member_follows_under_no_directory() -> None:
-    """Its leader describes an observer of that node id."""
+    """Its leader describes an observer of that node id, until it is a voter that fetches."""
     made = cluster()
     leader = made.leader()
     damaged = others(made, leader)[0]
@@ -110,7 +110,9 @@ def test_recovering_member_follows_under_no_directory() -> None:
     made.run(100)
     leading = made.members[leader].alive._leading
     assert leading is not None
-    assert VoterKey(damaged, ZERO_UUID) in leading.replicas
+    assert VoterKey(damaged, NULL_UUID) in leading.replicas
+    made.run(2_000)
+    assert set(leading.replicas) == {made.voter(node_id).key for node_id in others(made, leader)}
 
 
 def test_recovering_member_at_the_end_of_the_log_has_no_voice_yet() -> None:

@@ -1,0 +1,95 @@
+"""A bit flips in a voter's metadata log or quorum-state while it is stopped: it heals, and then it counts again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moldau_broker.testing.cluster import NoAnswer, ProcessCluster, ProcessNode
+from moldau_broker.wire.apis import ApiKey
+from moldau_broker.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from moldau_broker.wire.messages.metadata import MetadataRequest
+
+pytestmark = [pytest.mark.compat, pytest.mark.timeout(180)]
+
+METADATA_FOLDER = "__cluster_metadata-0"
+SEGMENT = "00000000000000000000.log"
+
+
+def create_topic(node: ProcessNode, name: str) -> None:
+    topic = CreatableTopic(name=name, num_partitions=1, replication_factor=1)
+    request = CreateTopicsRequest(topics=[topic], timeout_ms=10_000)
+    (result,) = node.ask(ApiKey.CREATE_TOPICS, 7, request, within=12).topics
+    if result.error_code:
+        raise NoAnswer(f"{name}: error {result.error_code} {result.error_message}")
+
+
+def can_create(node: ProcessNode, name: str) -> bool:
+    try:
+        create_topic(node, name)
+    except NoAnswer:
+        return False
+    return True
+
+
+def topics(node: ProcessNode) -> set[str]:
+    return {str(topic.name) for topic in node.ask(ApiKey.METADATA, 12, MetadataRequest(topics=None)).topics}
+
+
+def flip(path: Path, position: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ 4]))
+
+
+def damage(node: ProcessNode, what: str) -> Path:
+    """In the body of a batch in the middle of the log, or in the number of the epoch; the file."""
+    folder = node.data_dir / METADATA_FOLDER
+    if what == "quorum-state":
+        path = folder / what
+        flip(path, path.read_bytes().index(b"leaderEpoch") + len('leaderEpoch":'))
+        return path
+    path = folder / SEGMENT
+    data, position = path.read_bytes(), 0
+    while position < len(data) // 2:
+        position += 12 + int.from_bytes(data[position + 8 : position + 12], "big")
+    flip(path, position + 61 + 3)
+    return path
+
+
+@pytest.mark.parametrize("what", ["log", "quorum-state"])
+@pytest.mark.parametrize("leads", [True, False], ids=["leader", "follower"])
+def test_damaged_voter_heals_and_then_counts_again(tmp_path: Path, what: str, leads: bool) -> None:
+    """It starts, says what it does, fetches, has its vote back; with another one gone the quorum goes on."""
+    with ProcessCluster(3, folder=tmp_path) as cluster:
+        cluster.wait("three voters", lambda: cluster.voters() == {1, 2, 3})
+        for number in range(4):
+            create_topic(cluster.node(1), f"before{number}")
+        leader = cluster.controller()
+        victim = leader if leads else next(node_id for node_id in (1, 2, 3) if node_id != leader)
+        other, third = (node_id for node_id in (1, 2, 3) if node_id != victim)
+        node = cluster.node(victim)
+        cluster.wait("it knows them", lambda: topics(node) >= {"before3"})
+        cluster.kill(victim)
+        path = damage(node, what)
+        damaged = path.read_bytes()
+        cluster.wait("the others go on", lambda: can_create(cluster.node(other), "meanwhile"))
+
+        cluster.start(victim)
+        (found,) = node.events("raft.damage_found")
+        assert found["what"] == what
+        cluster.wait("it has its voice back", lambda: node.events("raft.recovered"))
+        assert (path.parent / f"{path.name}.damaged-1").read_bytes() == damaged
+        assert not (path.parent / ".moldau-recovering").exists()
+        cluster.wait("it knows everything", lambda: topics(node) >= {"before0", "before3", "meanwhile"})
+        assert cluster.voters() == {1, 2, 3}
+
+        cluster.kill(third)
+        cluster.wait("the healed one's vote counts", lambda: can_create(node, "after"))
+        cluster.start(third)
+        cluster.wait("all know it", lambda: all(topics(one) >= {"after"} for one in cluster.nodes.values()))
+        cluster.restart(victim)
+        assert len(node.events("raft.damage_found")) == 1, "it is as whole as any"
