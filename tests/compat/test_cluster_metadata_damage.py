@@ -46,17 +46,20 @@ def flip(path: Path, position: int) -> None:
 
 
 def damage(node: ProcessNode, what: str) -> Path:
-    """In the body of a batch in the middle of the log, or in the number of the epoch; the file."""
+    """In the body of a batch that has others behind it, or in the number of the epoch; the file."""
     folder = node.data_dir / METADATA_FOLDER
     if what == "quorum-state":
         path = folder / what
         flip(path, path.read_bytes().index(b"leaderEpoch") + len('leaderEpoch":'))
         return path
     path = folder / SEGMENT
-    data, position = path.read_bytes(), 0
-    while position < len(data) // 2:
-        position += 12 + int.from_bytes(data[position + 8 : position + 12], "big")
-    flip(path, position + 61 + 3)
+    data, positions = path.read_bytes(), [0]
+    while positions[-1] < len(data):
+        positions.append(
+            positions[-1] + 12 + int.from_bytes(data[positions[-1] + 8 : positions[-1] + 12], "big")
+        )
+    assert len(positions) > 6, "several batches"
+    flip(path, positions[len(positions) // 2] + 61 + 3)
     return path
 
 

@@ -13,7 +13,7 @@ from moldau_broker.raft.control import decode_control
 from moldau_broker.raft.errors import RaftError
 from moldau_broker.raft.history import VotersAt
 from moldau_broker.raft.quorum import VoterSet
-from moldau_broker.storage.batches import HEADER_SIZE, LENGTH_MIN, LENGTH_OVERHEAD, MAGIC, Scan
+from moldau_broker.storage.batches import CONTROL, HEADER_SIZE, LENGTH_MIN, LENGTH_OVERHEAD, MAGIC, Scan
 from moldau_broker.storage.errors import CorruptLog
 from moldau_broker.storage.names import LOG, parse_segment_file
 from moldau_broker.wire.messages.raft_records import VotersRecord
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _MAGIC_AT = 16
 _LENGTH_AT = 8
+_ATTRIBUTES_AT = 21
 
 
 class Examined(NamedTuple):
@@ -33,11 +34,13 @@ class Examined(NamedTuple):
         damage: the first; None if all that is there is whole.
         followed: a whole batch stands somewhere behind it.
         voters: the newest set that can be read, on either side of the damage.
+        hidden: how many of the damaged batches may have named a newer one: they look like control batches.
     """
 
     damage: CorruptLog | None
     followed: bool
     voters: VotersAt | None
+    hidden: int
 
 
 def examine(disk: Disk, folder: str) -> Examined:
@@ -51,7 +54,7 @@ def examine(disk: Disk, folder: str) -> Examined:
     for parsed, name in sorted((parsed, name) for parsed, name in names if parsed and parsed[1] == LOG):
         path = f"{folder}/{name}"
         examination.look_at(path, parsed[0], disk.read(path))
-    return Examined(examination.damage, examination.followed, examination.voters)
+    return Examined(examination.damage, examination.followed, examination.voters, examination.hidden)
 
 
 class _Examination:
@@ -59,6 +62,7 @@ class _Examination:
         self.damage: CorruptLog | None = None
         self.followed = False
         self.voters: VotersAt | None = None
+        self.hidden = 0
         self._next: int | None = None
 
     def look_at(self, path: str, base_offset: int, data: bytes) -> None:
@@ -81,6 +85,8 @@ class _Examination:
             if scan.fault is None:
                 break
             self._damaged(CorruptLog(scan.fault, file=path, position=scan.position, offset=following))
+            attributes = data[scan.position + _ATTRIBUTES_AT : scan.position + _ATTRIBUTES_AT + 2]
+            self.hidden += bool(int.from_bytes(attributes, "big") & CONTROL)
             position, following = _next_whole(data, scan.position + 1, following)
         self._next = following
 

@@ -87,7 +87,7 @@ class Healing:
             return True  # it has no voice in any case, and who the voters are may have been set aside already
         voters = self._newest_voters(examined)
         if VoterKey(self._log_dir.node_id, self._log_dir.directory_id) in voters:
-            return len(voters) >= VOTERS_MIN
+            return len(voters) + examined.hidden >= VOTERS_MIN
         return len(voters) > 0
 
     def _newest_voters(self, examined: Examined) -> VoterSet:

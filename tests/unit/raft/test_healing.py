@@ -155,6 +155,24 @@ def test_damaged_leader_heals_behind_the_next_one() -> None:
     assert values(bench) == [*RECORDS, b"later"]
 
 
+def test_damage_of_the_record_that_names_the_third_voter_is_healed() -> None:
+    """What can be read names two, and a damaged control batch: there may be more, and to cut would be wrong."""
+    net = filled()
+    victim = a_follower(net)
+    newest = net.benches[victim].driver.node.history.newest_offset
+    disk = stop(net, victim)
+    content, position = disk.content(LOG), 0
+    while int.from_bytes(content[position : position + 8], "big") != newest:
+        position += 12 + int.from_bytes(content[position + 8 : position + 12], "big")
+    content[position + 61 + 20] ^= 0x04
+    disk.datasync(LOG)
+    bench = start(net, victim, disk)
+    assert bench.driver.node.recovering
+    net.run(2_000)
+    assert not bench.driver.node.recovering
+    assert values(bench) == RECORDS
+
+
 def test_damaged_twice_keeps_both() -> None:
     """What was set aside first is not written over."""
     net = filled()
