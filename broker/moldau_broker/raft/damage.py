@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _MAGIC_AT = 16
 _LENGTH_AT = 8
+_SECTOR = 512
+_ZEROS_MIN = 64
+"""Fewer may be what was written."""
 _ATTRIBUTES_AT = 21
 
 
@@ -32,7 +35,7 @@ class Examined(NamedTuple):
 
     Attributes:
         damage: the first; None if all that is there is whole.
-        followed: a whole batch stands somewhere behind it.
+        followed: a whole batch stands somewhere behind it, and it is none that power has taken (see `_was_lost`).
         voters: the newest set that can be read, on either side of the damage.
         hidden: how many of the damaged batches may have named a newer one: they look like control batches.
     """
@@ -63,6 +66,7 @@ class _Examination:
         self.followed = False
         self.voters: VotersAt | None = None
         self.hidden = 0
+        self._torn = False
         self._next: int | None = None
 
     def look_at(self, path: str, base_offset: int, data: bytes) -> None:
@@ -88,13 +92,14 @@ class _Examination:
             attributes = data[scan.position + _ATTRIBUTES_AT : scan.position + _ATTRIBUTES_AT + 2]
             self.hidden += bool(int.from_bytes(attributes, "big") & CONTROL)
             position, following = _next_whole(data, scan.position + 1, following)
+            self._torn = self._torn or _was_lost(data, scan.position, position)
         self._next = following
 
     def _damaged(self, damage: CorruptLog) -> None:
         self.damage = self.damage or damage
 
     def _whole(self, path: str, batch: Batch, data: bytes) -> None:
-        self.followed = self.followed or self.damage is not None
+        self.followed = self.followed or (self.damage is not None and not self._torn)
         if not batch.is_control:
             return
         try:
@@ -107,6 +112,18 @@ class _Examination:
             self._damaged(
                 CorruptLog(str(error), file=path, position=batch.position, offset=batch.base_offset)
             )
+
+
+def _was_lost(data: bytes, begin: int, end: int) -> bool:
+    """Whether a sector of this stretch was never written, as when power goes and later ones were faster.
+
+    It then reads as zeros, to which no flipped bit turns it. What was not written had not been flushed either.
+    """
+    for at in range(begin - begin % _SECTOR, end, _SECTOR):
+        part = data[max(at, begin) : min(at + _SECTOR, end)]
+        if len(part) >= _ZEROS_MIN and not part.strip(b"\0"):
+            return True
+    return False
 
 
 def _next_whole(data: bytes, position: int, above: int) -> tuple[int, int]:

@@ -109,6 +109,24 @@ def test_damage_of_the_last_batch_after_a_crash_is_a_torn_tail() -> None:
     assert values(bench) == RECORDS
 
 
+def test_sectors_that_were_never_written_are_a_torn_tail() -> None:
+    """Power went before all of what was not flushed was written, and not in order: nothing of it was acknowledged."""
+    net = filled()
+    for value in (bytes(range(1, 255)) * 8, b"behind it"):
+        net.leader().driver.propose([value])
+        net.run(300)
+    victim = a_follower(net)
+    disk = stop(net, victim)
+    content = disk.content(LOG)
+    lost = (content.index(bytes(range(1, 255))) // 512 + 1) * 512
+    content[lost : lost + 512] = bytes(512)
+    disk.datasync(LOG)
+    bench = start(net, victim, disk)
+    assert not bench.driver.node.recovering
+    net.run(600)
+    assert values(bench)[-1] == b"behind it"
+
+
 def test_damage_of_the_last_batch_after_a_clean_stop_is_healed() -> None:
     """All of it had been made durable."""
     net = filled()

@@ -46,9 +46,7 @@ LATE_ROT: Final = "damage beside late messages"
 READ_AHEAD: Final = "followers read ahead"
 MEMBERS: Final = "members"
 METADATA_ROT: Final = "metadata damage"
-EXTRAS: Final = frozenset(
-    {DISK_FAULTS, DELETIONS, COMMITS, LATE_ROT, READ_AHEAD, MEMBERS, METADATA_ROT}
-)
+EXTRAS: Final = frozenset({DISK_FAULTS, DELETIONS, COMMITS, LATE_ROT, READ_AHEAD, MEMBERS, METADATA_ROT})
 """What worlds have come to have over time. A seed that was red before is played without, or it has another story."""
 
 
