@@ -180,7 +180,7 @@ async def test_damage_of_a_metadata_log_is_shown_with_what_to_do_and_the_node_go
                 while not (damage := await admin.metadata_damage()):  # noqa: ASYNC110 - another process finds it
                     await asyncio.sleep(0.1)
             assert [one.file for one in damage] == [f"__cluster_metadata-0/{log.name}"]
-            assert "give this node an empty data directory" in damage[0].advice
+            assert "start it anew: it fetches from them" in damage[0].advice
             found = node.events("log.damage_found")[0]
             assert (found["topic"], found["outcome"]) == ("__cluster_metadata", damage[0].advice)
             assert cluster.controller() == node.id

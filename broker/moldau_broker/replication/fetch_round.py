@@ -14,7 +14,6 @@ from moldau_broker.metadata.image import NO_LEADER
 from moldau_broker.replication.fetch_session import Key, ReplicaSession
 from moldau_broker.replication.follower import Advice, Ask, Step
 from moldau_broker.replication.throttle import UNLIMITED
-from moldau_broker.storage.disk import Buffer
 from moldau_broker.wire.batches import iter_batches
 from moldau_broker.wire.errors import WireError
 from moldau_broker.wire.messages.fetch import FetchRequest, FetchResponse, PartitionData
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from moldau_broker.replication.partition import Partition
     from moldau_broker.replication.settings import ReplicaSettings
     from moldau_broker.replication.throttle import ReplicationThrottles
+    from moldau_broker.storage.disk import Buffer
 
 AHEAD_BYTES: Final = 256 * 1024
 """An answer of this size takes the disk longer than one more question does."""

@@ -29,12 +29,12 @@ METADATA: Final[Key] = (TOPIC, PARTITION)
 RUNBOOK: Final = "docs/runbooks.md: Damage in the metadata log"
 
 LOG_ADVICE: Final = (
-    "The node goes on. Other controllers have the same records: with all of them up, give this node an empty data "
-    f"directory. An only controller: copy the directory away before it is restarted. {RUNBOOK}"
+    "The node goes on. With three or more controllers, and the others up, start it anew: it fetches from them what is "
+    f"damaged. With fewer, copy the directory away before it is restarted. {RUNBOOK}"
 )
 SNAPSHOT_ADVICE: Final = (
-    "The node goes on, and its next snapshots take the place of this one. Do not restart it before, unless other "
-    f"controllers are up. {RUNBOOK}"
+    "The node goes on, and its next snapshots take the place of this one. With fewer than three controllers do not "
+    f"restart it before. {RUNBOOK}"
 )
 
 
