@@ -89,6 +89,19 @@ RED_WITH_ALL = [
     ),
 ]
 
+RED_READING_AHEAD = [
+    (
+        575,
+        "replica questions ahead",
+        "a replica that had led an epoch without writing in it forgot where the epoch before it began",
+    ),
+    (586, "replica questions ahead", "the same"),
+    (
+        609,
+        "voices regained",
+        "the simulator's disk gave a log that was begun anew the voters of a snapshot from before",
+    ),
+]
 RED_WITH_MEMBERS = [
     (18, "a leader that synced twice while its assignment was being stored gave its generation two of them"),
     (43, "the same; each of three members would have got the share of another"),
@@ -153,4 +166,14 @@ def test_seed_that_was_red_by_a_groups_members_is_green(seed: int, found: str) -
     """Likewise, for what members of a group have found."""
     outcome = run_seed(seed, layer="broker", extras=EXTRAS - {READ_AHEAD, METADATA_ROT})
     assert outcome.counts["group rebalances completed"], "what found it is still there"
+    assert outcome.failure is None, f"{outcome.failure}; it once found: {found}"
+
+
+@pytest.mark.parametrize(
+    ("seed", "counted", "found"), RED_READING_AHEAD, ids=[f"broker-{one[0]}" for one in RED_READING_AHEAD]
+)
+def test_seed_that_was_red_while_followers_read_ahead_is_green(seed: int, counted: str, found: str) -> None:
+    """Likewise, for worlds with all that there is by now."""
+    outcome = run_seed(seed, layer="broker")
+    assert outcome.counts[counted], "what found it is still there"
     assert outcome.failure is None, f"{outcome.failure}; it once found: {found}"

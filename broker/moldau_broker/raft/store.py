@@ -105,6 +105,8 @@ class RaftStore:
                 logger.warning("snapshot.damaged", extra={"file": name, "reason": str(error)})
                 damage = damage or error
                 continue
+            if damage is not None and self.log.log_start_offset > snapshot_id.end_offset:
+                break  # the log was begun anew at the damaged one
             self._meet(snapshot_id)
             return StoredSnapshot(snapshot_id, content)
         if self.log.log_start_offset > 0:

@@ -44,17 +44,23 @@ class LeaderEpochs:
         return list(zip(self._epochs, self._starts, strict=True))
 
     def assign(self, epoch: int, start: int) -> bool:
-        """Epoch `epoch` begins at offset `start`; entries it contradicts go. Returns whether anything changed."""
+        """Epoch `epoch` begins or goes on at offset `start`; entries it contradicts go. Whether anything changed.
+
+        An epoch in which nothing was written, noted by a leader that was replaced at once, goes without a trace: the
+        one before it still began where it did. (Kafka's cache forgets that as well; its followers do not get there,
+        as they name the newest epoch they know, not that of their last record.)
+        """
         assert epoch >= 0, "a leader epoch is not negative"
         assert start >= 0, "an offset is not negative"
         epochs, starts = self._epochs, self._starts
         if epochs and epoch == epochs[-1] and start >= starts[-1]:
             return False
-        while epochs and (epochs[-1] >= epoch or starts[-1] >= start):
+        while epochs and (epochs[-1] > epoch or starts[-1] >= start):
             epochs.pop()
             starts.pop()
-        epochs.append(epoch)
-        starts.append(start)
+        if not epochs or epochs[-1] < epoch:
+            epochs.append(epoch)
+            starts.append(start)
         self.version += 1
         return True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from moldau_broker.storage.epochs import LeaderEpochs
@@ -44,6 +46,41 @@ def test_assign_ignores_what_is_known_and_drops_what_it_contradicts():
     assert epochs.assign(3, 30)
     assert epochs.entries() == [(2, 10), (3, 30)]
     assert epochs.version == version + 2
+
+
+def test_an_epoch_without_records_leaves_no_trace():
+    """A leader that was replaced at once goes on in the epoch before, which began where it did."""
+    epochs = LeaderEpochs([(1, 10), (2, 20)])
+    assert epochs.assign(3, 30)
+    assert epochs.assign(2, 30)
+    assert epochs.entries() == [(1, 10), (2, 20)]
+    assert epochs.epoch_for(29) == 2
+    assert epochs.end_offset_for(1, 40) == (1, 20)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_entries_are_those_of_the_batches(seed):
+    """Whatever is led in between: after each batch, what is known is what the batches say."""
+    rng = Random(seed)
+    epochs, batches, epoch = LeaderEpochs(), [], 0
+    for _ in range(60):
+        end = len(batches)
+        what = rng.random()
+        if what < 0.3:
+            epoch += 1
+            epochs.assign(epoch, end)
+        elif what < 0.4:
+            cut = rng.randint(0, end)
+            del batches[cut:]
+            epochs.truncate_from_end(cut)
+        else:
+            last = batches[-1] if batches else 0
+            batches.append(rng.randint(last, epoch))
+            epochs.assign(batches[-1], end)
+            firsts = {}
+            for offset, one in enumerate(batches):
+                firsts.setdefault(one, offset)
+            assert epochs.entries() == list(firsts.items())
 
 
 @pytest.mark.parametrize(

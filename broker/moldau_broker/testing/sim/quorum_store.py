@@ -372,7 +372,10 @@ class QuorumStore:
         store.entries = kept
         store._bases = [entry.base for entry in kept]
         store.log_end_offset = store.durable_offset = kept[-1].next if kept else self.log_start_offset
-        oldest = min(store.snapshots) if store.snapshots else None
+        # The log goes on from there; older ones may lie about, where it was begun anew at a newer one.
+        oldest = min(
+            (one for one in store.snapshots if one.end_offset >= store.log_start_offset), default=None
+        )
         if oldest is not None:
             voters = read_snapshot(store.snapshots[oldest], oldest.file_name).voters
             if voters is not None:
