@@ -10,9 +10,10 @@ import pytest
 from moldau_broker.base.data_config import LogSettings
 from moldau_broker.base.ids import Uuid, format_uuid
 from moldau_broker.raft.messages import LogBatch
+from moldau_broker.raft.opening import found_quorum, open_store
 from moldau_broker.raft.quorum import Voter, VoterEndpoint, VoterKey, VoterSet
 from moldau_broker.raft.snapshot import SnapshotId
-from moldau_broker.raft.store import FOLDER, RaftStore, found_quorum, open_store
+from moldau_broker.raft.store import FOLDER, RaftStore
 from moldau_broker.server.metadata_scrub import (
     LOG_ADVICE,
     METADATA,
