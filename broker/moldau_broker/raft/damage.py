@@ -9,14 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from moldau_broker.raft.batches import decode_batches
-from moldau_broker.raft.control import decode_control
 from moldau_broker.raft.errors import RaftError
-from moldau_broker.raft.history import VotersAt
-from moldau_broker.raft.quorum import VoterSet
+from moldau_broker.raft.history import VotersAt, voter_sets
 from moldau_broker.storage.batches import CONTROL, HEADER_SIZE, LENGTH_MIN, LENGTH_OVERHEAD, MAGIC, Scan
 from moldau_broker.storage.errors import CorruptLog
 from moldau_broker.storage.names import LOG, parse_segment_file
-from moldau_broker.wire.messages.raft_records import VotersRecord
 
 if TYPE_CHECKING:
     from moldau_broker.storage.batches import Batch
@@ -103,11 +100,9 @@ class _Examination:
         if not batch.is_control:
             return
         try:
-            for read in decode_batches(data[batch.position : batch.position + batch.size], path):
-                for key, value in read.records:
-                    record = decode_control(key, value)
-                    if isinstance(record, VotersRecord):
-                        self.voters = VotersAt(batch.base_offset, VoterSet.from_record(record))
+            read = decode_batches(data[batch.position : batch.position + batch.size], path)
+            for made in voter_sets(read):
+                self.voters = made
         except RaftError as error:
             self._damaged(
                 CorruptLog(str(error), file=path, position=batch.position, offset=batch.base_offset)

@@ -14,10 +14,9 @@ from moldau_broker.raft.control import decode_control
 from moldau_broker.raft.core import Sent
 from moldau_broker.raft.election import Election
 from moldau_broker.raft.errors import RaftError
-from moldau_broker.raft.history import VoterHistory, VotersAt
+from moldau_broker.raft.history import VoterHistory, VotersAt, voter_sets
 from moldau_broker.raft.messages import Failure, Fetched, Peer, Piece, SnapshotInstalled
 from moldau_broker.raft.protocol import Told, fetch_request, fetch_snapshot_request, peer_at
-from moldau_broker.raft.quorum import VoterSet
 from moldau_broker.raft.roles import NEVER, Download, Following
 from moldau_broker.raft.snapshot import SnapshotId
 from moldau_broker.raft.state import Role
@@ -26,7 +25,6 @@ from moldau_broker.wire.apis import ApiKey
 from moldau_broker.wire.messages.fetch import FetchPartition
 from moldau_broker.wire.messages.fetch_snapshot import FetchSnapshotRequestPartitionSnapshot
 from moldau_broker.wire.messages.fetch_snapshot import SnapshotId as WireSnapshotId
-from moldau_broker.wire.messages.raft_records import VotersRecord
 
 _NO_LEADER: Final = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.UNKNOWN_LEADER_EPOCH)
 """What a leader answers that has resigned, or that came back without its disk."""
@@ -209,10 +207,8 @@ class Followership(Election):
         self._fetched = Fetched(self.log_end, end, data)
         for batch in batches:
             self.epochs.assign(batch.epoch, batch.base_offset)
-            for key, value in batch.records if batch.control else ():
-                record = decode_control(key, value)
-                if isinstance(record, VotersRecord):
-                    self.history.append(batch.base_offset, VoterSet.from_record(record))
+        for made in voter_sets(batches):
+            self.history.append(made.offset, made.voters)
         self.log_end = end
 
     def _check(self, batches: list[ReadBatch]) -> int:

@@ -21,7 +21,7 @@ from moldau_broker.raft.errors import Damaged, DamagedQuorum, RaftError
 from moldau_broker.raft.protocol import PARTITION, TOPIC
 from moldau_broker.raft.quorum import VoterKey, VoterSet
 from moldau_broker.raft.snapshot import SUFFIX, SnapshotId, read_snapshot
-from moldau_broker.raft.store import FOLDER, QUORUM_STATE, RECOVERING
+from moldau_broker.raft.store import FOLDER, QUORUM_STATE, RECOVERING, RECOVERING_NAME
 from moldau_broker.storage.errors import CorruptLog, FileMissing
 from moldau_broker.storage.names import (
     LEADER_EPOCHS,
@@ -56,7 +56,7 @@ class Healing:
             StorageError: the disk failed.
         """
         names = self._names()
-        if RECOVERING.rpartition("/")[2] in names:
+        if RECOVERING_NAME in names:
             mark = self._disk.read(RECOVERING)
             if mark != _DONE:
                 kinds = [kind for kind in Damaged if kind.value in mark.decode(errors="replace").split(" ")]
@@ -83,7 +83,7 @@ class Healing:
     # -- whether --------------------------------------------------------------------------------------------
 
     def _others_know(self, examined: Examined) -> bool:
-        if RECOVERING.rpartition("/")[2] in self._names():
+        if RECOVERING_NAME in self._names():
             return True  # it has no voice in any case, and who the voters are may have been set aside already
         voters = self._newest_voters(examined)
         if VoterKey(self._log_dir.node_id, self._log_dir.directory_id) in voters:

@@ -5,10 +5,13 @@ A set is in force as soon as it is appended, and no longer once it is truncated 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from moldau_broker.raft.batches import ReadBatch
+from moldau_broker.raft.control import decode_control
 from moldau_broker.raft.quorum import VoterSet
+from moldau_broker.wire.messages.raft_records import VotersRecord
 
 NOBODY = VoterSet(())
 
@@ -18,6 +21,19 @@ class VotersAt(NamedTuple):
 
     offset: int
     voters: VoterSet
+
+
+def voter_sets(batches: Iterable[ReadBatch]) -> Iterator[VotersAt]:
+    """The sets that these batches hold.
+
+    Raises:
+        RaftError: a control record cannot be read.
+    """
+    for batch in batches:
+        for key, value in batch.records if batch.control else ():
+            record = decode_control(key, value)
+            if isinstance(record, VotersRecord):
+                yield VotersAt(batch.base_offset, VoterSet.from_record(record))
 
 
 class VoterHistory:

@@ -10,7 +10,7 @@ from moldau_broker.raft.healing import Healing
 from moldau_broker.raft.protocol import PARTITION, TOPIC
 from moldau_broker.raft.quorum import Voter, VoterSet
 from moldau_broker.raft.snapshot import BOOTSTRAP, SnapshotId, write_snapshot
-from moldau_broker.raft.store import BOOTSTRAP_FILE, FOLDER, LOG_CONFIG, RECOVERING, TOPIC_ID, RaftStore
+from moldau_broker.raft.store import BOOTSTRAP_FILE, FOLDER, LOG_CONFIG, RECOVERING_NAME, TOPIC_ID, RaftStore
 from moldau_broker.storage.checkpoints import encode_partition_metadata
 from moldau_broker.storage.errors import CorruptLog
 from moldau_broker.storage.names import PARTITION_METADATA
@@ -18,7 +18,6 @@ from moldau_broker.storage.names import PARTITION_METADATA
 if TYPE_CHECKING:
     from moldau_broker.storage.logdir import LogDir
 
-_MARK: Final = RECOVERING.rpartition("/")[2]
 _KINDS: Final = 3
 """Log, snapshots and quorum-state may be damaged, and are found one after the other."""
 
@@ -56,7 +55,7 @@ def knows_quorum(log_dir: LogDir) -> bool:
         return False
     entries = disk.entries(FOLDER)
     return any(
-        entry.name in ("quorum-state", _MARK)
+        entry.name in ("quorum-state", RECOVERING_NAME)
         or SnapshotId.from_file_name(entry.name) is not None
         or (entry.name.endswith(".log") and entry.size > 0)
         for entry in entries

@@ -14,10 +14,9 @@ from typing import Final, NamedTuple
 from moldau_broker.base.ids import METADATA_TOPIC_ID
 from moldau_broker.base.topic_config import TopicConfig
 from moldau_broker.raft.batches import ReadBatch, decode_batches, encode_batch
-from moldau_broker.raft.control import decode_control
 from moldau_broker.raft.core import Initial
 from moldau_broker.raft.errors import Damaged, DamagedQuorum, RaftError, UnsupportedQuorum
-from moldau_broker.raft.history import VotersAt
+from moldau_broker.raft.history import VotersAt, voter_sets
 from moldau_broker.raft.messages import Fetched, LogBatch, Piece
 from moldau_broker.raft.protocol import PARTITION, TOPIC
 from moldau_broker.raft.quorum import Voter, VoterSet
@@ -26,7 +25,6 @@ from moldau_broker.raft.state import ElectionState
 from moldau_broker.storage.disk import Disk, DiskFile
 from moldau_broker.storage.errors import FileMissing, StorageError
 from moldau_broker.storage.log import Log
-from moldau_broker.wire.messages.raft_records import VotersRecord
 from moldau_broker.wire.records import parse_header
 
 logger = logging.getLogger(__name__)
@@ -34,7 +32,8 @@ logger = logging.getLogger(__name__)
 FOLDER: Final = f"{TOPIC}-{PARTITION}"
 TOPIC_ID: Final = METADATA_TOPIC_ID
 QUORUM_STATE: Final = f"{FOLDER}/quorum-state"
-RECOVERING: Final = f"{FOLDER}/.moldau-recovering"
+RECOVERING_NAME: Final = ".moldau-recovering"
+RECOVERING: Final = f"{FOLDER}/{RECOVERING_NAME}"
 """While it is there this node has no voice: see `recovering` and `healing`. Kafka passes over it."""
 BOOTSTRAP_FILE: Final = "bootstrap.checkpoint"
 
@@ -161,7 +160,7 @@ class RaftStore:
             if self.snapshot.content.voters is not None:
                 sets.append(VotersAt(from_offset - 1, self.snapshot.content.voters))
         try:
-            sets += self._sets_from(from_offset)
+            sets += voter_sets(self.read(from_offset, log.log_end_offset, control_only=True))
         except RaftError as error:
             raise DamagedQuorum(Damaged.LOG, str(error)) from error
         if not sets and (log.log_end_offset > 0 or self.snapshot is not None):
@@ -175,17 +174,8 @@ class RaftStore:
             log.log_end_offset,
             tuple(log.epochs.entries()),
             tuple(self.snapshot_ids()),
-            any(f"{FOLDER}/{entry.name}" == RECOVERING for entry in self._disk.entries(FOLDER)),
+            any(entry.name == RECOVERING_NAME for entry in self._disk.entries(FOLDER)),
         )
-
-    def _sets_from(self, from_offset: int) -> list[VotersAt]:
-        sets = []
-        for batch in self.read(from_offset, self.log.log_end_offset, control_only=True):
-            for key, value in batch.records:
-                record = decode_control(key, value)
-                if isinstance(record, VotersRecord):
-                    sets.append(VotersAt(batch.base_offset, VoterSet.from_record(record)))
-        return sets
 
     def check_voter(self, me: Voter) -> None:
         """Refuse a quorum that a node without peers cannot serve.

@@ -124,6 +124,12 @@ class RaftCluster:
         member.node.tick(self.now_ms, WALL_MS + self.now_ms)
         self._carry_out(node_id)
 
+    def add_voters(self, size: int) -> None:
+        """Nodes 1 to `size`, which found the quorum together."""
+        voters = tuple(range(1, size + 1))
+        for node_id in voters:
+            self.add(node_id, voters=voters)
+
     def crash(self, node_id: int) -> None:
         """End a node; what was not flushed is gone, its connections break."""
         member = self.members[node_id]

@@ -38,9 +38,7 @@ from moldau_broker.wire.schema import Struct, replace
 def cluster(size: int = 3, seed: int = 1) -> RaftCluster:
     """Voters 1 to `size`, with a leader."""
     made = RaftCluster(seed=seed)
-    voters = tuple(range(1, size + 1))
-    for node_id in voters:
-        made.add(node_id, voters=voters)
+    made.add_voters(size)
     made.run(1_000)
     assert made.leader()
     return made
@@ -584,9 +582,8 @@ def test_cluster_under_random_faults_keeps_what_it_committed(seed: int) -> None:
     rng = Random(seed)
     size = rng.choice([3, 3, 5])
     made = RaftCluster(seed=seed)
-    voters = tuple(range(1, size + 1))
-    for node_id in voters:
-        made.add(node_id, voters=voters)
+    made.add_voters(size)
+    voters = tuple(made.members)
     committed: dict[int, tuple[int, bytes]] = {}
 
     def check() -> None:

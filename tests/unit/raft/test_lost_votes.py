@@ -14,9 +14,7 @@ from moldau_broker.testing.raft import RaftCluster
 def cluster(size: int) -> RaftCluster:
     """With a leader, and a record that all have."""
     made = RaftCluster()
-    voters = tuple(range(1, size + 1))
-    for node_id in voters:
-        made.add(node_id, voters=voters)
+    made.add_voters(size)
     made.run(1_000)
     made.propose(made.leader(), b"kept")
     made.settle()

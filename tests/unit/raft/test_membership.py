@@ -22,9 +22,7 @@ BOOTSTRAP = [("n1", 9001)]
 
 def cluster(size: int = 3) -> RaftCluster:
     made = RaftCluster()
-    voters = tuple(range(1, size + 1))
-    for node_id in voters:
-        made.add(node_id, voters=voters)
+    made.add_voters(size)
     made.run(1_000)
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.raft.test_lost_votes import cluster as led
 
 from moldau_broker.base.ids import NULL_UUID
 from moldau_broker.raft.quorum import VoterKey
@@ -12,14 +13,8 @@ from moldau_broker.testing.raft import RaftCluster
 
 
 def cluster(size: int = 3) -> RaftCluster:
-    """With a leader, and a record that all have."""
-    made = RaftCluster()
-    voters = tuple(range(1, size + 1))
-    for node_id in voters:
-        made.add(node_id, voters=voters)
-    made.run(1_000)
-    made.propose(made.leader(), b"kept")
-    made.settle()
+    """With a leader, and a record that all have and know to be committed."""
+    made = led(size)
     made.run(600)
     return made
 

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
+from tests.unit.replication.test_leader import EPOCHS, LAG, fetched, image
+
 from moldau_broker.base.errors import ErrorCode
-from moldau_broker.base.ids import Uuid
-from moldau_broker.metadata.image import PartitionImage
 from moldau_broker.replication.absences import Absence
 from moldau_broker.replication.leader import UNKNOWN, LeaderState
 from moldau_broker.testing.logs import make_batch
 from moldau_broker.testing.replicas import ReplicaBench
-
-EPOCHS = {1: 101, 2: 102, 3: 103, 4: 104}
-LAG = 10_000
-
-
-def image(
-    isr: tuple[int, ...], *, replicas: tuple[int, ...] = (1, 2, 3), epoch: int = 7, partition_epoch: int = 0
-) -> PartitionImage:
-    return PartitionImage(
-        replicas=replicas,
-        directories=(Uuid(bytes(16)),) * len(replicas),
-        isr=isr,
-        leader=1,
-        leader_epoch=epoch,
-        partition_epoch=partition_epoch,
-    )
-
-
-def fetched(state: LeaderState, replica: int, end: int, leader_end: int, now_ms: int) -> None:
-    follower = state.follower(replica)
-    assert follower is not None
-    state.fetched(follower, end, 0, EPOCHS[replica], leader_end, now_ms)
 
 
 def out(state: LeaderState) -> dict[int, Absence]:

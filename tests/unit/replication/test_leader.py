@@ -17,6 +17,7 @@ def image(
     isr: tuple[int, ...] = (1, 2, 3),
     replicas: tuple[int, ...] = (1, 2, 3),
     partition_epoch: int = 0,
+    epoch: int = 7,
     recovery: int = RECOVERED,
 ) -> PartitionImage:
     return PartitionImage(
@@ -24,7 +25,7 @@ def image(
         directories=(Uuid(bytes(16)),) * len(replicas),
         isr=isr,
         leader=1,
-        leader_epoch=7,
+        leader_epoch=epoch,
         partition_epoch=partition_epoch,
         leader_recovery_state=recovery,
     )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.testing.sim.client import Client, Key
+from moldau_broker.testing.sim.group_answers import ELSEWHERE, told, told_of_read
 from moldau_broker.testing.sim.kernel import InvariantViolated
-from moldau_broker.testing.sim.network import Broken
 from moldau_broker.wire.messages.offset_commit import (
     OffsetCommitRequest,
     OffsetCommitRequestPartition,
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from moldau_broker.testing.sim.broker_cluster import BrokerCluster
     from moldau_broker.testing.sim.offsets_ghost import OffsetsGhost
 
-_RETRIABLE: Final = frozenset(
-    {
-        ErrorCode.NOT_COORDINATOR,
-        ErrorCode.COORDINATOR_NOT_AVAILABLE,
-        ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
-        ErrorCode.REQUEST_TIMED_OUT,
-    }
-)
 _READS: Final = 0.25
 _RESTARTS: Final = 0.4
 
@@ -75,7 +67,7 @@ class Committer(Client):
         Raises:
             InvariantViolated: an error that nothing here is a reason for.
         """
-        if error not in _RETRIABLE:
+        if error not in ELSEWHERE:
             raise InvariantViolated(f"{self._group} got {error.name}")
         self.cluster.coverage.hit(f"group error: {error.name.lower()}")
         self.look_up(self._key)
@@ -90,9 +82,7 @@ class Committer(Client):
         self._ask(("commit", request), self._committed)
 
     def _committed(self, node_id: int, answer: Any) -> None:
-        error = ErrorCode.REQUEST_TIMED_OUT
-        if not isinstance(answer, Broken):
-            error = ErrorCode(answer.topics[0].partitions[0].error_code)
+        error = told(answer)
         if error is not ErrorCode.NONE:
             # At times it has been started anew, and asks how far it had come: that nobody answered says nothing.
             self._failed(error, self._read if self.rng.random() < _RESTARTS else self._commit)
@@ -113,7 +103,7 @@ class Committer(Client):
         self._ask(("committed", asked), lambda node_id, answer: self._was_read(since, node_id, answer))
 
     def _was_read(self, since: int, node_id: int, answer: Any) -> None:
-        error = ErrorCode.REQUEST_TIMED_OUT if isinstance(answer, Broken) else ErrorCode(answer[0].error_code)
+        error = told_of_read(answer)
         if error is not ErrorCode.NONE:
             self._failed(error, self._read)
             return

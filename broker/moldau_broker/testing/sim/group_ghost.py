@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.testing.sim.coverage import Coverage
+from moldau_broker.testing.sim.group_answers import error_of
 from moldau_broker.testing.sim.kernel import InvariantViolated
 from moldau_broker.wire.messages.group_records import GroupMetadataValue
 
@@ -255,12 +256,3 @@ class CoordinatorLife:
             f"{GROUP}: {asked.kind} of {asked.member_id or 'a new member'} in generation {asked.generation} {what}; "
             f"coordinator: {self._name}"
         )
-
-
-def error_of(response: Any) -> ErrorCode:
-    """What a response of any of these kinds says."""
-    if isinstance(response, ErrorCode):  # a heartbeat's
-        return response
-    if hasattr(response, "topics"):
-        return ErrorCode(response.topics[0].partitions[0].error_code)
-    return ErrorCode(response.error_code)

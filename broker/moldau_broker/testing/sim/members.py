@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.testing.sim.client import Client, Key, no_requests
-from moldau_broker.testing.sim.group_ghost import GROUP, error_of, partitions_of, signature
+from moldau_broker.testing.sim.group_answers import ELSEWHERE, told, told_of_read
+from moldau_broker.testing.sim.group_ghost import GROUP, partitions_of, signature
 from moldau_broker.testing.sim.kernel import InvariantViolated
-from moldau_broker.testing.sim.network import Broken
 from moldau_broker.wire.messages.heartbeat import HeartbeatRequest
 from moldau_broker.wire.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
 from moldau_broker.wire.messages.leave_group import LeaveGroupRequest, MemberIdentity
@@ -31,14 +31,6 @@ if TYPE_CHECKING:
     from moldau_broker.testing.sim.offsets_ghost import OffsetsGhost
     from moldau_broker.testing.sim.swarm import MemberPlan
 
-_ELSEWHERE: Final = frozenset(
-    {
-        ErrorCode.NOT_COORDINATOR,
-        ErrorCode.COORDINATOR_NOT_AVAILABLE,
-        ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
-        ErrorCode.REQUEST_TIMED_OUT,
-    }
-)
 _PAUSES: Final = 0.03
 _LEAVES: Final = 0.02
 _DIES: Final = 0.02
@@ -112,7 +104,7 @@ class Member(Client):
         """
         self.is_well = False
         self.cluster.coverage.hit(f"member error: {error.name.lower()}")
-        if error in _ELSEWHERE:
+        if error in ELSEWHERE:
             self.look_up(self._key)
             self._after(30 + self.rng.randrange(100), again)
         elif error is ErrorCode.FENCED_INSTANCE_ID:
@@ -143,7 +135,7 @@ class Member(Client):
         self._ask("join", request, self._joined)
 
     def _joined(self, answer: Any) -> None:
-        error = _error(answer)
+        error = told(answer)
         if error is ErrorCode.MEMBER_ID_REQUIRED:
             self.member_id = answer.member_id
             self._join()
@@ -182,7 +174,7 @@ class Member(Client):
         self._ask("sync", request, self._synced)
 
     def _synced(self, answer: Any) -> None:
-        error = _error(answer)
+        error = told(answer)
         if error is not ErrorCode.NONE:
             self._failed(error, self._join)
             return
@@ -201,7 +193,7 @@ class Member(Client):
         self._ask("committed", asked, partial(self._was_read, since))
 
     def _was_read(self, since: dict[int, int], answer: Any) -> None:
-        error = ErrorCode.REQUEST_TIMED_OUT if isinstance(answer, Broken) else ErrorCode(answer[0].error_code)
+        error = told_of_read(answer)
         if error is not ErrorCode.NONE:
             self._failed(error, self._read)
             return
@@ -236,7 +228,7 @@ class Member(Client):
         self._ask("heartbeat", request, self._heard)
 
     def _heard(self, answer: Any) -> None:
-        error = _error(answer)
+        error = told(answer)
         if error is not ErrorCode.NONE:
             self._failed(error, self._beat)
             return
@@ -279,7 +271,7 @@ class Member(Client):
         self._ask("commit", request, partial(self._committed, request))
 
     def _committed(self, request: OffsetCommitRequest, answer: Any) -> None:
-        error = _error(answer)
+        error = told(answer)
         if error is not ErrorCode.NONE:
             self._failed(error, self._beat)
             return
@@ -331,10 +323,6 @@ class Workers:
         if owned != list(range(self._plan.partitions)):
             raise InvariantViolated(f"{GROUP}: generation {group.generation} has given {owned}")
         return None
-
-
-def _error(answer: Any) -> ErrorCode:
-    return ErrorCode.REQUEST_TIMED_OUT if isinstance(answer, Broken) else error_of(answer)
 
 
 def _nobody(_: Any) -> None:

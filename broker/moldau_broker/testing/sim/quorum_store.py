@@ -13,10 +13,9 @@ from random import Random
 from typing import NamedTuple
 
 from moldau_broker.raft.batches import ReadBatch, decode_batches, encode_batch
-from moldau_broker.raft.control import decode_control
 from moldau_broker.raft.core import Initial
 from moldau_broker.raft.errors import RaftError
-from moldau_broker.raft.history import VotersAt
+from moldau_broker.raft.history import VotersAt, voter_sets
 from moldau_broker.raft.messages import Fetched, LogBatch, Piece
 from moldau_broker.raft.quorum import VoterSet
 from moldau_broker.raft.snapshot import Snapshot, SnapshotId, read_snapshot
@@ -27,7 +26,6 @@ from moldau_broker.storage.errors import FileMissing
 from moldau_broker.testing.sim.disk import SimDisk
 from moldau_broker.testing.sim.quorum_log import LogFace
 from moldau_broker.wire.batches import parse_header
-from moldau_broker.wire.messages.raft_records import VotersRecord
 
 QUORUM_STATE = "quorum-state"
 RECOVERING = "recovering"
@@ -200,11 +198,7 @@ class QuorumStore:
         if entry.epoch != self.epochs.latest:
             self.epochs.assign(entry.epoch, entry.base)
         if entry.control:
-            for batch in decode_batches(entry.data, LOG):
-                for key, value in batch.records:
-                    record = decode_control(key, value)
-                    if isinstance(record, VotersRecord):
-                        self.history.append(VotersAt(entry.base, VoterSet.from_record(record)))
+            self.history += voter_sets(decode_batches(entry.data, LOG))
 
     def truncate_to(self, offset: int) -> None:
         """Cut the log, durably; the checkpoints that promised what goes are rewritten first."""
