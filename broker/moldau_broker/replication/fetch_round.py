@@ -229,7 +229,7 @@ class FetchRounds:
         if asked.read_from >= 0 and records:
             size = len(records)
             records = _beginning_at(asked.read_from, records)
-            self._understands = len(records) == size
+            self._understands = self._understands and len(records) == size
         advice = partition.take(
             asked,
             data.error_code,
