@@ -13,7 +13,8 @@ from moldau_broker.client.cluster import Cluster
 from moldau_broker.client.errors import ClientError
 from moldau_broker.client.partitions import TopicPartition
 from moldau_cli.context import Target, cluster_options, output_option, report, with_cluster
-from moldau_cli.output import GOOD, OutputFormat, Styled, Table, human_time, plural, show, show_facts
+from moldau_cli.metadata_damage import NodeDamage, ask_nodes
+from moldau_cli.output import GOOD, OutputFormat, Styled, Table, human_time, plural, show, show_facts, warn
 
 
 @click.group()
@@ -25,8 +26,12 @@ def cluster() -> None:
 @output_option()
 @cluster_options
 def quorum_(target: Target, output: OutputFormat) -> None:
-    """Show who leads the metadata quorum, who votes and how far everybody is."""
-    found = with_cluster(target, quorum.describe_quorum)
+    """Show who leads the metadata quorum, who votes, how far everybody is, and damage in their files."""
+
+    async def work(connected: Cluster) -> tuple[quorum.QuorumDescription, NodeDamage]:
+        return await quorum.describe_quorum(connected), await ask_nodes(connected)
+
+    found, damaged = with_cluster(target, work)
     table = Table(["NODE", "ROLE", "LOG END", "BEHIND", "CAUGHT UP AT", "ADDRESS"])
     members: list[dict[str, Any]] = []
     for role, replicas in (("voter", found.voters), ("observer", found.observers)):
@@ -52,6 +57,10 @@ def quorum_(target: Target, output: OutputFormat) -> None:
                     "lag": found.lag(one),
                     "last_caught_up_ms": one.last_caught_up_ms,
                     "address": address,
+                    "damage": [
+                        {"file": each.file, "reason": each.reason, "advice": each.advice}
+                        for each in damaged.get(one.id, ())
+                    ],
                 }
             )
     data = {
@@ -68,6 +77,10 @@ def quorum_(target: Target, output: OutputFormat) -> None:
         )
         click.echo()
     show(output, data, table)
+    if output == "table":
+        for node, files in sorted(damaged.items()):
+            for each in files:
+                warn(f"the metadata log of node {node} is damaged: {each.reason}. {each.advice}")
 
 
 @cluster.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,12 @@ async def test_damage_of_a_metadata_log_is_shown_with_what_to_do_and_the_node_go
             assert (found["topic"], found["outcome"]) == ("__cluster_metadata", damage[0].advice)
             assert cluster.controller() == node.id
             assert await read_all(client, "t", RECORDS)
+        command = ["-m", "moldau_cli", "cluster", "quorum", "--bootstrap-server", cluster.bootstrap]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        )
+        _, said = await process.communicate()
+        assert process.returncode == 0
+        assert said.decode().splitlines() == [
+            f"warning: the metadata log of node {node.id} is damaged: {damage[0].reason}. {damage[0].advice}"
+        ]

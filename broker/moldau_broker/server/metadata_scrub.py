@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from moldau_broker.base.clock import Clock
     from moldau_broker.storage.disk import Disk
     from moldau_broker.storage.log import Log
+    from moldau_broker.telemetry.exposition import Exposition
 
 logger = logging.getLogger(__name__)
 
 METADATA: Final[Key] = (TOPIC, PARTITION)
 
-RUNBOOK: Final = "docs/runbooks.md: Damage in the metadata log"
+RUNBOOK: Final = "docs/runbooks.md: MoldauMetadataLogDamaged"
 
 LOG_ADVICE: Final = (
     "The node goes on. With three or more controllers, and the others up, start it anew: it fetches from them what is "
@@ -107,6 +108,10 @@ class MetadataScrub:
         if self._snapshots is None:
             return Listing(self._disk)
         return FileCheck(self._disk, f"{FOLDER}/{self._snapshots.pop()}") if self._snapshots else None
+
+    def emit(self, exposition: Exposition) -> None:
+        """Show how many files are damaged, as far as is known."""
+        exposition.add("moldau_metadata_log_damaged_files", len(self._damage))
 
     def stepped(self, check: FileCheck | Listing) -> bool:
         """Take over what a step found; whether that is damage."""

@@ -99,6 +99,8 @@ class Scrubber:
         """Show how far it got, and what it found."""
         exposition.add("moldau_log_scrubbed_bytes_total", self.bytes_read)
         exposition.add("moldau_log_damage_found_total", self.found)
+        if self._metadata is not None:
+            self._metadata.emit(exposition)
 
     def _turn(self) -> None:
         if self._stopped:

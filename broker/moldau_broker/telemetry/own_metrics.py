@@ -193,6 +193,14 @@ OWN_METRICS: Final = (
         "Segments and metadata snapshots in which that search found damage.",
         "server.scrubber",
     ),
+    Metric(
+        "moldau_metadata_log_damaged_files",
+        _GAUGE,
+        (),
+        "files",
+        "Segments and snapshots of the metadata log that are damaged now, as far as that search knows.",
+        "server.metadata_scrub",
+    ),
     # logs
     Metric(
         "moldau_topics", _GAUGE, (), "topics", "Topics of the cluster, as this node knows it.", _PARTITIONS

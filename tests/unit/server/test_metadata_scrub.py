@@ -25,6 +25,7 @@ from moldau_broker.server.scrubber import FIRST_REST_MS, Scrubber
 from moldau_broker.storage.logdir import LogDir
 from moldau_broker.storage.scrub import FileCheck
 from moldau_broker.storage.scrub_pace import Round
+from moldau_broker.telemetry.exposition import Exposition
 from moldau_broker.testing.controller import ManualClock
 from moldau_broker.testing.disk import SimDisk
 
@@ -94,6 +95,12 @@ class Desk:
         """Runs as `walk` moves the clock."""
         self.due.append((self.clock.now_ms + delay_ms, callback))
 
+    def shown(self) -> str:
+        """What a scrape of Prometheus reads."""
+        exposition = Exposition()
+        self.scrubber.emit(exposition)
+        return exposition.text().decode()
+
     def walk(self) -> None:
         """Until the scrubber has come to the end of one more walk."""
         walks = self.scrubber.walks
@@ -120,10 +127,12 @@ def test_damage_of_the_metadata_log_is_said_counted_and_shown_and_the_log_serves
 ) -> None:
     """With what a person can do; a node that gave its voice up would be one less for records nobody may need."""
     desk = Desk()
+    assert "\nmoldau_metadata_log_damaged_files 0\n" in desk.shown()
     path = desk.segment(index)
     desk.disk.content(path)[200] ^= 4
     desk.walk()
     assert (desk.scrubber.found, desk.store.log.failure) == (1, None)
+    assert "\nmoldau_metadata_log_damaged_files 1\n" in desk.shown()
     found = desk.damage[path]
     assert found.advice == LOG_ADVICE
     assert found.reason.startswith(f"{path}: the CRC does not match at byte 0, offset {3 * index}")
