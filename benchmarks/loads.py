@@ -11,6 +11,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from benchmarks.host_memory import have_at_hand
 from benchmarks.peers import Peer
 
 NOT_LEADER = "error 6"
@@ -71,11 +72,16 @@ class Loads:
             raise RuntimeError(f"{name} {arguments} on {self.peer.name}: {done.stderr.strip()[-500:]}")
         return json.loads(done.stdout), self.peer.cpu_seconds() - before
 
+    def _have_memory(self, megabytes: int) -> None:
+        """For so much on every replica, and what the driver holds of it."""
+        have_at_hand(self.binaries, (self.peer.replication + 1) * megabytes)
+
     def produce(
         self, *, size: int, codec: str, producers: int, acks: str, megabytes: int
     ) -> dict[str, float]:
         partitions = 6 if producers > 1 else 1
         topic = self.topics.make(partitions)
+        self._have_memory(megabytes)
         records = megabytes * 1_000_000 // size
         report, cpu = self._driver(
             "librdkafka_load",
@@ -98,6 +104,7 @@ class Loads:
     def consume(self, *, size: int, megabytes: int, acks: str = "1") -> dict[str, float]:
         """librdkafka and the Java consumer read what was just written."""
         topic = self.topics.make(6)
+        self._have_memory(megabytes)
         records = megabytes * 1_000_000 // size
         self._driver(
             "librdkafka_load", "produce", self.peer.bootstrap, topic, 6, records, size, "none", acks, 1
