@@ -1,7 +1,11 @@
-"""A bit flips in a voter's metadata log or quorum-state while it is stopped: it heals, and then it counts again."""
+"""Bits flip in voters' metadata logs or quorum-states while they are stopped: one heals, and then it counts again.
+
+Where too many are damaged to elect anybody all say so, and what docs/runbooks.md says mends it.
+"""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,6 +39,11 @@ def can_create(node: ProcessNode, name: str) -> bool:
 
 def topics(node: ProcessNode) -> set[str]:
     return {str(topic.name) for topic in node.ask(ApiKey.METADATA, 12, MetadataRequest(topics=None)).topics}
+
+
+def reason(node: ProcessNode) -> str:
+    """Why it is not ready."""
+    return str(node.readyz().get("reason", ""))
 
 
 def flip(path: Path, position: int) -> None:
@@ -96,3 +105,43 @@ def test_damaged_voter_heals_and_then_counts_again(tmp_path: Path, what: str, le
         cluster.wait("all know it", lambda: all(topics(one) >= {"after"} for one in cluster.nodes.values()))
         cluster.restart(victim)
         assert len(node.events("raft.damage_found")) == 1, "it is as whole as any"
+
+
+def test_a_damaged_majority_says_so_and_is_mended_by_hand(tmp_path: Path) -> None:
+    """Nobody can lead. A copy of the whole metadata log, and the mark taken away, and everything is there again."""
+    with ProcessCluster(3, folder=tmp_path) as cluster:
+        cluster.wait("three voters", lambda: cluster.voters() == {1, 2, 3})
+        for number in range(4):
+            create_topic(cluster.node(1), f"before{number}")
+        cluster.wait(
+            "all know it", lambda: all(topics(node) >= {"before3"} for node in cluster.nodes.values())
+        )
+        whole, damaged = cluster.node(cluster.controller()), []
+        cluster.stop()
+        for node in cluster.nodes.values():
+            if node is not whole:
+                damage(node, "log")
+                (node.data_dir / ".kafka_cleanshutdown").unlink()  # or the log's end alone would be looked at
+                damaged.append(node)
+        cluster.start(wait=False)
+        cluster.wait("the whole one names both", lambda: reason(whole).count("no vote until") == 1)
+        assert all(f"node {node.id} (directory" in reason(whole) for node in damaged)
+        assert "docs/runbooks.md" in reason(whole)
+        assert all(node.events("raft.damage_found") for node in damaged)
+        assert not any(node.events("raft.recovered") for node in damaged)
+
+        cluster.kill()
+        for node in damaged:
+            folder = node.data_dir / METADATA_FOLDER
+            shutil.rmtree(folder)
+            shutil.copytree(whole.data_dir / METADATA_FOLDER, folder)
+            assert not (folder / ".moldau-recovering").exists(), "the whole one has none"
+        cluster.start()
+        cluster.wait("three voters", lambda: cluster.voters() == {1, 2, 3})
+        cluster.wait("it takes requests", lambda: can_create(damaged[0], "after"))
+        kept = {f"before{number}" for number in range(4)} | {"after"}
+        cluster.wait("all know it", lambda: all(topics(node) >= kept for node in cluster.nodes.values()))
+        assert [reason(node) for node in cluster.nodes.values()] == ["", "", ""]
+        assert not any(node.events("log.stray") for node in cluster.nodes.values()), (
+            "partitions are all known"
+        )
