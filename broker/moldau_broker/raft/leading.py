@@ -161,15 +161,14 @@ class Leadership(Followership):
         needed = voters.majority - (1 if self.is_voter else 0)
         if needed <= 0:
             return NEVER
-        heard = []
-        for key in voters.keys:
-            if key != self.me.key:
-                replica = leading.replicas.get(key)
-                heard.append(
-                    leading.began_ms if replica is None else max(replica.fetched_ms, leading.began_ms)
-                )
+        heard = [self._heard_ms(leading, key) for key in voters.keys if key != self.me.key]
         heard.sort(reverse=True)
         return heard[needed - 1] + self.timing.check_quorum_ms
+
+    def _heard_ms(self, leading: Leading, key: VoterKey) -> int:
+        """When another voter fetched last; the epoch's beginning counts as one."""
+        replica = leading.replicas.get(key)
+        return leading.began_ms if replica is None else max(replica.fetched_ms, leading.began_ms)
 
     def _make_known(self) -> None:
         """BeginQuorumEpoch to every voter that does not fetch."""

@@ -150,8 +150,27 @@ class Membership(Leadership):
             return ErrorCode.VOTER_NOT_FOUND, f"node {key} is no voter"
         if len(self.voters) == 1:
             return ErrorCode.INVALID_REQUEST, "a quorum keeps its last voter"
-        self._change(event, self.voters.without(key), _CHANGE_MS_MAX)
+        left = self.voters.without(key)
+        silent = self._silent(left)
+        if len(left) - len(silent) < left.majority:
+            names = ", ".join(str(one.node_id) for one in silent)
+            return ErrorCode.INVALID_REQUEST, (
+                f"the {len(left)} voters left could not commit anything: {names} {'do' if len(silent) > 1 else 'does'} "
+                "not fetch, or recovers and has no vote yet; bring back, or remove, those first"
+            )
+        self._change(event, left, _CHANGE_MS_MAX)
         return None
+
+    def _silent(self, voters: VoterSet) -> list[VoterKey]:
+        """Those that recover, or that this leader has not heard for as long as it goes on without a majority."""
+        leading = self._leading
+        assert leading is not None, "the leader leads"
+        since, recovering = self._now - self.timing.check_quorum_ms, self._who_recovers()
+        return [
+            key
+            for key in voters.keys
+            if key != self.me.key and (key.node_id in recovering or self._heard_ms(leading, key) <= since)
+        ]
 
     def _update(self, event: Request) -> tuple[ErrorCode, str] | None:
         request: Any = event.request
@@ -166,20 +185,25 @@ class Membership(Leadership):
             return ErrorCode.INVALID_REQUEST, f"the quorum runs kraft.version {KRAFT_VERSION}"
         voter = Voter(key, endpoints, (levels.min_supported_version, levels.max_supported_version))
         updated = self.voters.updated(voter)
-        if updated == self.voters and not self._somebody_recovers():
+        if updated == self.voters and not self._who_recovers():
             self._answer(event.token, update_answer(ErrorCode.NONE, self.leader))
             return None
         self._change(event, updated, _CHANGE_MS_MAX)
         return None
 
-    def _somebody_recovers(self) -> bool:
-        """Whether a member fetches that has no voice, and needs something new to be committed (see `recovering`)."""
+    def _who_recovers(self) -> set[int]:
+        """Ids of members that fetch without a voice, and need something new to be committed (see `recovering`)."""
         leading = self._leading
+        assert leading is not None, "the leader leads"
         since = self._now - self.timing.check_quorum_ms
-        return leading is not None and any(
-            key.directory_id == ZERO_UUID and replica.fetched_ms > since
-            for key, replica in leading.replicas.items()
-        )
+        found = set()
+        for key, replica in leading.replicas.items():
+            if key.directory_id == ZERO_UUID and replica.fetched_ms > since:
+                voter = self.voters.by_id(key.node_id)
+                voiced = leading.replicas.get(voter.key) if voter is not None else None
+                if voiced is None or voiced.fetched_ms < replica.fetched_ms:
+                    found.add(key.node_id)
+        return found
 
     def _change(self, event: Request, voters: VoterSet, timeout_ms: int) -> None:
         leading = self._leading

@@ -284,6 +284,43 @@ def test_removing_the_last_voter_is_refused() -> None:
     assert made.leader() == 1
 
 
+def test_removing_a_voter_that_the_rest_needs_is_refused_until_the_dead_one_is_gone_or_back() -> None:
+    """Of three, one is down: without another live one nobody could commit, not even the way back."""
+    made = cluster(3)
+    leader = made.leader()
+    dead, live = (node_id for node_id in (1, 2, 3) if node_id != leader)
+    made.crash(dead)
+    made.run(5_000)
+    number = made.ask(leader, ApiKey.REMOVE_RAFT_VOTER, remove_request(made.voter(live).key))
+    made.settle()
+    answer: Any = made.answers[number]
+    assert answer.error_code == ErrorCode.INVALID_REQUEST
+    assert f"the 2 voters left could not commit anything: {dead} does not fetch" in answer.error_message
+    assert voters(made, leader) == [1, 2, 3]
+    leaving = made.voter(leader).key  # the leader itself is one that the rest needs
+    assert asked(made, ApiKey.REMOVE_RAFT_VOTER, remove_request(leaving)) is ErrorCode.INVALID_REQUEST
+    assert asked(made, ApiKey.REMOVE_RAFT_VOTER, remove_request(made.members[dead].me.key)) is ErrorCode.NONE
+    assert asked(made, ApiKey.REMOVE_RAFT_VOTER, remove_request(made.voter(live).key)) is ErrorCode.NONE
+    made.propose(leader, b"goes on")
+    made.settle()
+    assert made.members[leader].committed == made.members[leader].disk.end
+
+
+def test_a_voter_that_came_back_lets_another_one_be_removed() -> None:
+    """As soon as it fetches it counts again."""
+    made = cluster(3)
+    leader = made.leader()
+    away, live = (node_id for node_id in (1, 2, 3) if node_id != leader)
+    made.crash(away)
+    made.run(5_000)
+    key = made.voter(live).key
+    assert asked(made, ApiKey.REMOVE_RAFT_VOTER, remove_request(key)) is ErrorCode.INVALID_REQUEST
+    made.start(away)
+    made.run(2_000)
+    assert made.leader() == leader
+    assert asked(made, ApiKey.REMOVE_RAFT_VOTER, remove_request(key)) is ErrorCode.NONE
+
+
 def test_change_is_refused_by_whoever_does_not_lead() -> None:
     """NOT_LEADER_OR_FOLLOWER: the tool turns to the leader."""
     made = with_observer(cluster(3))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.unit.raft.test_lost_votes import cluster as led
 
+from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import NULL_UUID
 from moldau_broker.raft.quorum import VoterKey
 from moldau_broker.raft.snapshot import BOOTSTRAP
 from moldau_broker.raft.state import ElectionState, Role
-from moldau_broker.testing.raft import RaftCluster
+from moldau_broker.testing.raft import CLUSTER_ID, RaftCluster
+from moldau_broker.wire.apis import ApiKey
+from moldau_broker.wire.messages.remove_raft_voter import RemoveRaftVoterRequest
 
 
 def cluster(size: int = 3) -> RaftCluster:
@@ -108,6 +113,37 @@ def test_recovering_member_follows_under_no_directory() -> None:
     assert VoterKey(damaged, NULL_UUID) in leading.replicas
     made.run(2_000)
     assert set(leading.replicas) == {made.voter(node_id).key for node_id in others(made, leader)}
+
+
+def test_another_voter_is_not_removed_before_the_recovering_one_has_its_voice() -> None:
+    """Of two voters left both are needed, and that one's recovery needs something that they commit."""
+    made = cluster()
+    leader = made.leader()
+    damaged, other = others(made, leader)
+    damage(made, damaged)
+    made.start(damaged)
+    made.settle()
+    assert made.members[damaged].alive.recovering
+    key = made.voter(other).key
+    answer = removed(made, leader, key)
+    assert answer.error_code == ErrorCode.INVALID_REQUEST
+    assert f"{damaged} does not fetch, or recovers" in answer.error_message
+    made.run(2_000)
+    assert not made.members[damaged].alive.recovering
+    assert removed(made, leader, key).error_code == ErrorCode.NONE
+    made.propose(leader, b"goes on")
+    made.run(100)
+    assert made.members[damaged].committed == made.members[leader].disk.end
+
+
+def removed(made: RaftCluster, leader: int, key: VoterKey) -> Any:
+    """The leader's answer."""
+    request = RemoveRaftVoterRequest(
+        cluster_id=CLUSTER_ID, voter_id=key.node_id, voter_directory_id=key.directory_id
+    )
+    number = made.ask(leader, ApiKey.REMOVE_RAFT_VOTER, request)
+    made.settle()
+    return made.answers[number]
 
 
 def test_recovering_member_at_the_end_of_the_log_has_no_voice_yet() -> None:
