@@ -49,6 +49,8 @@ def down(data_dir: Path | None, wipe: bool) -> None:
             click.echo(f"its data stays in {instance.folder}; --wipe removes it")
     except InstanceError as error:
         raise Failure(str(error)) from error
+    except BrokenPipeError:
+        raise  # who reads our output has enough (`moldau down | head -1`): click ends quietly
     except OSError as error:
         raise Failure(f"{error.filename}: {error.strerror}") from error
     except KeyboardInterrupt:
