@@ -101,6 +101,11 @@ RED_READING_AHEAD = [
         "voices regained",
         "the simulator's disk gave a log that was begun anew the voters of a snapshot from before",
     ),
+    (
+        1517,
+        "crashes halfway",
+        "the simulator damaged a replica whose only whole copy was about to die, in a crash asked for before",
+    ),
 ]
 RED_WITH_MEMBERS = [
     (18, "a leader that synced twice while its assignment was being stored gave its generation two of them"),

@@ -169,7 +169,7 @@ class BrokerCluster(ControllerCluster):
         """Damage a replicated batch of a partition that is otherwise in perfect order; a scrub comes within seconds.
 
         Only where min.insync.replicas keeps two copies of what is replicated: elsewhere the whole one may lawfully
-        leave the ISR, and then the damaged one is the only one.
+        leave the ISR, and then the damaged one is the only one. Nor where a whole one is about to die.
         """
         network = self.swarm.network
         if LATE_ROT not in self.extras and (network.duplicate or network.slow):
@@ -210,6 +210,7 @@ class BrokerCluster(ControllerCluster):
         return (
             set(image.isr) == set(image.replicas)
             and all(self._is_registered(member) and ghost.holds(member) for member in image.replicas)
+            and all(self.nodes[member].disk.dies_in < 0 for member in image.replicas if member != node_id)
             and not any(self._is_damaged(member, key) for member in everybody)
         )
 
