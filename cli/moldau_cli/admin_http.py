@@ -38,6 +38,15 @@ async def http_addresses(cluster: Cluster) -> dict[int, Address]:
     return {node_id: at for node_id, at in zip(ids, answers, strict=True) if at is not None}
 
 
+async def ask_or_none(address: Address, call: Callable[[AdminApi], Awaitable[T]]) -> T | None:
+    """What the broker at that address says; None where it does not answer, or is too old to know."""
+    try:
+        async with AdminApi(address, timeout_ms=TIMEOUT_MS) as api:
+            return await call(api)
+    except ClientError:
+        return None
+
+
 async def ask_any(addresses: Mapping[int, Address], call: Callable[[AdminApi], Awaitable[T]]) -> T:
     """What the first broker says that answers; any broker can speak for the cluster.
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from moldau_broker.client.admin_api import AdminApi
 from moldau_broker.client.admin_api_answers import MetadataDamage
 from moldau_broker.client.cluster import Cluster
-from moldau_broker.client.errors import ClientError
-from moldau_cli.admin_http import TIMEOUT_MS, Address, http_addresses
+from moldau_cli.admin_http import ask_or_none, http_addresses
 
 NodeDamage = Mapping[int, tuple[MetadataDamage, ...]]
 
@@ -17,13 +16,5 @@ NodeDamage = Mapping[int, tuple[MetadataDamage, ...]]
 async def ask_nodes(cluster: Cluster) -> NodeDamage:
     """By node, of those that have any; a node that does not answer is left out, and so is one without HTTP."""
     addresses = await http_addresses(cluster)
-    answers = await asyncio.gather(*map(_ask, addresses.values()))
+    answers = await asyncio.gather(*(ask_or_none(at, AdminApi.metadata_damage) for at in addresses.values()))
     return {node: damage for node, damage in zip(addresses, answers, strict=True) if damage}
-
-
-async def _ask(address: Address) -> tuple[MetadataDamage, ...]:
-    try:
-        async with AdminApi(address, timeout_ms=TIMEOUT_MS) as api:
-            return await api.metadata_damage()
-    except ClientError:
-        return ()

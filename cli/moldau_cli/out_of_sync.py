@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from moldau_broker.client.admin_api import AdminApi
 from moldau_broker.client.admin_api_answers import OutOfSyncReport
 from moldau_broker.client.cluster import Cluster
-from moldau_broker.client.errors import ClientError
 from moldau_broker.client.metadata import TopicInfo
 from moldau_broker.client.partitions import TopicPartition
-from moldau_cli.admin_http import TIMEOUT_MS, Address, http_addresses
+from moldau_cli.admin_http import ask_or_none, http_addresses
 from moldau_cli.output import human_span, human_time, time_of_day
 
 NAMED_MAX: Final = 20
@@ -79,17 +78,15 @@ async def ask_leaders(
     if not led:
         return {}
     addresses = await http_addresses(cluster)
-    asked = [(addresses[node], dict.fromkeys(names)) for node, names in led.items() if node in addresses]
-    answers = await asyncio.gather(*(_ask(address, list(names)) for address, names in asked))
+    asked = [
+        (addresses[node], list(dict.fromkeys(names))) for node, names in led.items() if node in addresses
+    ]
+    answers = await asyncio.gather(*(ask_or_none(address, _question(names)) for address, names in asked))
     return by_partition([answer for answer in answers if answer is not None])
 
 
-async def _ask(address: Address, names: Sequence[str]) -> OutOfSyncReport | None:
-    try:
-        async with AdminApi(address, timeout_ms=TIMEOUT_MS) as api:
-            return await api.out_of_sync(names if len(names) <= NAMED_MAX else ())
-    except ClientError:
-        return None
+def _question(names: Sequence[str]) -> Callable[[AdminApi], Awaitable[OutOfSyncReport]]:
+    return lambda api: api.out_of_sync(names if len(names) <= NAMED_MAX else ())
 
 
 def by_partition(answers: Iterable[OutOfSyncReport]) -> dict[TopicPartition, dict[int, OutOfSync]]:

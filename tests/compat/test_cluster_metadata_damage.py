@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.compat.test_cluster_lost_votes import reason
 
 from moldau_broker.testing.cluster import NoAnswer, ProcessCluster, ProcessNode
 from moldau_broker.wire.apis import ApiKey
@@ -39,11 +40,6 @@ def can_create(node: ProcessNode, name: str) -> bool:
 
 def topics(node: ProcessNode) -> set[str]:
     return {str(topic.name) for topic in node.ask(ApiKey.METADATA, 12, MetadataRequest(topics=None)).topics}
-
-
-def reason(node: ProcessNode) -> str:
-    """Why it is not ready."""
-    return str(node.readyz().get("reason", ""))
 
 
 def flip(path: Path, position: int) -> None:

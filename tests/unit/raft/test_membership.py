@@ -284,13 +284,19 @@ def test_removing_the_last_voter_is_refused() -> None:
     assert made.leader() == 1
 
 
-def test_removing_a_voter_that_the_rest_needs_is_refused_until_the_dead_one_is_gone_or_back() -> None:
-    """Of three, one is down: without another live one nobody could commit, not even the way back."""
+def one_down() -> tuple[RaftCluster, int, int, int]:
+    """Three voters of which one has been down for long: the leader, that one, and the other one."""
     made = cluster(3)
     leader = made.leader()
-    dead, live = (node_id for node_id in (1, 2, 3) if node_id != leader)
-    made.crash(dead)
+    down, live = (node_id for node_id in (1, 2, 3) if node_id != leader)
+    made.crash(down)
     made.run(5_000)
+    return made, leader, down, live
+
+
+def test_removing_a_voter_that_the_rest_needs_is_refused_until_the_dead_one_is_gone_or_back() -> None:
+    """Of three, one is down: without another live one nobody could commit, not even the way back."""
+    made, leader, dead, live = one_down()
     number = made.ask(leader, ApiKey.REMOVE_RAFT_VOTER, remove_request(made.voter(live).key))
     made.settle()
     answer: Any = made.answers[number]
@@ -308,11 +314,7 @@ def test_removing_a_voter_that_the_rest_needs_is_refused_until_the_dead_one_is_g
 
 def test_a_voter_that_came_back_lets_another_one_be_removed() -> None:
     """As soon as it fetches it counts again."""
-    made = cluster(3)
-    leader = made.leader()
-    away, live = (node_id for node_id in (1, 2, 3) if node_id != leader)
-    made.crash(away)
-    made.run(5_000)
+    made, leader, away, live = one_down()
     key = made.voter(live).key
     assert asked(made, ApiKey.REMOVE_RAFT_VOTER, remove_request(key)) is ErrorCode.INVALID_REQUEST
     made.start(away)

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 from tests.unit.raft.test_lost_votes import cluster as led
+from tests.unit.raft.test_membership import remove_request
 
 from moldau_broker.base.errors import ErrorCode
 from moldau_broker.base.ids import NULL_UUID
 from moldau_broker.raft.quorum import VoterKey
 from moldau_broker.raft.snapshot import BOOTSTRAP
 from moldau_broker.raft.state import ElectionState, Role
-from moldau_broker.testing.raft import CLUSTER_ID, RaftCluster
+from moldau_broker.testing.raft import RaftCluster
 from moldau_broker.wire.apis import ApiKey
-from moldau_broker.wire.messages.remove_raft_voter import RemoveRaftVoterRequest
 
 
 def cluster(size: int = 3) -> RaftCluster:
@@ -138,10 +138,7 @@ def test_another_voter_is_not_removed_before_the_recovering_one_has_its_voice() 
 
 def removed(made: RaftCluster, leader: int, key: VoterKey) -> Any:
     """The leader's answer."""
-    request = RemoveRaftVoterRequest(
-        cluster_id=CLUSTER_ID, voter_id=key.node_id, voter_directory_id=key.directory_id
-    )
-    number = made.ask(leader, ApiKey.REMOVE_RAFT_VOTER, request)
+    number = made.ask(leader, ApiKey.REMOVE_RAFT_VOTER, remove_request(key))
     made.settle()
     return made.answers[number]
 
